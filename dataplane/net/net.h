@@ -1,0 +1,114 @@
+/* net: one worker's network stack: Ethernet, VLAN, ARP, IPv4, ICMP and TCP over one transmit function.
+ *
+ * Reentrant: all state is in struct net; several stacks run in one process in tests, on a virtual clock. Time (monotonic ns) is an argument.
+ * Knows nothing of RESP, of EAL or of ethdev: packets come in as mbufs, go out through net_wire, and byte streams go up through tcp_app.
+ * Thread: the worker's. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+
+#include "engine/link/stats.h"
+
+struct net;
+struct tcp_conn;
+
+struct net_wire {
+    /* Sends up to n frames, returns how many were taken; ownership of those passes. The stack keeps and retries the rest. */
+    uint16_t (*tx)(void *ctx, struct rte_mbuf **pkts, uint16_t n);
+    void *ctx;
+    bool tx_ip_checksum, tx_tcp_checksum; /* the port does them: ol_flags are set, pseudo-header filled */
+    bool rx_checksum;                     /* ol_flags of received mbufs tell; else software */
+    bool tx_multi_seg;                    /* chains may be sent; else every frame is one linear mbuf */
+};
+
+/* Byte-stream callbacks to the application (conn). They may call any tcp_* function below on any connection of the same net. */
+struct tcp_app {
+    void *ctx;
+    /* A handshake completed on a listening port. Returns the cookie for later calls; NULL refuses (RST). */
+    void *(*accepted)(void *ctx, struct tcp_conn *tc);
+    /* Active open completed (err 0) or failed (-ECONNREFUSED, -ETIMEDOUT ...). */
+    void (*connected)(void *cookie, struct tcp_conn *tc, int err);
+    /* In-order bytes, valid until net_input_done (they lie in the burst's mbufs or in reassembly memory of that burst). */
+    void (*received)(void *cookie, const uint8_t *p, size_t n);
+    /* The peer has sent FIN; everything before it was delivered. The connection can still send. */
+    void (*peer_closed)(void *cookie);
+    /* Acknowledged data left the send queue, there is room again. Only called after tcp_tx_reserve returned NULL. */
+    void (*writable)(void *cookie);
+    /* The connection is gone for good; `err` 0 after an orderly close, else -ECONNRESET, -ETIMEDOUT, ... The cookie is forgotten. */
+    void (*closed)(void *cookie, int err);
+};
+
+struct net_config {
+    uint8_t mac[6];
+    uint32_t ip, netmask, gateway; /* host byte order; gateway 0: none */
+    uint16_t mtu;                  /* IP packet bytes */
+    uint16_t vlan;                 /* 0: untagged */
+    uint16_t listen_port;          /* 0: no listener (a client stack) */
+    uint32_t max_conns;
+    uint32_t backlog;              /* half-open connections */
+    uint32_t rcv_buf_bytes;        /* largest window offered */
+    uint32_t snd_buf_bytes;        /* unsent + unacknowledged bytes per connection */
+    uint32_t ooo_bytes, ooo_segs;  /* out-of-order bound per connection */
+    uint32_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_s, keepalive_interval_s, keepalive_probes;
+    uint32_t initial_window_segs;
+    uint64_t secret[2];            /* ISN and hash seeds */
+    struct rte_mempool *pool;      /* frames, data */
+    struct rte_mempool *reserve;   /* ACK, RST, ARP, ICMP when `pool` is empty; may be NULL in tests */
+    const struct engine_config *engine; /* net-allow, tcp-backlog, keepalive as configured; may be NULL */
+    int socket;                    /* NUMA node or -1 */
+};
+void net_config_defaults(struct net_config *c);
+
+int net_create(struct net **ret, const struct net_config *cfg, const struct net_wire *wire, const struct tcp_app *app,
+               struct stats_worker *stats, uint64_t now_ns);
+/* Drops everything without a word to peers; every mbuf goes back. */
+void net_destroy(struct net *net);
+
+/* The loop, in this order. net_input takes ownership of the frames; they stay readable until net_input_done. */
+void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now_ns);
+void net_input_done(struct net *net);
+void net_timers(struct net *net, uint64_t now_ns);
+/* One transmit pass: every connection with something to say, ACKs riding on data, then the wire. Returns frames sent. */
+unsigned net_output(struct net *net, uint64_t now_ns);
+/* When net_timers has something to do next; UINT64_MAX: never. Bounds the idle sleep. */
+uint64_t net_next_timer_ns(const struct net *net);
+bool net_output_pending(const struct net *net);
+
+/* A neighbour learned elsewhere (another worker's queue saw the ARP reply). */
+void net_neigh_learn(struct net *net, uint32_t ip, const uint8_t mac[6], uint64_t now_ns);
+void net_set_neigh_listener(struct net *net, void (*fn)(void *ctx, uint32_t ip, const uint8_t mac[6]), void *ctx);
+/* Announces the address (gratuitous ARP), once the port is up. */
+void net_announce(struct net *net, uint64_t now_ns);
+
+/* ---- TCP connections, for the application ---- */
+
+struct tcp_addr {
+    uint32_t local_ip, peer_ip; /* host byte order */
+    uint16_t local_port, peer_port;
+};
+struct tcp_info {
+    uint8_t state;
+    uint32_t srtt_us, rto_us, cwnd, ssthresh, snd_wnd, rcv_wnd, mss;
+    uint32_t unacked_bytes, unsent_bytes, ooo_bytes, retrans;
+};
+
+/* Active open. NULL: no record. `connected` tells the outcome. */
+struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_port, uint16_t local_port, void *cookie, uint64_t now_ns);
+void tcp_addr(const struct tcp_conn *tc, struct tcp_addr *ret);
+void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret);
+const char *tcp_state_name(uint8_t state);
+
+/* Room at the tail of the send queue: a pointer into the last mbuf (a new one when that is full), *room bytes of it. NULL: snd_buf or the pool
+ * is used up; `writable` will be called. Written bytes count from tcp_tx_commit on; nothing leaves before net_output. */
+uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room);
+void tcp_tx_commit(struct tcp_conn *tc, size_t n);
+size_t tcp_tx_queued(const struct tcp_conn *tc); /* unsent + unacknowledged */
+/* Bytes the application has been given and not digested: they narrow the offered window. 0 opens it again. */
+void tcp_rx_hold(struct tcp_conn *tc, size_t bytes);
+/* Sends what is queued, then FIN. `closed` follows when both directions are done. Input is discarded meanwhile (RST for new data, RFC 9293 3.6.1). */
+void tcp_close(struct tcp_conn *tc);
+/* RST now. `closed` is NOT called: the caller knows. */
+void tcp_abort(struct tcp_conn *tc);

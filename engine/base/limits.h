@@ -1,0 +1,31 @@
+/* Every limit of Barewire, in one place. A limit that a peer can reach has a counter in
+ * engine/link/metrics.def and a field in INFO. Units end the name. */
+#pragma once
+
+#include <stdint.h>
+
+#define LIMIT_WORKERS           64   /* workers, shards and links' worker pages */
+#define LIMIT_DATABASES         16   /* SELECT 0..15 */
+#define LIMIT_CLUSTER_SLOTS     16384
+
+/* --- RESP (values of Redis 7.0's networking.c) --- */
+#define LIMIT_INLINE_BYTES      (64 * 1024)          /* longest inline request, and longest header line */
+#define LIMIT_MULTIBULK_ARGS    (1024 * 1024 * 1024) /* "*N": INT_MAX is refused by Redis above this */
+#define LIMIT_UNAUTH_ARGS       10                   /* before AUTH: arguments of a request */
+#define LIMIT_UNAUTH_BULK_BYTES 16384                /* before AUTH: bytes of an argument */
+#define LIMIT_BIG_ARG_BYTES     (32 * 1024)          /* an argument from here on is streamed into its own buffer */
+#define LIMIT_REPLY_CHUNK_BYTES 16384                /* heap reply block */
+
+/* --- execution --- */
+#define LIMIT_BATCH_CMDS        64   /* commands that are staged together */
+#define LIMIT_BATCH_ARGS        1024 /* spans of a batch */
+
+/* --- dataplane --- */
+#define LIMIT_BURST_PKTS        32
+#define LIMIT_FRAME_BYTES       9216
+
+/* --- link --- */
+#define LIMIT_LINK_RING_BYTES   (1024 * 1024) /* each direction, each worker; power of two */
+#define LIMIT_LINK_MSG_BYTES    (64 * 1024)   /* longest record in a link ring; longer payloads are split */
+#define LIMIT_PASSWORD_BYTES    512
+#define LIMIT_NET_ALLOW         64   /* source prefixes of net-allow */

@@ -1,0 +1,134 @@
+/* Commands: one table (commands.def) is the source of arity, flags, ACL categories, key positions, routing and docs.
+ *
+ * A command is single-threaded code over the shards it was given: with a lease it sees several, otherwise one. It is written once and
+ * is atomic. It finds the shard of a key with cmd_shard(). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/bytes.h"
+#include "engine/cmd/session.h"
+#include "engine/resp/reply.h"
+#include "engine/shard/shard.h"
+
+struct cmd;
+struct resp_parser;
+typedef void cmd_fn(struct cmd *c);
+
+/* Where it runs. */
+enum cmd_route {
+    ROUTE_LOCAL,   /* on the client's home worker; touches the session only */
+    ROUTE_KEY,     /* one key: on its owner */
+    ROUTE_KEYS,    /* several keys: on their owner if it is one shard, else as `split` says */
+    ROUTE_ALL,     /* every shard, as `split` says */
+    ROUTE_CURSOR,  /* SCAN: on the shard that the cursor names */
+    ROUTE_WORKERS, /* every worker's clients (CLIENT LIST, CLIENT KILL), parts as `split` says */
+    ROUTE_CONTROL, /* by the control process */
+};
+
+/* How the parts of a command over several shards become one reply. */
+enum cmd_split {
+    SPLIT_LEASE,  /* not split: one core runs it under the leases of all shards involved */
+    SPLIT_SUM,    /* each shard gets its keys (or all of it); integers are added */
+    SPLIT_OK,     /* each shard all of it; +OK unless one part is an error */
+    SPLIT_CONCAT, /* arrays are joined */
+    SPLIT_TEXT,   /* bulk strings are joined */
+    SPLIT_RANDOM, /* RANDOMKEY: part = [count, key]; one is drawn by weight */
+};
+
+/* Flags, as COMMAND INFO names them. */
+enum cmd_flags {
+    CMD_WRITE = 1 << 0, CMD_READONLY = 1 << 1, CMD_DENYOOM = 1 << 2, CMD_ADMIN = 1 << 3, CMD_PUBSUB = 1 << 4, CMD_NOSCRIPT = 1 << 5,
+    CMD_BLOCKING = 1 << 6, CMD_LOADING = 1 << 7, CMD_STALE = 1 << 8, CMD_SKIP_MONITOR = 1 << 9, CMD_SKIP_SLOWLOG = 1 << 10,
+    CMD_ASKING = 1 << 11, CMD_FAST = 1 << 12, CMD_NO_AUTH = 1 << 13, CMD_MAY_REPLICATE = 1 << 14, CMD_NO_ASYNC_LOADING = 1 << 15,
+    CMD_NO_MULTI = 1 << 16, CMD_MOVABLE_KEYS = 1 << 17, CMD_ALLOW_BUSY = 1 << 18, CMD_PROTECTED = 1 << 19 /* enable-debug-command */,
+    CMD_NO_MANDATORY_KEYS = 1 << 20, CMD_ONLY_SENTINEL = 1 << 21, CMD_NO_KEYS_ROUTE = 1 << 22,
+};
+
+struct cmd_desc {
+    const char *name;   /* lower case; a subcommand's own word */
+    const char *full;   /* "client|list" */
+    cmd_fn *fn;         /* NULL: a container with subcommands only, or run by control */
+    int16_t arity;      /* as Redis: negative = at least */
+    uint8_t route, split;
+    uint32_t flags;
+    uint32_t acl;       /* bits of enum cmd_acl in command_table.h */
+    int16_t first_key, last_key, key_step; /* legacy triple of COMMAND INFO, 0 0 0 for none */
+    uint16_t index;     /* dense; statistics are kept by it */
+    const struct cmd_desc *parent;
+    const struct cmd_desc *subs;
+    uint16_t nsubs;
+    const void *detail; /* key specs, docs: command_table.h */
+};
+
+struct shard_set {
+    struct shard *v[LIMIT_WORKERS]; /* v[i] is set when shard i's lease is held */
+    uint32_t count;                 /* shards in the server */
+};
+
+/* What the embedding process (worker, or a test) does for commands. One per worker. */
+struct host;
+struct session_info { /* for CLIENT LIST */
+    uint64_t qbuf, qbuf_free, argv_mem, obl, oll, omem, tot_mem;
+    bool blocked;
+    const char *tcp; /* extra " k=v" fields of the transport, may be "" */
+};
+struct host_ops {
+    struct session *(*session_next)(struct host *h, struct session *after); /* NULL: the first */
+    void (*session_info)(struct host *h, struct session *s, struct session_info *ret);
+    void (*session_kill)(struct host *h, struct session *s);
+    void (*sleep_ms)(struct host *h, uint64_t ms); /* DEBUG SLEEP */
+    void (*reset_stats)(struct host *h);
+};
+struct host {
+    const struct host_ops *ops;
+    const struct engine_config *config;
+    uint32_t worker, workers;
+    uint64_t *calls, *usec, *rejected, *failed; /* per command index; may be NULL */
+};
+
+struct cmd {
+    struct span *argv;
+    uint32_t argc;
+    uint32_t db;
+    const struct cmd_desc *desc;
+    struct session *session; /* the client's; on another worker than home: NULL (commands with a key never need it) */
+    struct reply *out;
+    struct shard_set *shards;
+    struct shard *shard;     /* the shard of the first key, or the part's shard */
+    uint64_t hash;           /* of the first key, when there is one */
+    struct host *host;
+    int64_t now_us;          /* unix time */
+    struct resp_parser *parser; /* the request was gathered by it: big arguments may be taken over; else NULL */
+    bool part;               /* one part of a split: write the part's form, the aggregator makes the reply */
+};
+
+/* Finds the command and subcommand of argv and checks arity. NULL: the error was written. */
+const struct cmd_desc *cmd_lookup(struct span *argv, uint32_t argc, struct reply *out);
+/* All that may refuse it at its home before it is routed: protected, NOAUTH, protected mode. False: the error was written. */
+bool cmd_admit(const struct cmd_desc *d, const struct session *s, const struct engine_config *cfg, struct reply *out);
+/* Positions of keys. Returns their count, or -1 when the arguments make no sense. `pos` may be NULL to count only. */
+int cmd_keys(const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint32_t *pos, uint32_t cap);
+/* Runs it on c->shard(s): memory check, call, account. */
+void cmd_call(struct cmd *c);
+
+static inline struct shard *cmd_shard(struct cmd *c, struct span key)
+{
+    return c->shards->count == 1 ? c->shards->v[0] : c->shards->v[shard_of_key(key, c->shards->count)];
+}
+
+/* ---- aggregation of split commands (engine/cmd/agg.c) ---- */
+struct agg {
+    uint8_t split;
+    uint8_t resp;
+    int64_t sum;
+    uint64_t elements;
+    struct reply_heap body; /* joined elements, or the first error */
+    bool failed;
+    uint64_t weight;
+};
+void agg_init(struct agg *a, enum cmd_split split, uint8_t resp);
+/* One part's reply bytes (always written in the session's RESP version). */
+void agg_part(struct agg *a, struct span reply, uint64_t random);
+void agg_finish(struct agg *a, struct reply *out);

@@ -1,0 +1,35 @@
+/* session: what a command may know and change of its client. The dataplane embeds one in each conn; tests make their own. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/bytes.h"
+
+struct cmd_desc;
+
+enum session_source { SESSION_NETWORK, SESSION_DOOR_UNIX, SESSION_DOOR_TCP };
+enum session_reply { SESSION_REPLY_ON, SESSION_REPLY_OFF, SESSION_REPLY_SKIP, SESSION_REPLY_SKIP_NEXT };
+
+struct session {
+    uint64_t id;             /* CLIENT ID: unique in the server, ascending per worker */
+    uint32_t worker;         /* home */
+    uint32_t db;
+    uint8_t resp;            /* 2 or 3 */
+    uint8_t source;          /* enum session_source */
+    uint8_t reply_mode;      /* enum session_reply */
+    bool authenticated;
+    bool no_evict, no_touch;
+    bool close_asap;         /* killed: close without answering further */
+    bool close_after_reply;  /* QUIT and errors: close once the output has left */
+    int64_t created_ms, last_ms;
+    uint64_t commands;
+    const struct cmd_desc *last_cmd;
+    char *name, *lib_name, *lib_ver; /* heap, NULL when unset; freed by session_fini */
+    char peer[64], local[64];        /* "10.1.0.2:51000", or "/path:0" for a unix socket */
+};
+
+void session_init(struct session *s, uint64_t id, enum session_source source, int64_t now_ms);
+void session_fini(struct session *s);
+/* RESET: back to a fresh connection but for its id and addresses. */
+void session_reset(struct session *s, bool authenticated);

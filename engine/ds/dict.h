@@ -1,0 +1,49 @@
+/* dict: extendible hashing from 64-bit hashes to entries.
+ *
+ *   directory (2^depth pointers) -> segment -> 64-byte buckets
+ *   bucket: one-byte tags compared with SIMD | 48-bit entry pointers (9 slots of 7 bytes + 1 byte of state)
+ *
+ * A full segment splits into two (bounded work: one segment), the directory doubles by copying pointers only.
+ * Removal merges buddies when both are nearly empty. The scan cursor is the hash prefix, so a scan sees every
+ * entry that is there from its start to its end, whatever splits or merges happen between its calls.
+ * The dict holds pointers; it never frees entries. Not thread-safe: the lease holder's. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/bytes.h"
+#include "engine/base/mem.h"
+
+struct dict;
+
+struct dict_type {
+    uint64_t (*hash)(const void *entry, const void *ctx);               /* for splits */
+    bool (*equal)(const void *entry, struct span key);
+    const void *ctx;
+};
+
+struct dict *dict_create(struct mem *mem, const struct dict_type *type); /* NULL: no memory */
+void dict_destroy(struct dict *d);
+size_t dict_count(const struct dict *d);
+size_t dict_bytes(const struct dict *d);
+
+void *dict_find(const struct dict *d, uint64_t hash, struct span key);
+/* Stages for bursts: bring in the bucket's line, then the first entry whose tag matches. */
+void dict_prefetch_bucket(const struct dict *d, uint64_t hash);
+void dict_prefetch_entry(const struct dict *d, uint64_t hash);
+
+/* The key must not be present. False: no memory, nothing changed. */
+bool dict_insert(struct dict *d, uint64_t hash, void *entry);
+/* The entry moved in memory (realloc): same key, same hash. */
+void dict_replace(struct dict *d, uint64_t hash, void *old_entry, void *new_entry);
+bool dict_remove(struct dict *d, uint64_t hash, void *entry);
+
+/* Calls fn on the entries of at least one bucket from `cursor` on and returns the next cursor; 0 = the end.
+ * fn may remove the entry it is given, nothing else. Cursors survive splits and merges. */
+uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*fn)(void *ctx, void *entry), void *ctx);
+/* A uniformly chosen entry (rejection sampling over slots), NULL when empty. `rnd` draws 64 random bits. */
+void *dict_random(const struct dict *d, uint64_t (*rnd)(void *), void *rnd_ctx);
+/* Frees in bounded slices: calls fn on up to about `budget` entries, removing them; true when empty. */
+bool dict_drain(struct dict *d, size_t budget, void (*fn)(void *ctx, void *entry), void *ctx);

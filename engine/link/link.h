@@ -1,0 +1,59 @@
+/* link: the shared memory in which control and dataplane meet: /dev/shm/barewire-<instance>.
+ *
+ *   header | config page | control statistics | worker 0: statistics, command statistics, ring to worker, ring from worker | worker 1 ...
+ *
+ * Created by control, or by whoever comes first; either may die at any time and attach again. Offsets only. Sizes are asserted in layout.h,
+ * the layout version and the size are checked at attach: a mismatch is -EPROTO with a message that names both versions. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine/link/ring.h"
+#include "engine/link/stats.h"
+#include "engine/shard/config.h"
+
+#define LINK_MAGIC          0x4b4e494c57524142ull /* "BARWLINK" */
+#define LINK_LAYOUT_VERSION 1
+#define LINK_COMMANDS       512 /* command statistics slots per worker, by cmd_desc.index */
+
+enum link_dp_state { LINK_DP_NONE, LINK_DP_STARTING, LINK_DP_RUNNING, LINK_DP_STOPPED };
+
+struct link_cmdstat { /* writer: the worker */
+    uint64_t calls, usec, rejected, failed;
+};
+
+struct link; /* one process's mapping */
+
+/* Control: creates the region, or attaches to a living one of the same layout. `ret_fresh`: it was created, so no dataplane knows it. */
+int link_open_control(struct link **ret, const char *instance, uint32_t workers, bool *ret_fresh, char *err, size_t err_len);
+/* Dataplane: attaches. -ENOENT, -EPROTO with err filled. */
+int link_open_dataplane(struct link **ret, const char *instance, char *err, size_t err_len);
+void link_close(struct link *l);
+void link_unlink(const char *instance);
+
+uint32_t link_workers(const struct link *l);
+uint32_t link_generation(const struct link *l); /* counts dataplane starts */
+struct stats_worker *link_stats(struct link *l, uint32_t worker);
+struct link_cmdstat *link_cmdstats(struct link *l, uint32_t worker); /* LINK_COMMANDS of them */
+
+/* Rings; each process gets its own views, made at open. */
+struct ring *link_to_worker(struct link *l, uint32_t worker);
+struct ring *link_from_worker(struct link *l, uint32_t worker);
+
+/* Config page: written by control under a sequence lock; a worker copies it when the version moved. */
+void link_config_publish(struct link *l, const struct engine_config *c);
+uint64_t link_config_version(const struct link *l); /* one relaxed load: cheap enough for every loop */
+bool link_config_read(struct link *l, struct engine_config *ret, uint64_t *ret_version); /* false: torn, try next loop */
+
+/* Life signs. */
+void link_dp_set_state(struct link *l, enum link_dp_state state, pid_t pid);
+enum link_dp_state link_dp_state(struct link *l, pid_t *ret_pid);
+void link_dp_set_banner(struct link *l, const char *text); /* plain words on port, offloads, hugepages, what is degraded */
+void link_dp_banner(struct link *l, char *to, size_t n);
+void link_control_set_pid(struct link *l, pid_t pid);
+bool link_control_alive(struct link *l); /* by pid; called off the hot path */
+/* Dataplane start: counts the generation up, formats the rings, resets the worker pages. */
+void link_dp_begin(struct link *l, pid_t pid);

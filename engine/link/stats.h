@@ -1,0 +1,20 @@
+/* Statistics page of one worker, made from metrics.def. The worker writes (STAT_ADD/STAT_SET), control reads (STAT_GET).
+ * Relaxed is enough: each field stands alone, has one writer, and a reader needs no order between fields. */
+#pragma once
+
+#include <stdint.h>
+
+#include "engine/base/hist.h"
+
+struct stats_worker {
+#define METRIC(name, kind, section, field, help) uint64_t name;
+#include "engine/link/metrics.def"
+#undef METRIC
+    uint64_t db_keys[16], db_expires[16], db_avg_ttl_ms[16];
+    struct hist loop_busy_ns; /* length of a turn that did work */
+};
+
+#define STAT_GET(f)    __atomic_load_n(&(f), __ATOMIC_RELAXED)
+#define STAT_SET(f, v) __atomic_store_n(&(f), (v), __ATOMIC_RELAXED)
+#define STAT_ADD(f, v) __atomic_store_n(&(f), __atomic_load_n(&(f), __ATOMIC_RELAXED) + (v), __ATOMIC_RELAXED)
+#define STAT_INC(f)    STAT_ADD(f, 1)

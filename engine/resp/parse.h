@@ -1,0 +1,78 @@
+/* RESP requests: multibulk and inline, incremental at every byte.
+ *
+ * Where in the flow: the conn layer feeds each run of in-order bytes that TCP delivered.
+ * Two paths with one meaning:
+ *   fast  nothing is pending and the whole request lies in [*cur, end): argv points into the input, no copy,
+ *         no parser state is written.
+ *   slow  a request straddles runs: its bytes are gathered in the parser's own buffer (only as many as
+ *         complete it), resumable at any byte without looking at a byte twice; an argument of
+ *         LIMIT_BIG_ARG_BYTES or more is streamed into a buffer of its own that the command may take over.
+ *
+ * Limits and error texts are those of Redis 7.0.15 (networking.c): the text in `error` is what follows
+ * "-ERR " e.g. "Protocol error: invalid bulk length"; after RESP_BAD the connection is answered and closed. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/bytes.h"
+#include "engine/base/mem.h"
+
+enum resp_status {
+    RESP_DONE, /* one request is in `out` */
+    RESP_MORE, /* the input is used up; nothing complete */
+    RESP_BAD,  /* protocol error, `error` says which */
+    RESP_FULL, /* more arguments than `cap` and the request lies in the input: call again with a larger or empty arena */
+};
+
+struct resp_limits {
+    uint64_t max_bulk_bytes;     /* proto-max-bulk-len */
+    uint64_t max_query_bytes;    /* client-query-buffer-limit: gathered bytes of one request */
+    bool authenticated;          /* false: LIMIT_UNAUTH_* apply */
+};
+
+/* One request. argv is valid until the next resp_parse that gathers (see `gathered`), the release of
+ * the input, or resp_parser_fini, whichever is first. argc == 0: an empty request, to be ignored. */
+struct resp_cmd {
+    struct span *argv;
+    uint32_t argc;
+    bool gathered;      /* argv points into the parser's buffer, not into the input */
+    size_t wire_bytes;  /* length of the request on the wire */
+};
+
+struct resp_parser {
+    /* private to parse.c; zeroed by init */
+    struct mem *mem;
+    uint8_t state;
+    bool gathering;
+    uint8_t *buf;
+    size_t buf_len, buf_cap, scan;
+    struct span *args; /* while gathering: p is an offset into buf, or the big buffer */
+    uint32_t argc, args_cap, want;
+    int64_t bulk_len;
+    struct resp_big {
+        uint8_t *p;
+        size_t len, cap;
+        uint32_t arg;
+    } *big;
+    uint32_t nbig, big_cap;
+    size_t wire_bytes, total_bytes;
+    char error[128];
+};
+
+void resp_parser_init(struct resp_parser *p, struct mem *mem);
+void resp_parser_fini(struct resp_parser *p);
+/* Bytes the parser holds for an incomplete request (counted into the client's query buffer). */
+size_t resp_parser_held(const struct resp_parser *p);
+
+/* Parses at most one request from [*cur, end) and moves *cur past the bytes it used.
+ * `arena`/`cap`: where argv of a fast-path request goes; caller-owned, at least 1 span.
+ * With RESP_MORE all input is used. With RESP_FULL nothing is used; when cap is LIMIT_BATCH_ARGS or more
+ * the parser takes the slow path itself and never answers RESP_FULL. Out of memory answers RESP_BAD. */
+enum resp_status resp_parse(struct resp_parser *p, const struct resp_limits *lim, const uint8_t **cur,
+                            const uint8_t *end, struct span *arena, size_t cap, struct resp_cmd *out);
+
+/* Takes over the streamed buffer behind argument `arg` of the last gathered request, if it has one:
+ * *ret_p is a mem block of *ret_cap bytes whose first argv[arg].n bytes are the argument. False: none. */
+bool resp_take_big(struct resp_parser *p, uint32_t arg, uint8_t **ret_p, size_t *ret_cap);

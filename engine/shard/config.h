@@ -1,0 +1,51 @@
+/* What the engine and the workers obey; a plain value. The control process publishes it in the link's config page;
+ * each worker copies it when the version moved. Sizes in bytes, times in the unit of the name. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/limits.h"
+
+enum maxmemory_policy {
+    POLICY_NOEVICTION, POLICY_ALLKEYS_LRU, POLICY_ALLKEYS_LFU, POLICY_ALLKEYS_RANDOM,
+    POLICY_VOLATILE_LRU, POLICY_VOLATILE_LFU, POLICY_VOLATILE_RANDOM, POLICY_VOLATILE_TTL,
+};
+enum debug_policy { DEBUG_CMD_NO, DEBUG_CMD_LOCAL, DEBUG_CMD_YES };
+enum idle_mode { IDLE_SPIN, IDLE_ADAPTIVE, IDLE_SLEEP };
+
+struct output_limit {
+    uint64_t hard_bytes, soft_bytes;
+    uint32_t soft_s, pad;
+};
+
+struct allow_prefix { /* IPv4 source prefix, host byte order */
+    uint32_t addr, mask;
+};
+
+struct engine_config {
+    uint64_t maxmemory_bytes; /* whole server; a shard's share is 1/workers of it; 0: no limit */
+    uint32_t maxmemory_policy, maxmemory_samples;
+    uint32_t lfu_log_factor, lfu_decay_time_min;
+    uint64_t proto_max_bulk_bytes;
+    uint64_t client_query_buffer_bytes;
+    struct output_limit output_limit[3]; /* normal, replica, pubsub */
+    uint32_t maxclients;                 /* whole server */
+    uint32_t timeout_s;                  /* idle clients are closed; 0: never */
+    uint32_t tcp_keepalive_s;
+    uint32_t tcp_backlog;
+    uint32_t hz;
+    uint32_t databases;
+    uint32_t idle;                 /* enum idle_mode */
+    uint32_t enable_debug_command; /* enum debug_policy */
+    uint8_t protected_mode, active_expire, lazyfree_user_del, lazyfree_user_flush;
+    uint32_t net_allow_count; /* 0: everyone */
+    struct allow_prefix net_allow[LIMIT_NET_ALLOW];
+    uint32_t requirepass_len; /* 0: none */
+    uint8_t requirepass[LIMIT_PASSWORD_BYTES];
+    uint64_t slowlog_slower_than_us; /* UINT64_MAX: off */
+    uint64_t latency_threshold_ms;
+};
+
+/* Redis 7.0's defaults. */
+void engine_config_defaults(struct engine_config *c);

@@ -1,0 +1,112 @@
+/* shard: the part of the keyspace that one worker owns: 16 databases over one mem, with expiry, memory limit and
+ * statistics. Everything here is single-threaded code run by the holder of the shard's lease. Time comes as an
+ * argument (unix ms); randomness from the shard's own seeded generator, so that a run can be replayed. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/siphash.h"
+#include "engine/ds/dict.h"
+#include "engine/shard/config.h"
+#include "engine/shard/entry.h"
+
+struct shard_db {
+    struct dict *keys;    /* all entries; created on first use */
+    struct dict *expires; /* the same entries, those with a TTL: active expiry and volatile-* sampling */
+    uint64_t avg_ttl_ms;
+};
+
+/* Counters of the shard; writer: the lease holder. The worker copies them to its statistics page. */
+struct shard_stats {
+    uint64_t hits, misses, expired_keys, evicted_keys, expired_time_cap_reached, oom_refused;
+    uint64_t dirty; /* changes since start (rdb_changes_since_last_save once snapshots land) */
+};
+
+struct shard {
+    uint32_t id, count; /* this shard of how many */
+    struct mem mem;
+    struct siphash_key hash_key; /* the same in all shards */
+    uint64_t rng[4];
+    const struct engine_config *config; /* the worker's copy */
+    int64_t now_ms;                     /* set by the caller before each batch: all commands of a batch see one time */
+    struct shard_db db[LIMIT_DATABASES];
+    struct shard_stats stats;
+    /* active expiry */
+    uint32_t expire_db;
+    uint64_t expire_cursor;
+    bool expire_paused; /* DEBUG SET-ACTIVE-EXPIRE 0 */
+    /* values and whole dicts that are being freed in slices */
+    struct list_lazy *lazy_head;
+    size_t lazy_pending;
+};
+
+int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphash_key *key, const struct engine_config *config,
+               uint64_t seed);
+void shard_fini(struct shard *s);
+
+static inline uint64_t shard_hash(const struct shard *s, struct span key)
+{
+    return siphash13(&s->hash_key, key.p, key.n);
+}
+uint64_t shard_random(struct shard *s);
+/* Which shard of `count` owns the key: cluster slot ranges, so that a cluster client can be told. */
+uint32_t shard_of_key(struct span key, uint32_t count);
+uint32_t shard_of_slot(uint32_t slot, uint32_t count);
+
+/* Bounded background work, called once per loop: active expiry, lazy free. `budget` in entries. Returns work done. */
+size_t shard_tick(struct shard *s, size_t budget);
+/* Over its share of maxmemory and nothing can be evicted: commands flagged DENYOOM are refused. */
+bool shard_over_memory(struct shard *s);
+
+/* ---- keyspace: what commands use (engine/shard/keyspace.c) ---- */
+
+#define KS_NO_TTL   (-1)
+#define KS_KEEP_TTL (-2)
+
+/* Bits of an event, as notify-keyspace-events has them; commands name the class, listeners come later. */
+enum ks_class { KS_GENERIC = 1 << 2, KS_STRING = 1 << 3, KS_LIST = 1 << 4, KS_SET = 1 << 5, KS_HASH = 1 << 6, KS_ZSET = 1 << 7,
+                KS_EXPIRED = 1 << 8, KS_EVICTED = 1 << 9, KS_STREAM = 1 << 10, KS_NEW = 1 << 14 };
+
+/* The one choke point of every change: WATCH, notifications, tracking and the journal hang here. Call it once per key and effect,
+ * after the change. */
+void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event);
+
+/* Expiry is exact: an expired entry is removed and not seen. peek: no statistics, no access clock. read: counts a hit or a
+ * miss and touches the access clock. write: touches the clock, no hit/miss. */
+struct entry *ks_peek(struct shard *s, uint32_t db, struct span key, uint64_t hash);
+struct entry *ks_read(struct shard *s, uint32_t db, struct span key, uint64_t hash);
+struct entry *ks_write(struct shard *s, uint32_t db, struct span key, uint64_t hash);
+
+/* Sets a string, replacing whatever was there. The value is encoded as Redis does (int if it reads as one, embstr up to 44 bytes, raw).
+ * `expire_ms`: absolute unix ms, KS_NO_TTL or KS_KEEP_TTL. The value must not point into the entry that is replaced.
+ * Returns the entry; NULL: no memory, the old value stands. Does not call ks_changed. */
+struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash, struct span value, int64_t expire_ms);
+struct entry *ks_set_int(struct shard *s, uint32_t db, struct span key, uint64_t hash, int64_t value, int64_t expire_ms);
+/* As ks_set, but always raw encoding (results of APPEND, SETRANGE) and takes over `block` (a mem block of `cap` bytes, the first
+ * `len` the value), saving the copy of a streamed argument. On NULL the block still belongs to the caller. */
+struct entry *ks_set_block(struct shard *s, uint32_t db, struct span key, uint64_t hash, uint8_t *block, size_t len, size_t cap,
+                           int64_t expire_ms);
+/* Makes the string `new_len` bytes long and raw, zero-filling growth (with room to grow further), and returns its bytes for writing.
+ * `*e` follows the entry if it moves. NULL: no memory, unchanged. */
+uint8_t *ks_string_resize(struct shard *s, uint32_t db, struct entry **e, uint64_t hash, size_t new_len);
+
+/* True when the key was there. Large values are freed in slices when `lazy`. */
+bool ks_delete(struct shard *s, uint32_t db, struct entry *e, uint64_t hash, bool lazy);
+/* Sets, changes (absolute ms) or removes (KS_NO_TTL) the expiry. `*e` follows the entry. False: no memory. */
+bool ks_set_expire(struct shard *s, uint32_t db, struct entry **e, uint64_t hash, int64_t expire_ms);
+/* A deep copy of e's value under (to, db, key), replacing; `to` may be another leased shard. NULL: no memory. */
+struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t hash, const struct entry *e, int64_t expire_ms);
+
+size_t ks_count(const struct shard *s, uint32_t db);
+size_t ks_count_expires(const struct shard *s, uint32_t db);
+void ks_flush(struct shard *s, uint32_t db, bool lazy);
+void ks_swap(struct shard *s, uint32_t a, uint32_t b);
+struct entry *ks_random(struct shard *s, uint32_t db); /* never an expired one; NULL when empty */
+uint64_t ks_scan(struct shard *s, uint32_t db, uint64_t cursor, void (*fn)(void *ctx, struct entry *e), void *ctx);
+/* Seconds since last access (OBJECT IDLETIME) and the LFU counter (OBJECT FREQ). */
+uint64_t ks_idle_s(const struct shard *s, const struct entry *e);
+uint32_t ks_freq(const struct shard *s, const struct entry *e);
+void ks_touch(struct shard *s, struct entry *e);
