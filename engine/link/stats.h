@@ -6,11 +6,21 @@
 
 #include "engine/base/hist.h"
 
+#define STATS_ERRORS 32
+
+/* Error replies by their first word ("ERR", "WRONGTYPE"). A slot is taken when its code is first seen (code before count); the last slot
+ * collects what finds no room. Writer: the worker. */
+struct stats_error {
+    char code[16]; /* NUL-terminated; "" free */
+    uint64_t count;
+};
+
 struct stats_worker {
 #define METRIC(name, kind, section, field, help) uint64_t name;
 #include "engine/link/metrics.def"
 #undef METRIC
     uint64_t db_keys[16], db_expires[16], db_avg_ttl_ms[16];
+    struct stats_error errors[STATS_ERRORS];
     struct hist loop_busy_ns; /* length of a turn that did work */
 };
 
