@@ -25,11 +25,19 @@ struct link_cmdstat { /* writer: the worker */
     uint64_t calls, usec, rejected, failed;
 };
 
+struct link_control { /* writer: control */
+    uint64_t door_clients, door_accepted, door_refused, door_input_bytes, door_output_bytes;
+    uint64_t admin_requests, bad_messages, dataplane_starts;
+};
+
 struct link; /* one process's mapping */
 
-/* Control: creates the region, or attaches to a living one of the same layout. `ret_fresh`: it was created, so no dataplane knows it. */
+/* Control: creates the region, or attaches to a living one of the same layout (its worker count may then differ from `workers`: ask
+ * link_workers). `ret_fresh`: it was created, so no dataplane knows it. A region whose dataplane is dead is replaced by a fresh one.
+ * Every call counts link_control_generation up. -EBUSY: another control has it; -EPROTO: a living dataplane of another layout;
+ * -EINVAL: the name; err is filled in every case. */
 int link_open_control(struct link **ret, const char *instance, uint32_t workers, bool *ret_fresh, char *err, size_t err_len);
-/* Dataplane: attaches. -ENOENT, -EPROTO with err filled. */
+/* Dataplane: attaches. -ENOENT, -EPROTO, -EBUSY (another dataplane has it) with err filled. */
 int link_open_dataplane(struct link **ret, const char *instance, char *err, size_t err_len);
 void link_close(struct link *l);
 void link_unlink(const char *instance);
@@ -39,7 +47,9 @@ uint32_t link_generation(const struct link *l); /* counts dataplane starts */
 struct stats_worker *link_stats(struct link *l, uint32_t worker);
 struct link_cmdstat *link_cmdstats(struct link *l, uint32_t worker); /* LINK_COMMANDS of them */
 
-/* Rings; each process gets its own views, made at open. */
+struct link_control *link_control_stats(struct link *l);
+
+/* Rings; each process gets its own views, made at open (dataplane: again by link_dp_begin, control: again by link_refresh). */
 struct ring *link_to_worker(struct link *l, uint32_t worker);
 struct ring *link_from_worker(struct link *l, uint32_t worker);
 
@@ -53,7 +63,22 @@ void link_dp_set_state(struct link *l, enum link_dp_state state, pid_t pid);
 enum link_dp_state link_dp_state(struct link *l, pid_t *ret_pid);
 void link_dp_set_banner(struct link *l, const char *text); /* plain words on port, offloads, hugepages, what is degraded */
 void link_dp_banner(struct link *l, char *to, size_t n);
+bool link_dp_alive(struct link *l); /* control: by the lock; a system call */
 void link_control_set_pid(struct link *l, pid_t pid);
-bool link_control_alive(struct link *l); /* by pid; called off the hot path */
+bool link_control_alive(struct link *l); /* by the lock; a system call, so off the hot path */
 /* Dataplane start: counts the generation up, formats the rings, resets the worker pages. */
 void link_dp_begin(struct link *l, pid_t pid);
+/* Control: true when the dataplane began anew since the last look; the ring views are then made again. */
+bool link_refresh(struct link *l);
+/* Counts attaches of control. When it moves, a worker drops its door conns and gives up its pending admin requests. The upper half
+ * of every door id is the control generation that made it: door messages of another one are leftovers of a dead control. */
+uint32_t link_control_generation(const struct link *l);
+
+/* The bell. Control sleeps when there is nothing to do; a worker that published something for control calls link_bell_ring once per
+ * loop. It costs a fence and a load, and a system call (FUTEX_WAKE) only when control sleeps. */
+void link_bell_ring(struct link *l);
+/* Control: arm before blocking, then look at the rings once more; disarm after. link_bell_wait blocks (a thread of its own) until
+ * the bell's count is not `seen` or the time is over, and returns the count. */
+void link_bell_arm(struct link *l);
+void link_bell_disarm(struct link *l);
+uint32_t link_bell_wait(struct link *l, uint32_t seen, uint32_t timeout_ms);

@@ -1,7 +1,7 @@
 /* ring: single-producer single-consumer ring of byte records in memory that two processes share.
  *
  *   [ head line: producer ][ tail line: consumer ][ data, a power of two ]
- *   record: u32 len | u32 crc32c(type, seq, generation, payload) | u64 seq | u32 type | u32 generation | payload, padded to 8
+ *   record: u32 len | u32 crc32c(len, seq, type, generation, payload, padding) | u64 seq | u32 type | u32 generation | payload, padded to 8
  *
  * A record exists from one release-store of `head` on; a producer killed before it leaves nothing. Offsets only, no pointers.
  * The consumer trusts nothing: positions, lengths, sequence, generation and CRC are checked before a byte is handed out.
@@ -23,20 +23,23 @@ struct ring { /* one side's view; private memory of the process */
     uint64_t mask;
     uint64_t pos;        /* my own index: head for the producer, tail for the consumer */
     uint64_t peer;       /* last seen index of the other side */
-    uint64_t seq;        /* next sequence number */
     uint32_t generation;
     uint64_t corrupt, full;
-    uint32_t reserved_len;
+    uint64_t bad_head;   /* consumer: a head that made no sense and was given up; UINT64_MAX: none */
+    uint32_t reserved_len, peeked;
     uint64_t reserved_skip;
 };
 
 struct ring_record {
     uint32_t type;
-    uint64_t seq;
+    uint64_t seq;        /* position of the record in the ring's stream of bytes: grows, but not by one */
     struct span payload; /* in the ring, valid until ring_release */
 };
 
 enum ring_status { RING_EMPTY, RING_RECORD, RING_CORRUPT };
+
+/* Bytes of a ring in shared memory: its three lines and the data. `shm` is 64-aligned. */
+#define RING_SHM_BYTES(data_bytes) (192 + (size_t)(data_bytes))
 
 /* Formats the shared part (the creator of the link, before anyone attaches). */
 void ring_format(struct ring_shm *shm, uint64_t data_bytes, uint32_t generation);
@@ -44,12 +47,14 @@ void ring_format(struct ring_shm *shm, uint64_t data_bytes, uint32_t generation)
 int ring_attach_producer(struct ring *r, struct ring_shm *shm, uint64_t data_bytes);
 int ring_attach_consumer(struct ring *r, struct ring_shm *shm, uint64_t data_bytes);
 
-/* Room for a payload of up to `len` bytes, 8-aligned; NULL: full (counted). Nothing is visible until ring_publish. */
+/* Room for a payload of up to `len` bytes, 8-aligned; NULL: full (counted), or longer than half the ring, which never fits.
+ * Nothing is visible until ring_publish. A reserve without a publish is forgotten by the next one. */
 void *ring_reserve(struct ring *r, uint32_t len);
 void ring_publish(struct ring *r, uint32_t type, uint32_t len);
 /* reserve + copy + publish. */
 bool ring_send(struct ring *r, uint32_t type, const void *payload, uint32_t len);
 
+/* The next record; the same one again until ring_release. A view of an older generation than the ring's sees it empty. */
 enum ring_status ring_peek(struct ring *r, struct ring_record *ret);
 void ring_release(struct ring *r);
 void ring_resync(struct ring *r);
