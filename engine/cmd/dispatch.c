@@ -1,0 +1,175 @@
+/* From argv to a running command: lookup, admission at the client's home, key positions, call.
+ *
+ * Where in the flow: the batch stage calls cmd_lookup and cmd_admit on the home worker and cmd_keys for routing; cmd_call runs on the
+ * worker that holds the shards. Order and texts of refusals are those of processCommand in Redis 7.0.15. No clock is read here: who
+ * wants times per command measures around cmd_call. */
+#include <ctype.h>
+#include <stdio.h>
+
+#include "engine/base/assert.h"
+#include "engine/cmd/command_table.h"
+
+/* Redis shows at most this many bytes of what it did not understand. */
+#define SHOWN_BYTES 128
+
+/* Bytes of s up to its first NUL, `cap` at most: what printf("%.*s") would show. */
+static int shown(struct span s, size_t cap)
+{
+    return (int)strnlen((const char *)s.p, s.n < cap ? s.n : cap);
+}
+
+static void unknown_command(const struct span *argv, uint32_t argc, struct reply *out)
+{
+    char args[2 * SHOWN_BYTES];
+    size_t n = 0;
+    for (uint32_t i = 1; i < argc && n < SHOWN_BYTES; i++)
+        n += (size_t)sprintf(args + n, "'%.*s' ", shown(argv[i], SHOWN_BYTES - n),
+                             (const char *)argv[i].p);
+    reply_errorf(out, "ERR unknown command '%.*s', with args beginning with: %.*s",
+                 shown(argv[0], SHOWN_BYTES), (const char *)argv[0].p, (int)n, args);
+}
+
+static void unknown_subcommand(const struct cmd_desc *d, struct span word, struct reply *out)
+{
+    char upper[32];
+    size_t n = 0;
+    for (; d->name[n] && n < sizeof(upper) - 1; n++)
+        upper[n] = (char)toupper((unsigned char)d->name[n]);
+    upper[n] = 0;
+    reply_errorf(out, "ERR unknown subcommand '%.*s'. Try %s HELP.", shown(word, SHOWN_BYTES),
+                 (const char *)word.p, upper);
+}
+
+/* Out of line: the way of almost every command does not come here. */
+__attribute__((noinline)) static const struct cmd_desc *
+lookup_sub(const struct cmd_desc *d, const struct span *argv, uint32_t argc, struct reply *out)
+{
+    const struct cmd_desc *sub = cmd_find_sub(d, argv[1]);
+    if (d->subs[0].flags &
+        CMD_HIDDEN) /* Redis knows no subcommands here: the command itself complains */
+        return sub && cmd_arity_ok(sub, argc) ? sub : d;
+    if (!sub)
+        unknown_subcommand(d, argv[1], out);
+    return sub;
+}
+
+const struct cmd_desc *cmd_lookup(struct span *argv, uint32_t argc, struct reply *out)
+{
+    const struct cmd_desc *d = cmd_find(argv[0]);
+    if (unlikely_(!d)) {
+        unknown_command(argv, argc, out);
+        return NULL;
+    }
+    if (unlikely_(d->nsubs) && argc > 1) {
+        d = lookup_sub(d, argv, argc, out);
+        if (!d)
+            return NULL;
+    }
+    if (unlikely_(!cmd_arity_ok(d, argc))) {
+        reply_errorf(out, "ERR wrong number of arguments for '%s' command", d->full);
+        return NULL;
+    }
+    return d;
+}
+
+/* Redis drops a connection from elsewhere at accept. Here clients from the network are the rule, so the connection stands and its
+ * commands are refused, but for those that only concern the connection itself (AUTH, HELLO, QUIT, RESET, all CMD_NO_AUTH; PING and
+ * ECHO): a health check can tell a protected server from a dead one, and a client library gets through its handshake to the text. */
+static bool works_when_protected(const struct cmd_desc *d)
+{
+    return (d->flags & CMD_NO_AUTH) || d == &cmd_table[CMD_ping] || d == &cmd_table[CMD_echo];
+}
+
+static const char denied[] =
+    "DENIED Redis is running in protected mode because protected mode is enabled and no "
+    "password is set for the default user. In this mode connections are only accepted from "
+    "the loopback interface. If you want to connect from external computers to Redis you may "
+    "adopt one of the following solutions: 1) Just disable protected mode sending the command"
+    " 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from "
+    "the same host the server is running, however MAKE SURE Redis is not publicly accessible "
+    "from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) "
+    "Alternatively you can just disable the protected mode by editing the Redis configuration"
+    " file, and setting the protected mode option to 'no', and then restarting the server. 3)"
+    " If you started the server manually just for testing, restart it with the '--protected-"
+    "mode no' option. 4) Setup a an authentication password for the default user. NOTE: You "
+    "only need to do one of the above things in order for the server to start accepting "
+    "connections from the outside.";
+
+bool cmd_admit(const struct cmd_desc *d, const struct session *s, const struct engine_config *cfg,
+               struct reply *out)
+{
+    if (unlikely_(d->flags & CMD_PROTECTED) && cfg->enable_debug_command != DEBUG_CMD_YES &&
+        !(cfg->enable_debug_command == DEBUG_CMD_LOCAL && s->source != SESSION_NETWORK)) {
+        reply_error(out, "ERR DEBUG command not allowed. If the enable-debug-command option is set "
+                         "to \"local\", you can run it from a local connection, otherwise you need "
+                         "to set this option in the configuration file, and then restart the "
+                         "server.");
+        return false;
+    }
+    if (cfg->requirepass_len) {
+        if (likely_(s->authenticated) || (d->flags & CMD_NO_AUTH))
+            return true;
+        reply_error(out, "NOAUTH Authentication required.");
+        return false;
+    }
+    if (unlikely_(cfg->protected_mode) && s->source == SESSION_NETWORK &&
+        !works_when_protected(d)) {
+        reply_error(out, denied);
+        return false;
+    }
+    return true;
+}
+
+int cmd_keys(const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint32_t *pos,
+             uint32_t cap)
+{
+    const struct cmd_detail *detail = d->detail;
+    int64_t count = 0;
+    for (const struct cmd_keyspec *k = detail->keys; k && k->flags; k++) {
+        int64_t last = k->last >= 0 ? (int64_t)k->begin + k->last : (int64_t)argc + k->last;
+        for (int64_t i = k->begin; i <= last; i += k->step, count++) {
+            if (i >= argc)
+                return -1;
+            if (pos && count < cap)
+                pos[count] = (uint32_t)i;
+        }
+    }
+    return count <= INT32_MAX ? (int)count : -1;
+}
+
+/* A command under leases may grow any shard it holds. */
+static bool over_memory(const struct cmd *c)
+{
+    if (!c->host->config->maxmemory_bytes)
+        return false;
+    if (c->part || c->desc->route == ROUTE_KEY || c->shards->count == 1)
+        return c->shard && shard_over_memory(c->shard);
+    for (uint32_t i = 0; i < c->shards->count; i++)
+        if (c->shards->v[i] && shard_over_memory(c->shards->v[i]))
+            return true;
+    return false;
+}
+
+void cmd_call(struct cmd *c)
+{
+    const struct cmd_desc *d = c->desc;
+    struct host *h = c->host;
+    if (unlikely_(!d->fn)) { /* the router sends these to the control process */
+        reply_errorf(c->out, "ERR command '%s' is not served here", d->full);
+        return;
+    }
+    if ((d->flags & CMD_DENYOOM) && unlikely_(over_memory(c))) {
+        reply_error(c->out, "OOM command not allowed when used memory > 'maxmemory'.");
+        if (c->shard)
+            c->shard->stats.oom_refused++;
+        if (h->rejected)
+            h->rejected[d->index]++;
+        return;
+    }
+    uint32_t errors = c->out->errors;
+    d->fn(c);
+    if (h->calls)
+        h->calls[d->index]++;
+    if (unlikely_(c->out->errors != errors) && h->failed)
+        h->failed[d->index]++;
+}
