@@ -128,7 +128,10 @@ struct agg {
     struct reply_heap body; /* joined elements, or the first error */
     bool failed;
     uint64_t weight;
+    bool kill_one;          /* CLIENT KILL addr: the sum becomes +OK or an error */
 };
+/* For one request; what the router calls. */
+void agg_begin(struct agg *a, const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint8_t resp);
 void agg_init(struct agg *a, enum cmd_split split, uint8_t resp);
 /* One part's reply bytes (always written in the session's RESP version). */
 void agg_part(struct agg *a, struct span reply, uint64_t random);
