@@ -75,7 +75,7 @@ bool link_refresh(struct link *l);
 uint32_t link_control_generation(const struct link *l);
 
 /* The bell. Control sleeps when there is nothing to do; a worker that published something for control calls link_bell_ring once per
- * loop. It costs a fence and a load, and a system call (FUTEX_WAKE) only when control sleeps. */
+ * loop. It costs one atomic exchange, and a system call (FUTEX_WAKE) only when control sleeps. */
 void link_bell_ring(struct link *l);
 /* Control: arm before blocking, then look at the rings once more; disarm after. link_bell_wait blocks (a thread of its own) until
  * the bell's count is not `seen` or the time is over, and returns the count. */
