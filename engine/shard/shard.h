@@ -85,6 +85,8 @@ struct entry *ks_write(struct shard *s, uint32_t db, struct span key, uint64_t h
  * Returns the entry; NULL: no memory, the old value stands. Does not call ks_changed. */
 struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash, struct span value, int64_t expire_ms);
 struct entry *ks_set_int(struct shard *s, uint32_t db, struct span key, uint64_t hash, int64_t value, int64_t expire_ms);
+/* As ks_set, but never int-encoded, even when it reads as one (results of INCRBYFLOAT). */
+struct entry *ks_set_text(struct shard *s, uint32_t db, struct span key, uint64_t hash, struct span value, int64_t expire_ms);
 /* As ks_set, but always raw encoding (results of APPEND, SETRANGE) and takes over `block` (a mem block of `cap` bytes, the first
  * `len` the value), saving the copy of a streamed argument. On NULL the block still belongs to the caller. */
 struct entry *ks_set_block(struct shard *s, uint32_t db, struct span key, uint64_t hash, uint8_t *block, size_t len, size_t cap,
