@@ -9,8 +9,8 @@
 #define LIMIT_CLUSTER_SLOTS     16384
 
 /* --- RESP (values of Redis 7.0's networking.c) --- */
-#define LIMIT_INLINE_BYTES      (64 * 1024)          /* longest inline request, and longest header line */
-#define LIMIT_MULTIBULK_ARGS    (1024 * 1024 * 1024) /* "*N": INT_MAX is refused by Redis above this */
+#define LIMIT_INLINE_BYTES      (64 * 1024)          /* longest inline request, and longest header line, without its end */
+#define LIMIT_MULTIBULK_ARGS    2147483647           /* "*N": Redis refuses what does not fit an int */
 #define LIMIT_UNAUTH_ARGS       10                   /* before AUTH: arguments of a request */
 #define LIMIT_UNAUTH_BULK_BYTES 16384                /* before AUTH: bytes of an argument */
 #define LIMIT_BIG_ARG_BYTES     (32 * 1024)          /* an argument from here on is streamed into its own buffer */
@@ -29,3 +29,10 @@
 #define LIMIT_LINK_MSG_BYTES    (64 * 1024)   /* longest record in a link ring; longer payloads are split */
 #define LIMIT_PASSWORD_BYTES    512
 #define LIMIT_NET_ALLOW         64   /* source prefixes of net-allow */
+
+/* --- clients --- */
+#define LIMIT_CONN_OUT_PAUSE_BYTES (1024 * 1024) /* heap output of a client at which its requests wait */
+#define LIMIT_OUT_BLOCK_BYTES      (256 * 1024)  /* largest heap block of output */
+#define LIMIT_WORKER_OUT_BYTES     (4ull << 30)  /* heap output of all clients of a worker: over it the asking client is closed */
+#define LIMIT_BATCH_SCRATCH_BYTES  16384         /* gathered requests copied into a batch */
+#define LIMIT_ADMIN_REQUEST_BYTES  (48 * 1024)   /* a request that is routed to the control process */

@@ -166,7 +166,7 @@ size_t num_format_double(char *to, double v)
         return memcpy(to, "nan", 3), 3;
     if (isinf(v))
         return v > 0 ? (memcpy(to, "inf", 3), 3) : (memcpy(to, "-inf", 4), 4);
-    /* Whole numbers below 10^17 have the same text as integers, but "-0" keeps its sign. */
+    /* Whole numbers of up to fifteen digits have the same text as integers, but "-0" keeps its sign. */
     if (v > -1e15 && v < 1e15 && v == (double)(int64_t)v && !(v == 0 && signbit(v)))
         return num_format_i64(to, (int64_t)v);
     return (size_t)snprintf(to, 128, "%.17g", v);
