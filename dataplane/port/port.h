@@ -11,14 +11,20 @@
 struct rte_mbuf;
 struct rte_mempool;
 
+enum port_hugepages {
+    PORT_HUGE_AUTO,
+    PORT_HUGE_YES,
+    PORT_HUGE_NO
+}; /* auto: used if enough free ones are there */
+
 struct port_config {
     const char *net_port;
     uint32_t workers;
     uint16_t mtu;
-    bool hugepages;       /* wanted (auto: used if free ones are there) */
+    enum port_hugepages hugepages;
     const char *eal_args; /* extra, from eal-args; may be NULL */
     const char *instance; /* EAL file prefix */
-    uint32_t mbufs;       /* per worker; 0: default */
+    uint32_t mbufs;       /* in `pool` of each worker, for data to be sent; 0: default */
 };
 
 struct port_info { /* what came out of it, for banner and INFO */
@@ -32,12 +38,16 @@ struct port_info { /* what came out of it, for banner and INFO */
 
 struct port_queue { /* one worker's way in and out */
     uint16_t port_id, queue_id;
-    struct rte_mempool *pool, *reserve;
+    struct rte_mempool *
+        pool; /* frames that the stack builds. Received frames come from a pool of the port's own, so that */
+    struct rte_mempool *
+        reserve; /* full send queues never stop reception (on AF_XDP the pool is the umem of both directions) */
 };
 
 struct port;
 
-int port_start(struct port **ret, const struct port_config *c, struct port_info *info, char *err, size_t err_len);
+int port_start(struct port **ret, const struct port_config *c, struct port_info *info, char *err,
+               size_t err_len);
 void port_stop(struct port *p);
 struct port_queue *port_queue(struct port *p, uint32_t worker);
 uint16_t port_rx(struct port_queue *q, struct rte_mbuf **pkts, uint16_t n);
