@@ -24,7 +24,6 @@ struct admin_env {
     /* After a successful CONFIG SET; may be NULL. Control applies what is its own (loglevel ...). */
     void (*config_changed)(void *ctx, struct config *c);
     void *ctx;
-    uint32_t dataplane_restarts; /* kept by control through admin_note_restart */
 };
 
 struct admin *admin_new(const struct admin_env *env, int64_t now_ms);
@@ -32,13 +31,14 @@ void admin_free(struct admin *a);
 
 /* Every 100 ms: samples for instantaneous_*. `now_ms`: unix time. */
 void admin_tick(struct admin *a, int64_t now_ms);
-/* The link was opened anew or the dataplane started again: baselines of the old pages are void. */
+/* The link was opened anew: baselines of the old pages are void. (A dataplane that began anew in the same link is seen by itself.) */
 void admin_link_changed(struct admin *a, struct link *l);
-/* A dataplane that died was started again (INFO dataplane_restarts). */
-void admin_note_restart(struct admin *a);
 /* CONFIG RESETSTAT. */
 void admin_reset_stats(struct admin *a);
 
-/* Runs INFO or CONFIG; always writes exactly one reply. `req` tells the client's RESP version, source and address. */
+/* Runs INFO or CONFIG; always writes exactly one reply, in out->resp. Control accounts for what it runs here (commandstats,
+ * errorstats, total_error_replies): workers do not count the errors in replies that they only pass on. */
 void admin_execute(struct admin *a, const struct msg_admin_request *req, const struct span *argv, uint32_t argc, struct reply *out,
                    int64_t now_ms);
+/* An error reply that control gave by itself elsewhere (SHUTDOWN refused ...): its first word enters errorstats. */
+void admin_count_error(struct admin *a, const char *code);

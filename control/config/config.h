@@ -17,11 +17,10 @@
 #include "engine/base/bytes.h"
 #include "engine/shard/config.h"
 
-#define CONFIG_TEXT_BYTES 1024 /* longest single value that is not a password or list */
 #define CONFIG_ERROR_BYTES 2048
 
 enum config_auto { CONFIG_AUTO_NO, CONFIG_AUTO_YES, CONFIG_AUTO };
-enum config_loglevel { LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE, LOGLEVEL_WARNING, LOGLEVEL_NOTHING };
+enum config_loglevel { LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE, LOGLEVEL_WARNING };
 
 /* Strings are heap-owned by struct config, never NULL; "" says unset. */
 struct config_dataplane {
@@ -35,10 +34,11 @@ struct config_dataplane {
     uint32_t hugepages; /* enum config_auto */
     uint32_t mbufs;     /* per worker; 0: sized from the queues */
     char *eal_args;     /* extra EAL arguments, blanks separate */
-    char *cores;        /* list of cores for the workers, "" EAL's choice */
     char *instance;     /* names the link and the run directory */
-    uint32_t tcp_rto_min_ms, tcp_delack_ms, tcp_time_wait_ms, tcp_syn_retries, tcp_retries;
-    uint32_t tcp_recv_buffer_bytes, tcp_send_buffer_bytes;
+    /* 0 in any of these: the stack's own default (net_config_defaults) */
+    uint32_t tcp_rto_min_ms, tcp_rto_max_ms, tcp_delayed_ack_ms, tcp_time_wait_ms;
+    uint32_t tcp_keepalive_interval_s, tcp_keepalive_probes, tcp_initial_window_segs;
+    uint64_t tcp_receive_buffer_bytes, tcp_send_buffer_bytes;
 };
 
 struct config_control {
@@ -47,10 +47,6 @@ struct config_control {
     uint32_t door_port;      /* RESP on 127.0.0.1; 0: none */
     char *dir, *logfile, *pidfile;
     uint32_t loglevel; /* enum config_loglevel */
-    bool syslog_enabled;
-    char *syslog_ident;
-    bool always_show_logo, set_proc_title;
-    bool restart_dataplane; /* start a dataplane again that died */
 };
 
 struct config {
@@ -61,7 +57,6 @@ struct config {
     char *file;         /* absolute path of the configuration file; "" none */
     char **warnings;    /* one per directive that is accepted and not obeyed */
     uint32_t warnings_count;
-    struct config_text *texts; /* private: special values as text, the given values of unsupported directives */
 };
 
 /* All defaults, no file. NULL: out of memory. */
@@ -72,32 +67,32 @@ void config_free(struct config *c);
  * word), then directives, later ones win. 0; -EINVAL with `err` the whole report in Redis's form ("\n*** FATAL CONFIG FILE ERROR ...");
  * -ENOENT when the file cannot be opened, err filled. */
 int config_load_args(struct config *c, int argc, char **argv, char *err, size_t err_len);
-/* Configuration text as from a file. `name` is for the report only. */
-int config_load_text(struct config *c, const char *text, const char *name, char *err, size_t err_len);
+/* Configuration text as from a file. */
+int config_load_text(struct config *c, struct span text, char *err, size_t err_len);
 
 /* ---- CONFIG GET / SET / REWRITE ---- */
 enum config_flag {
     CF_RUNTIME = 0,          /* CONFIG SET may change it */
     CF_IMMUTABLE = 1 << 0,   /* only at start */
-    CF_HIDDEN = 1 << 1,      /* CONFIG GET by its exact name only */
-    CF_OURS = 1 << 2,        /* not a directive of Redis */
-    CF_ALIAS = 1 << 3,       /* an older name of the row before */
+    CF_PROTECTED = 1 << 1,   /* only at start, because it would let a client reach files */
+    CF_HIDDEN = 1 << 2,      /* CONFIG GET by its exact name only */
+    CF_OURS = 1 << 3,        /* not a directive of Redis */
     CF_UNSUPPORTED = 1 << 4, /* known to Redis, has no effect here; GET tells the state that is true */
-    CF_MULTI = 1 << 5,       /* several arguments, or repeated lines */
-    CF_SENSITIVE = 1 << 6,   /* never shown in logs */
-    CF_DANGEROUS = 1 << 7,   /* enable-debug-command and such */
+    CF_DIRECTIVE = 1 << 5,   /* a word of the file only: neither GET nor SET */
+    CF_MULTI = 1 << 6,       /* several arguments; in CONFIG SET blanks separate them */
+    CF_SENSITIVE = 1 << 7,   /* never shown in reports */
+    CF_OCTAL = 1 << 8,
+    CF_CLAMP = 1 << 9,       /* an integer outside the range is moved to its end, as Redis does with hz */
 };
 
 enum config_kind { CONFIG_BOOL, CONFIG_INT, CONFIG_MEM, CONFIG_ENUM, CONFIG_STR, CONFIG_SPECIAL, CONFIG_FOREIGN };
 
 struct config_item {
-    const char *name;
-    const char *alias_of; /* CF_ALIAS */
+    const char *name; /* NULL: not a directive, the heading of those that follow; its title is `group` */
     enum config_kind kind;
     uint32_t flags;
-    const char *group;       /* heading in the sample and the docs */
+    const char *group;
     const char *default_text; /* as one would write it */
-    const char *range;       /* for people: "1..64", "yes | no", "spin | adaptive | sleep" */
     const char *help;
 };
 
@@ -105,8 +100,10 @@ uint32_t config_count(void);
 const struct config_item *config_item(uint32_t i);
 /* Case-insensitive; UINT32_MAX: unknown. */
 uint32_t config_find(struct span name);
-/* The value of item i as CONFIG GET tells it; malloc'd, NULL when memory is out. */
-char *config_get(const struct config *c, uint32_t i);
+/* The value of item i as CONFIG GET tells it, *ret_len bytes and a NUL (a password may hold any byte); malloc'd, NULL when memory is out. */
+char *config_get(const struct config *c, uint32_t i, size_t *ret_len);
+/* What may be written for item i, for people: "1..64", "yes | no". */
+void config_range(uint32_t i, char *to, size_t n);
 
 /* Sets several values, all or none. `pairs` names and values in turn, `count` of them in all (even). On failure nothing is changed and
  * `err` has the whole error reply without its '-' ("ERR ..."). */
@@ -114,8 +111,8 @@ int config_set(struct config *c, const struct span *pairs, uint32_t count, char 
 /* Writes the file anew: comments and order stay, changed values are replaced, new ones appended; temporary file, fsync, rename.
  * -ENOENT: no file was given at start. */
 int config_rewrite(struct config *c, char *err, size_t err_len);
-/* The rewritten text of `old`; malloc'd. Exposed for tests. */
-char *config_rewrite_text(const struct config *c, const char *old);
+/* The rewritten text of `old`; malloc'd. */
+char *config_rewrite_text(const struct config *c, struct span old, size_t *ret_len);
 
 /* `barewire config-sample`: the whole table as a commented barewire.conf; malloc'd. */
 char *config_sample(void);
