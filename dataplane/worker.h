@@ -15,15 +15,16 @@ struct worker;
 
 struct worker_config {
     uint32_t id, count;
-    struct worker **all;       /* count pointers, shared by all workers; complete before the first turn */
-    struct link *link;         /* NULL in tests: no door, no control, statistics in private memory */
+    struct worker **all; /* count pointers, shared by all workers; complete before the first turn */
+    struct link *link;   /* NULL in tests: no door, no control, statistics in private memory */
     const struct engine_config *config; /* first values; later ones come from the link */
-    uint16_t (*rx)(void *ctx, struct rte_mbuf **pkts, uint16_t n); /* the way in: port_rx of the worker's queue */
+    uint16_t (*rx)(void *ctx, struct rte_mbuf **pkts,
+                   uint16_t n); /* the way in: port_rx of the worker's queue */
     void *rx_ctx;
-    struct net_wire wire;      /* the way out and what the port can do */
-    struct net_config net;     /* pool, addresses */
-    uint64_t hash_seed[2];     /* the same in all workers */
-    uint64_t seed;             /* this worker's own randomness */
+    struct net_wire wire;  /* the way out and what the port can do */
+    struct net_config net; /* pool, addresses */
+    uint64_t hash_seed[2]; /* the same in all workers */
+    uint64_t seed;         /* this worker's own randomness */
 };
 
 /* 0 or -errno. Runs on the thread that sets up; worker_run may be another one. */

@@ -1,0 +1,363 @@
+/* Life of a client: accept, input that has to wait, backpressure, close.
+ *
+ * Called from net (TCP) and door.c (link). Bytes are parsed where they lie; what cannot be parsed now, because the client
+ * is paused or its output is over budget, waits on the heap and narrows the window offered to the peer.
+ * A conn is freed at the end of the turn in which its transport went: staged requests may still name it until then. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/base/assert.h"
+
+void inq_append(struct inq *q, const void *p, size_t n)
+{
+    if (q->off == q->len)
+        q->off = q->len = 0;
+    if (q->len + n > q->cap) {
+        size_t cap = q->cap ? q->cap : 4096;
+        while (cap < q->len + n)
+            cap *= 2;
+        uint8_t *np = realloc(q->p, cap);
+        CHECK(np); /* bounded by the receive window: a few MB at most */
+        q->p = np;
+        q->cap = cap;
+    }
+    memcpy(q->p + q->len, p, n);
+    q->len += n;
+}
+
+static size_t inq_left(const struct inq *q)
+{
+    return q->len - q->off;
+}
+
+size_t conn_held(const struct conn *c)
+{
+    return inq_left(&c->inq) + inq_left(&c->backlog);
+}
+
+static bool conn_blocked(const struct conn *c)
+{
+    return c->paused || c->throttled;
+}
+
+void conn_mark(struct conn *c)
+{
+    if (!c->dirty && !c->dead) {
+        c->dirty = true;
+        list_push_back(&c->w->dirty, &c->dirty_node);
+    }
+}
+
+static void update_hold(struct conn *c)
+{
+    if (c->kind == CONN_TCP && c->tc)
+        tcp_rx_hold(c->tc, conn_held(c));
+}
+
+struct conn *conn_create(struct worker *w, enum conn_kind kind, enum session_source source)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+    if (!c)
+        return NULL;
+    c->w = w;
+    c->kind = (uint8_t)kind;
+    session_init(&c->ses, w->next_client++ * w->count + w->id + 1, source, w->unix_us / 1000);
+    c->ses.worker = w->id;
+    c->ses.authenticated = w->config.requirepass_len == 0;
+    resp_parser_init(&c->parser, &w->conn_mem);
+    list_init(&c->slots);
+    list_init(&c->dirty_node);
+    list_init(&c->throttle_node);
+    list_push_back(&w->conns, &c->node);
+    w->clients++;
+    STAT_SET(w->stats->clients, w->clients);
+    STAT_INC(w->stats->connections_received);
+    return c;
+}
+
+/* Out of every list that others walk; counts it as gone. */
+static void conn_unlist(struct conn *c)
+{
+    struct worker *w = c->w;
+    if (!list_linked(&c->node))
+        return;
+    if (w->sweep == &c->node)
+        w->sweep = c->node.next;
+    list_remove(&c->node);
+    w->clients--;
+    STAT_SET(w->stats->clients, w->clients);
+    if (c->kind == CONN_DOOR) {
+        w->doors--;
+        STAT_SET(w->stats->clients_door, w->doors);
+    }
+}
+
+static void drop_output(struct conn *c)
+{
+    for (struct out_block *b = c->out_first, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    c->w->out_total -= c->out_bytes;
+    c->out_first = c->out_last = NULL;
+    c->out_bytes = 0;
+}
+
+void conn_gone(struct conn *c)
+{
+    if (c->dead)
+        return;
+    struct worker *w = c->w;
+    if (w->out_conn == c)
+        w->out_conn = NULL; /* its room goes with the transport */
+    c->tc = NULL;
+    c->closing = true;
+    conn_unlist(c);
+    slots_drop(c);
+    drop_output(c);
+    if (c->dirty)
+        list_remove(&c->dirty_node);
+    c->dirty = false;
+    c->dead = true;
+    list_push_back(&w->dead, &c->dirty_node);
+}
+
+static void conn_free(struct conn *c)
+{
+    resp_parser_fini(&c->parser);
+    session_fini(&c->ses);
+    free(c->inq.p);
+    free(c->backlog.p);
+    free(c);
+}
+
+void conn_close(struct conn *c)
+{
+    c->closing = true;
+    conn_mark(c);
+}
+
+void conn_kill(struct conn *c)
+{
+    if (c->dead)
+        return;
+    if (c->w->out_conn == c)
+        c->w->out_conn = NULL;
+    if (c->kind == CONN_DOOR) {
+        slots_drop(c);
+        drop_output(c);
+        conn_close(c); /* turn end tells control, then conn_gone */
+        return;
+    }
+    if (c->tc)
+        tcp_abort(c->tc);
+    conn_gone(c);
+}
+
+void conn_input(struct conn *c, const uint8_t *p, size_t n)
+{
+    struct worker *w = c->w;
+    STAT_ADD(w->stats->net_input_bytes, n);
+    STAT_INC(w->stats->reads);
+    if (c->closing)
+        return;
+    const uint8_t *cur = p, *end = p + n;
+    if (!conn_blocked(c) && conn_held(c) == 0)
+        batch_feed(c, &cur, end);
+    if (cur == end || c->closing)
+        return;
+    if (conn_held(c) + (size_t)(end - cur) > w->config.client_query_buffer_bytes) {
+        STAT_INC(w->stats->query_buffer_limit_closed);
+        conn_kill(c);
+        return;
+    }
+    inq_append(&c->inq, cur, (size_t)(end - cur));
+    if (inq_left(&c->inq) > w->stats->client_recent_max_input)
+        STAT_SET(w->stats->client_recent_max_input, inq_left(&c->inq));
+    update_hold(c);
+}
+
+/* Feeds one waiting queue; false: the client is blocked again (or gone) and the rest was put back. */
+static bool feed_queue(struct conn *c, struct inq *q)
+{
+    if (inq_left(q) == 0)
+        return true;
+    struct inq took =
+        *q; /* requests put back during the feed go into a fresh queue, in front of the rest */
+    memset(q, 0, sizeof(*q));
+    const uint8_t *cur = took.p + took.off, *end = took.p + took.len;
+    batch_feed(c, &cur, end);
+    batch_run(c->w);
+    if (cur < end && !c->closing)
+        inq_append(q, cur, (size_t)(end - cur));
+    free(took.p);
+    return !c->closing && !conn_blocked(c) && inq_left(q) == 0;
+}
+
+void conn_resume(struct conn *c)
+{
+    while (!c->closing && !conn_blocked(c) && conn_held(c) > 0) {
+        if (feed_queue(c, &c->backlog))
+            feed_queue(c, &c->inq);
+    }
+    if (!c->dead)
+        update_hold(c);
+    conn_mark(c);
+}
+
+/* All that was asked is answered and on its way: the transport may close. */
+static bool conn_drained(const struct conn *c)
+{
+    return list_empty(&c->slots) && !c->out_first;
+}
+
+static void finish_close(struct conn *c)
+{
+    conn_unlist(c);
+    if (c->kind == CONN_TCP) {
+        struct tcp_conn *tc = c->tc;
+        if (tc && !c->ses.close_asap) {
+            c->ses.close_asap = true; /* said once; `closed` frees the conn */
+            tcp_close(tc);
+        }
+    } else {
+        door_flush_conn(c);
+    }
+}
+
+static void turn_end_one(struct conn *c)
+{
+    if (c->out_first)
+        out_pump(c);
+    if (c->dead)
+        return;
+    conn_out_limits(c);
+    if (c->dead)
+        return;
+    if (c->throttled && c->out_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2) {
+        c->throttled = false;
+    }
+    if (!c->closing && !conn_blocked(c) && conn_held(c) > 0) {
+        conn_resume(c);
+        out_close(c->w);
+        if (c->dead)
+            return;
+    }
+    if (c->peer_fin && !c->closing && !conn_blocked(c) && conn_held(c) == 0 &&
+        list_empty(&c->slots))
+        c->closing = true;
+    if (c->kind == CONN_DOOR)
+        door_flush_conn(c);
+    else if (c->closing && conn_drained(c))
+        finish_close(c);
+    else
+        update_hold(c);
+}
+
+void conns_turn_end(struct worker *w)
+{
+    struct list *n;
+    while ((n = list_pop_front(&w->dirty)) != NULL) {
+        struct conn *c = list_entry(n, struct conn, dirty_node);
+        c->dirty = false;
+        turn_end_one(c);
+    }
+    out_close(w);
+    while ((n = list_pop_front(&w->dead)) != NULL)
+        conn_free(list_entry(n, struct conn, dirty_node));
+}
+
+/* `timeout`: closes clients that said nothing for so long; a few per call. */
+void conns_sweep(struct worker *w)
+{
+    int64_t now_ms = w->unix_us / 1000;
+    if (w->config.timeout_s == 0)
+        return;
+    for (int i = 0; i < 16; i++) {
+        if (!w->sweep || w->sweep == &w->conns)
+            w->sweep = w->conns.next;
+        if (w->sweep == &w->conns)
+            return;
+        struct conn *c = list_entry(w->sweep, struct conn, node);
+        w->sweep = w->sweep->next;
+        if (!c->closing && !c->paused &&
+            now_ms - c->ses.last_ms > (int64_t)w->config.timeout_s * 1000) {
+            STAT_INC(w->stats->timeout_closed);
+            conn_close(c);
+        }
+    }
+}
+
+/* ---- callbacks of the TCP stack ---- */
+
+static uint64_t server_clients(const struct worker *w)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < w->count; i++)
+        sum += STAT_GET(w->all[i]->stats->clients);
+    return sum;
+}
+
+static void format_addr(char to[64], uint32_t ip, uint16_t port)
+{
+    snprintf(to, 64, "%u.%u.%u.%u:%u", ip >> 24, (ip >> 16) & 255, (ip >> 8) & 255, ip & 255, port);
+}
+
+static void *on_accepted(void *ctx, struct tcp_conn *tc)
+{
+    struct worker *w = ctx;
+    bool full = server_clients(w) >= w->config.maxclients;
+    struct conn *c = conn_create(w, CONN_TCP, SESSION_NETWORK);
+    if (!c)
+        return NULL;
+    struct tcp_addr a;
+    tcp_addr(tc, &a);
+    c->tc = tc;
+    format_addr(c->ses.peer, a.peer_ip, a.peer_port);
+    format_addr(c->ses.local, a.local_ip, a.local_port);
+    if (full) {
+        STAT_INC(w->stats->connections_rejected);
+        reply_raw(out_open(c), "-ERR max number of clients reached\r\n", 36);
+        out_close(w);
+        conn_close(c);
+    }
+    return c;
+}
+
+static void on_received(void *cookie, const uint8_t *p, size_t n)
+{
+    conn_input(cookie, p, n);
+}
+
+static void on_peer_closed(void *cookie)
+{
+    struct conn *c = cookie;
+    c->peer_fin = true;
+    conn_mark(c);
+}
+
+static void on_writable(void *cookie)
+{
+    conn_mark(cookie);
+}
+
+static void on_closed(void *cookie, int err)
+{
+    (void)err;
+    conn_gone(cookie);
+}
+
+const struct tcp_app *conn_tcp_app(void)
+{
+    static const struct tcp_app app = {
+        .accepted = on_accepted,
+        .received = on_received,
+        .peer_closed = on_peer_closed,
+        .writable = on_writable,
+        .closed = on_closed,
+    };
+    return &app;
+}

@@ -1,0 +1,297 @@
+/* Private to dataplane/conn and dataplane/worker.c: the worker's record, clients, batches, mail and leases.
+ *
+ *   conn.c    life of a client: accept, input queue, backpressure, close          (callbacks of net and door)
+ *   batch.c   bytes -> requests -> staged batch: look up, hash, prefetch, execute
+ *   route.c   one staged request -> local shard, other shard, split parts, lease, control
+ *   out.c     replies: writer on the transmit queue or heap blocks; slots that keep request order
+ *   remote.c  mail between workers: posted commands, replies, neighbours
+ *   lease.c   the right to touch several shards
+ *   door.c    the link: door clients, admin requests and replies
+ *   host.c    what commands may ask of their worker
+ *
+ * Everything belongs to one worker's thread unless a line says otherwise. */
+#pragma once
+
+#include "dataplane/net/net.h"
+#include "dataplane/worker.h"
+#include "engine/base/limits.h"
+#include "engine/base/list.h"
+#include "engine/cmd/cmd.h"
+#include "engine/resp/parse.h"
+#include "engine/shard/mail.h"
+
+/* ---- replies that wait for their turn ---- */
+
+/* One request whose reply could not be written when it was executed: posted elsewhere, or behind one that was. */
+struct slot {
+    struct list node;  /* conn->slots, in request order */
+    struct conn *conn; /* NULL: the client is gone; the slot is freed with its last part */
+    uint32_t parts;    /* replies still to come; 0: ready */
+    bool resumes;      /* the client was paused for this one */
+    bool muted;        /* CLIENT REPLY OFF/SKIP at the time of the request */
+    struct agg *agg;   /* split commands; NULL: one plain reply */
+    struct reply_heap bytes;
+};
+
+struct out_block {
+    struct out_block *next;
+    uint32_t len, cap, sent;
+    uint8_t data[];
+};
+
+struct inq { /* heap bytes that wait to be parsed */
+    uint8_t *p;
+    size_t len, cap, off;
+};
+
+enum conn_kind { CONN_TCP, CONN_DOOR };
+
+struct conn {
+    struct session ses; /* first: host.c converts */
+    struct worker *w;
+    struct tcp_conn *tc; /* CONN_TCP; NULL once the transport is gone */
+    uint64_t door;       /* CONN_DOOR */
+    uint8_t kind;
+    bool paused;    /* waits for a lease or for control: requests behind it wait */
+    bool throttled; /* too much output: requests wait */
+    bool closing;   /* no more requests; the transport is being closed */
+    bool peer_fin;  /* the peer has ended its direction */
+    bool dead;      /* on w->dead, freed at the end of the turn */
+    bool dirty;     /* on w->dirty */
+    struct resp_parser parser;
+    struct inq backlog; /* requests staged and put back, parsed first */
+    struct inq inq;     /* input behind them */
+    struct list slots;
+    struct list node;       /* w->conns */
+    struct list dirty_node; /* w->dirty: looked at by conn_turn_end */
+    struct list throttle_node;
+    /* output */
+    uint8_t *room; /* start of the open writer's room */
+    bool room_heap;
+    struct out_block *out_first, *out_last;
+    size_t out_bytes;
+    uint64_t out_soft_since_ms;
+    /* door */
+    uint64_t door_unacked; /* bytes received and not yet given back as credit */
+    bool door_retry;       /* the ring was full */
+};
+
+/* ---- batches ---- */
+
+struct staged {
+    struct conn *conn;
+    const struct cmd_desc *desc; /* NULL: unknown command or wrong arity */
+    struct span *argv;
+    uint32_t argc;
+    uint32_t owner;             /* shard of the first key */
+    bool keyed;                 /* hash and owner are set */
+    bool big;                   /* the parser holds streamed arguments of this request */
+    const char *protocol_error; /* not a request: answer this and close */
+    uint64_t hash;
+};
+
+struct batch {
+    uint32_t n, nargs, scratch_used;
+    bool running;
+    struct staged cmd[LIMIT_BATCH_CMDS];
+    struct span args[LIMIT_BATCH_ARGS];
+    uint8_t scratch[LIMIT_BATCH_SCRATCH_BYTES];
+};
+
+/* ---- mail ---- */
+
+/* Pointers in mail rings carry their meaning in the low bits. */
+enum mail_tag {
+    MAIL_CMDS,
+    MAIL_REPLIES,
+    MAIL_LEASE_REQUEST,
+    MAIL_LEASE_GRANT,
+    MAIL_LEASE_RELEASE,
+    MAIL_NEIGH
+};
+#define MAIL_TAG_MASK 7u
+
+struct mail_block {
+    struct mail_block *next;
+    size_t used, cap;
+    _Alignas(16) uint8_t data[];
+};
+
+struct mail_cmd {
+    struct mail_cmd *next;
+    struct slot *slot;
+    const struct cmd_desc *desc;
+    struct span *argv;
+    uint32_t argc, db;
+    uint64_t hash;
+    uint8_t resp;
+    bool part, keyed;
+    size_t reply_off, reply_len; /* in the mail's replies */
+};
+
+/* Commands for one shard, and later their replies. Allocated and freed by the home worker; in between it belongs to the owner. */
+struct mail {
+    struct list node; /* owner: deferred while the shard is leased */
+    uint32_t from, to, n;
+    struct mail_cmd *first, *last;
+    struct mail_block *blocks;
+    struct reply_heap replies;
+};
+
+struct mail_neigh {
+    uint32_t ip;
+    uint8_t mac[6];
+};
+
+/* Towards one other worker. */
+struct outbox {
+    struct mail *cur; /* being filled in this turn */
+    void **queue;     /* tagged pointers that did not fit the ring, in order */
+    size_t queue_len, queue_cap;
+};
+
+/* ---- leases ---- */
+
+#define LEASE_FREE UINT32_MAX
+
+struct lease {
+    struct list node;    /* at the owner it waits for now */
+    uint32_t holder;     /* worker */
+    uint64_t want, have; /* shards, a bit each */
+    struct mail *mail;   /* holds the one command */
+};
+
+struct lease_state {      /* of my own shard */
+    uint32_t holder;      /* worker that may touch it, or LEASE_FREE: me */
+    struct list waiting;  /* struct lease: requests in order of arrival */
+    struct list deferred; /* struct mail: commands that wait for the shard */
+    bool pumping;         /* lease_pump is on the stack */
+};
+
+struct admin_wait {
+    struct list node;
+    uint64_t id;
+    struct slot *slot;
+    uint8_t *msg; /* not sent yet: the ring was full */
+    uint32_t msg_len;
+};
+
+enum stage { STAGE_RX, STAGE_NET, STAGE_EXEC, STAGE_TX, STAGE_TXBURST, STAGES };
+
+struct worker {
+    uint32_t id, count;
+    struct worker **all;
+    bool stop; /* writer: worker_stop_all (relaxed; seen within a turn) */
+    struct worker_config cfg;
+    /* time of this turn */
+    uint64_t now_ns;
+    int64_t unix_us;
+    uint64_t loops;
+    struct net *net;
+    struct shard shard;
+    struct shard_set set, lease_set;
+    struct engine_config config;
+    uint64_t config_version;
+    struct mem conn_mem; /* query buffers: the shard's mem may be in another worker's hands */
+    struct stats_worker *stats, own_stats;
+    struct link *link;
+    uint32_t control_generation;
+    struct host host;
+    uint64_t cmd_calls[LINK_COMMANDS], cmd_usec[LINK_COMMANDS], cmd_rejected[LINK_COMMANDS],
+        cmd_failed[LINK_COMMANDS];
+    uint64_t rng;
+    /* clients */
+    struct list conns, dirty, dead, throttled;
+    struct list *sweep; /* idle-timeout sweep position */
+    uint64_t next_client, clients, doors, out_total;
+    struct conn *out_conn; /* whose writer is open */
+    struct reply out;
+    struct batch *batch;
+    /* other workers */
+    struct mail_ring *in;  /* count rings: in[i] is written by worker i */
+    struct outbox *outbox; /* count */
+    struct lease_state lease;
+    struct list leases; /* own requests that are complete and must run in mail_run */
+    uint32_t posted;    /* commands whose replies are awaited */
+    /* control */
+    struct list admin;
+    uint64_t next_admin;
+    bool admin_unsent, door_retry;
+    /* idle */
+    uint32_t sleeping; /* futex word: 1 while asleep; writers: me, and a waker */
+    uint64_t last_work_ns, sleep_ns;
+    /* account of this turn, in cycles */
+    uint64_t stage_tsc[STAGES], tx_tsc;
+    uint64_t housekeeping_ns, housekeepings;
+};
+
+/* conn.c */
+struct conn *conn_create(struct worker *w, enum conn_kind kind, enum session_source source);
+void conn_input(struct conn *c, const uint8_t *p, size_t n);
+void conn_resume(struct conn *c);      /* pause or throttle ended: parse what waits */
+void conn_close(struct conn *c);       /* no more requests; close when the output has left */
+void conn_kill(struct conn *c);        /* now */
+void conn_gone(struct conn *c);        /* the transport is gone */
+void conn_mark(struct conn *c);        /* look at it at the end of the turn */
+void conns_turn_end(struct worker *w); /* acks, closes, frees */
+void conns_sweep(struct worker *w);    /* idle timeout, a bounded slice */
+size_t conn_held(const struct conn *c);
+const struct tcp_app *conn_tcp_app(void);
+void inq_append(struct inq *q, const void *p, size_t n);
+
+/* batch.c */
+void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end);
+void batch_run(struct worker *w);
+
+/* route.c */
+void route_staged(struct worker *w, struct staged *s);
+struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *argv, uint32_t argc,
+                     struct reply *out);
+
+/* out.c */
+struct reply *out_open(struct conn *c); /* the client's own writer: only while it has no slots */
+void out_close(struct worker *w);       /* commits what was written */
+void out_pump(struct conn *c);          /* heap blocks -> transport */
+struct slot *slot_new(struct conn *c);
+void slot_ready(struct slot *s); /* parts are complete: flush what is in order */
+void slots_drop(struct conn *c);
+void slot_bytes(struct slot *s, struct span bytes);
+void slot_free(struct slot *s);
+void conn_out_limits(struct conn *c);
+
+/* remote.c */
+struct mail *mail_new(struct worker *w, uint32_t to);
+void mail_delete(struct mail *m);
+struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_desc *d,
+                          const struct span *argv, uint32_t argc);
+void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct staged *s,
+                 struct span *argv, uint32_t argc, bool part);
+bool remote_shard_free(
+    struct worker *w); /* my own shard may be touched now, and nothing waits for it */
+void remote_send(struct worker *w, uint32_t to, void *ptr, enum mail_tag tag);
+bool remote_receive(struct worker *w); /* mail_run */
+void remote_flush(struct worker *w);
+void remote_serve(struct worker *w, struct mail *m);
+void remote_neigh(void *worker, uint32_t ip, const uint8_t mac[6]);
+
+/* lease.c */
+bool lease_start(struct worker *w, uint64_t want, struct slot *slot,
+                 const struct staged *s); /* false: no memory */
+void lease_on_request(struct worker *w, struct lease *l);
+void lease_on_grant(struct worker *w, struct lease *l);
+void lease_on_release(struct worker *w);
+void lease_defer(struct worker *w, struct mail *m);
+void lease_pump(struct worker *w); /* serves and grants while the shard is free */
+
+/* door.c */
+bool door_receive(struct worker *w);
+void door_flush_conn(struct conn *c);
+void door_turn_end(struct worker *w);
+bool admin_send(struct worker *w, struct conn *c, struct slot *slot, const struct staged *s);
+void door_check_control(struct worker *w);
+
+/* host.c */
+void host_init(struct worker *w);
+
+/* worker.c */
+void worker_wake(struct worker *w);

@@ -1,0 +1,353 @@
+/* The link, seen from a worker: door clients, and requests that the control process answers.
+ *
+ * A door client is one more conn whose bytes come from and go to the link's rings instead of TCP. Everything read from the link is
+ * checked before use; what lies is dropped and counted. When control is gone, door clients are dropped and waiting admin requests are
+ * answered with an error; network clients notice nothing. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/base/assert.h"
+#include "engine/link/msg.h"
+
+#define DOOR_CHUNK (32 * 1024)
+
+static const char no_control[] =
+    "-ERR the control process is not running: this command needs it\r\n";
+
+static struct conn *find_door(struct worker *w, uint64_t door)
+{
+    list_for_each (n, &w->conns) {
+        struct conn *c = list_entry(n, struct conn, node);
+        if (c->kind == CONN_DOOR && c->door == door)
+            return c;
+    }
+    return NULL;
+}
+
+static void bad_message(struct worker *w)
+{
+    STAT_INC(w->stats->link_bad_messages);
+}
+
+static void on_open(struct worker *w, struct span p)
+{
+    struct msg_door_open m;
+    if (p.n != sizeof(m)) {
+        bad_message(w);
+        return;
+    }
+    memcpy(&m, p.p, sizeof(m));
+    if ((m.source != SESSION_DOOR_UNIX && m.source != SESSION_DOOR_TCP) || find_door(w, m.door)) {
+        bad_message(w);
+        return;
+    }
+    struct conn *c = conn_create(w, CONN_DOOR, (enum session_source)m.source);
+    if (!c) {
+        struct msg_door closed = {m.door};
+        ring_send(link_from_worker(w->link, w->id), MSG_DOOR_CLOSED, &closed, sizeof(closed));
+        return;
+    }
+    c->door = m.door;
+    m.peer[sizeof(m.peer) - 1] = m.local[sizeof(m.local) - 1] = 0;
+    strcpy(c->ses.peer, m.peer);
+    strcpy(c->ses.local, m.local);
+    w->doors++;
+    STAT_SET(w->stats->clients_door, w->doors);
+}
+
+static void on_data(struct worker *w, struct span p)
+{
+    struct msg_door m;
+    if (p.n < sizeof(m)) {
+        bad_message(w);
+        return;
+    }
+    memcpy(&m, p.p, sizeof(m));
+    struct conn *c = find_door(w, m.door);
+    if (!c)
+        return; /* closed a moment ago */
+    c->door_unacked += p.n - sizeof(m);
+    conn_input(c, p.p + sizeof(m), p.n - sizeof(m));
+    batch_run(w); /* the bytes lie in the ring only until ring_release */
+    conn_mark(c);
+}
+
+static void on_door_close(struct worker *w, struct span p)
+{
+    struct msg_door m;
+    if (p.n != sizeof(m)) {
+        bad_message(w);
+        return;
+    }
+    memcpy(&m, p.p, sizeof(m));
+    struct conn *c = find_door(w, m.door);
+    if (c) {
+        c->peer_fin = true;
+        conn_mark(c);
+    }
+}
+
+static struct admin_wait *find_admin(struct worker *w, uint64_t id)
+{
+    list_for_each (n, &w->admin) {
+        struct admin_wait *a = list_entry(n, struct admin_wait, node);
+        if (a->id == id)
+            return a;
+    }
+    return NULL;
+}
+
+static void admin_done(struct admin_wait *a)
+{
+    struct slot *slot = a->slot;
+    list_remove(&a->node);
+    free(a->msg);
+    free(a);
+    slot->parts = 0;
+    slot_ready(slot);
+}
+
+static void on_admin_reply(struct worker *w, struct span p)
+{
+    struct msg_admin_reply m;
+    if (p.n < sizeof(m)) {
+        bad_message(w);
+        return;
+    }
+    memcpy(&m, p.p, sizeof(m));
+    struct admin_wait *a = find_admin(w, m.request);
+    if (!a || a->msg) {
+        bad_message(w);
+        return;
+    }
+    slot_bytes(a->slot, span_of(p.p + sizeof(m), p.n - sizeof(m)));
+    if (m.flags & MSG_ADMIN_LAST)
+        admin_done(a);
+}
+
+static void dispatch(struct worker *w, const struct ring_record *r)
+{
+    switch (r->type) {
+    case MSG_DOOR_OPEN: on_open(w, r->payload); break;
+    case MSG_DOOR_DATA: on_data(w, r->payload); break;
+    case MSG_DOOR_CLOSE: on_door_close(w, r->payload); break;
+    case MSG_ADMIN_REPLY: on_admin_reply(w, r->payload); break;
+    case MSG_SHUTDOWN: worker_stop_all(w->all, w->count); break;
+    default: bad_message(w);
+    }
+}
+
+/* A few records a turn: the network goes on in between. */
+bool door_receive(struct worker *w)
+{
+    struct ring *ring = link_to_worker(w->link, w->id);
+    for (int i = 0; i < 16; i++) {
+        struct ring_record r;
+        enum ring_status st = ring_peek(ring, &r);
+        if (st == RING_EMPTY)
+            return i > 0;
+        if (st == RING_CORRUPT) {
+            bad_message(w);
+            ring_resync(ring);
+            return true;
+        }
+        dispatch(w, &r);
+        ring_release(ring);
+    }
+    return true;
+}
+
+/* ---- output ---- */
+
+static bool send_ack(struct conn *c, struct ring *ring)
+{
+    size_t held = conn_held(c);
+    if (c->door_unacked <= held)
+        return true;
+    struct msg_door_ack ack = {.door = c->door, .bytes = (uint32_t)(c->door_unacked - held)};
+    if (!ring_send(ring, MSG_DOOR_ACK, &ack, sizeof(ack)))
+        return false;
+    c->door_unacked = held;
+    return true;
+}
+
+static bool send_block(struct conn *c, struct ring *ring, struct out_block *b)
+{
+    while (b->sent < b->len) {
+        uint32_t n = b->len - b->sent;
+        if (n > DOOR_CHUNK)
+            n = DOOR_CHUNK;
+        struct msg_door *m = ring_reserve(ring, (uint32_t)sizeof(*m) + n);
+        if (!m)
+            return false;
+        m->door = c->door;
+        memcpy(m + 1, b->data + b->sent, n);
+        ring_publish(ring, MSG_DOOR_REPLY, (uint32_t)sizeof(*m) + n);
+        b->sent += n;
+        c->out_bytes -= n;
+        c->w->out_total -= n;
+    }
+    return true;
+}
+
+/* Sends what the ring takes; the rest is tried again next turn. */
+void door_flush_conn(struct conn *c)
+{
+    struct worker *w = c->w;
+    struct ring *ring = link_from_worker(w->link, w->id);
+    bool all = true;
+    while (all && c->out_first) {
+        struct out_block *b = c->out_first;
+        all = send_block(c, ring, b);
+        if (all) {
+            c->out_first = b->next;
+            if (!c->out_first)
+                c->out_last = NULL;
+            free(b);
+        }
+    }
+    all = all && (c->closing || send_ack(c, ring));
+    if (all && c->closing && list_empty(&c->slots)) {
+        struct msg_door m = {c->door};
+        all = ring_send(ring, MSG_DOOR_CLOSED, &m, sizeof(m));
+        if (all) {
+            conn_gone(c);
+            return;
+        }
+    }
+    if (!all || (c->throttled && c->out_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2)) {
+        STAT_INC(w->stats->link_full);
+        c->door_retry = true;
+        w->door_retry = true;
+    }
+}
+
+/* ---- admin ---- */
+
+static uint8_t *encode_admin(struct worker *w, struct conn *c, const struct staged *s, uint64_t id,
+                             uint32_t *ret_len)
+{
+    size_t len = sizeof(struct msg_admin_request);
+    for (uint32_t i = 0; i < s->argc; i++)
+        len += 4 + s->argv[i].n;
+    if (len > LIMIT_ADMIN_REQUEST_BYTES)
+        return NULL;
+    uint8_t *msg = malloc(len);
+    if (!msg)
+        return NULL;
+    struct msg_admin_request m = {.request = id,
+                                  .client = c->ses.id,
+                                  .db = c->ses.db,
+                                  .resp = c->ses.resp,
+                                  .source = c->ses.source,
+                                  .argc = s->argc};
+    memcpy(m.peer, c->ses.peer, sizeof(m.peer));
+    memcpy(msg, &m, sizeof(m));
+    uint8_t *to = msg + sizeof(m);
+    for (uint32_t i = 0; i < s->argc; i++) {
+        uint32_t n = (uint32_t)s->argv[i].n;
+        memcpy(to, &n, 4);
+        memcpy(to + 4, s->argv[i].p, n);
+        to += 4 + n;
+    }
+    (void)w;
+    *ret_len = (uint32_t)len;
+    return msg;
+}
+
+/* False: the slot holds an error. */
+bool admin_send(struct worker *w, struct conn *c, struct slot *slot, const struct staged *s)
+{
+    if (!w->link || !link_control_alive(w->link)) {
+        slot_bytes(slot, span_str(no_control));
+        return false;
+    }
+    struct admin_wait *a = calloc(1, sizeof(*a));
+    uint32_t len = 0;
+    uint8_t *msg = a ? encode_admin(w, c, s, w->next_admin, &len) : NULL;
+    if (!msg) {
+        free(a);
+        slot_bytes(slot, SPAN("-ERR the request is too long for the control process\r\n"));
+        return false;
+    }
+    a->id = w->next_admin++;
+    a->slot = slot;
+    list_push_back(&w->admin, &a->node);
+    if (!w->admin_unsent &&
+        ring_send(link_from_worker(w->link, w->id), MSG_ADMIN_REQUEST, msg, len)) {
+        free(msg);
+        return true;
+    }
+    a->msg = msg;
+    a->msg_len = len;
+    w->admin_unsent = true;
+    return true;
+}
+
+static void retry_admin(struct worker *w)
+{
+    w->admin_unsent = false;
+    list_for_each (n, &w->admin) {
+        struct admin_wait *a = list_entry(n, struct admin_wait, node);
+        if (!a->msg)
+            continue;
+        if (!ring_send(link_from_worker(w->link, w->id), MSG_ADMIN_REQUEST, a->msg, a->msg_len)) {
+            w->admin_unsent = true;
+            return;
+        }
+        free(a->msg);
+        a->msg = NULL;
+    }
+}
+
+static void fail_admin(struct worker *w)
+{
+    list_for_each_safe(n, next, &w->admin)
+    {
+        struct admin_wait *a = list_entry(n, struct admin_wait, node);
+        slot_bytes(a->slot, span_str(no_control));
+        admin_done(a);
+    }
+    w->admin_unsent = false;
+}
+
+static void drop_doors(struct worker *w)
+{
+    list_for_each_safe(n, next, &w->conns)
+    {
+        struct conn *c = list_entry(n, struct conn, node);
+        if (c->kind == CONN_DOOR)
+            conn_gone(c);
+    }
+}
+
+/* Once a turn: what did not fit goes again. */
+void door_turn_end(struct worker *w)
+{
+    if (w->admin_unsent)
+        retry_admin(w);
+    if (w->door_retry) {
+        w->door_retry = false;
+        list_for_each (n, &w->conns) {
+            struct conn *c = list_entry(n, struct conn, node);
+            if (c->door_retry) {
+                c->door_retry = false;
+                conn_mark(c);
+            }
+        }
+    }
+}
+
+/* Every few milliseconds: is control the one we knew? */
+void door_check_control(struct worker *w)
+{
+    uint32_t gen = link_control_generation(w->link);
+    if (gen != w->control_generation) {
+        w->control_generation = gen;
+        drop_doors(w);
+        fail_admin(w);
+    } else if (!list_empty(&w->admin) && !link_control_alive(w->link)) {
+        fail_admin(w);
+    }
+}

@@ -1,0 +1,92 @@
+/* What commands may ask of the worker they run on (engine/cmd/cmd.h, struct host_ops). */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "dataplane/conn/conn_internal.h"
+
+static struct worker *worker_of(struct host *h)
+{
+    return (struct worker *)((char *)h - offsetof(struct worker, host));
+}
+
+static struct session *host_session_next(struct host *h, struct session *after)
+{
+    struct worker *w = worker_of(h);
+    struct list *n = after ? ((struct conn *)after)->node.next : w->conns.next;
+    for (; n != &w->conns; n = n->next) {
+        struct conn *c = list_entry(n, struct conn, node);
+        if (!c->closing)
+            return &c->ses;
+    }
+    return NULL;
+}
+
+static void host_session_info(struct host *h, struct session *s, struct session_info *ret)
+{
+    static __thread char tcp[192]; /* valid until the next call on this worker */
+    struct conn *c = (struct conn *)s;
+    (void)h;
+    size_t qbuf = conn_held(c) + resp_parser_held(&c->parser);
+    *ret = (struct session_info){.qbuf = qbuf,
+                                 .qbuf_free = c->inq.cap + c->backlog.cap - conn_held(c),
+                                 .argv_mem = 0,
+                                 .omem = c->out_bytes,
+                                 .blocked = c->paused,
+                                 .tcp = ""};
+    for (struct out_block *b = c->out_first; b; b = b->next)
+        ret->oll++;
+    ret->tot_mem = sizeof(*c) + qbuf + ret->qbuf_free + c->out_bytes;
+    if (c->tc) {
+        struct tcp_info i;
+        tcp_info(c->tc, &i);
+        snprintf(tcp, sizeof(tcp),
+                 " tcp=%s srtt_us=%u rto_us=%u cwnd=%u snd_wnd=%u rcv_wnd=%u retrans=%u unacked=%u "
+                 "ofo=%u",
+                 tcp_state_name(i.state), i.srtt_us, i.rto_us, i.cwnd, i.snd_wnd, i.rcv_wnd,
+                 i.retrans, i.unacked_bytes, i.ooo_bytes);
+        ret->tcp = tcp;
+    }
+}
+
+static void host_session_kill(struct host *h, struct session *s)
+{
+    (void)h;
+    conn_close((struct conn *)s);
+}
+
+/* DEBUG SLEEP: the point of the command is that this worker stops. */
+static void host_sleep_ms(struct host *h, uint64_t ms)
+{
+    (void)h;
+    struct timespec ts = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    nanosleep(&ts, NULL);
+}
+
+static void host_reset_stats(struct host *h)
+{
+    struct worker *w = worker_of(h);
+    memset(w->cmd_calls, 0, sizeof(w->cmd_calls));
+    memset(w->cmd_usec, 0, sizeof(w->cmd_usec));
+    memset(w->cmd_rejected, 0, sizeof(w->cmd_rejected));
+    memset(w->cmd_failed, 0, sizeof(w->cmd_failed));
+}
+
+void host_init(struct worker *w)
+{
+    static const struct host_ops ops = {
+        .session_next = host_session_next,
+        .session_info = host_session_info,
+        .session_kill = host_session_kill,
+        .sleep_ms = host_sleep_ms,
+        .reset_stats = host_reset_stats,
+    };
+    w->host = (struct host){.ops = &ops,
+                            .config = &w->config,
+                            .worker = w->id,
+                            .workers = w->count,
+                            .calls = w->cmd_calls,
+                            .usec = NULL, /* the batch divides its cycles: one clock read for all */
+                            .rejected = w->cmd_rejected,
+                            .failed = w->cmd_failed};
+}

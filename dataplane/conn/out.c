@@ -1,0 +1,238 @@
+/* Replies. A client's writer stands on the tail of its transmit queue as long as the queue has room, then on heap blocks that out_pump
+ * moves there. While a reply is awaited from elsewhere, later ones are kept in slots, so that replies leave in request order. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/base/assert.h"
+
+static void commit(struct conn *c, struct reply *r)
+{
+    size_t n = (size_t)(r->cur - c->room);
+    if (n == 0)
+        return;
+    STAT_ADD(c->w->stats->net_output_bytes, n);
+    if (c->room_heap) {
+        c->out_last->len += (uint32_t)n;
+        c->out_bytes += n;
+        c->w->out_total += n;
+        conn_mark(c);
+    } else {
+        tcp_tx_commit(c->tc, n);
+    }
+    c->room = r->cur;
+}
+
+static void heap_room(struct conn *c, struct reply *r, size_t hint)
+{
+    struct out_block *b = c->out_last;
+    if (!b || b->len == b->cap) {
+        size_t cap = hint < LIMIT_REPLY_CHUNK_BYTES ? LIMIT_REPLY_CHUNK_BYTES : hint;
+        if (cap > LIMIT_OUT_BLOCK_BYTES)
+            cap = LIMIT_OUT_BLOCK_BYTES;
+        bool over = c->w->out_total + cap > LIMIT_WORKER_OUT_BYTES / c->w->count;
+        b = over ? NULL : malloc(sizeof(*b) + cap);
+        if (!b) {
+            STAT_INC(c->w->stats->output_buffer_limit_closed);
+            r->failed = true;
+            return;
+        }
+        *b = (struct out_block){.cap = (uint32_t)cap};
+        if (c->out_last)
+            c->out_last->next = b;
+        else
+            c->out_first = b;
+        c->out_last = b;
+    }
+    c->room = r->cur = b->data + b->len;
+    r->end = b->data + b->cap;
+    c->room_heap = true;
+}
+
+/* Over the client's own hard limit: it is closed at the end of the turn; stop filling memory for it. */
+static bool over_hard_limit(struct conn *c)
+{
+    uint64_t hard = c->w->config.output_limit[0].hard_bytes;
+    return hard && c->out_bytes > hard;
+}
+
+static void sink_more(struct reply *r, size_t hint)
+{
+    struct conn *c = r->ctx;
+    commit(c, r);
+    c->room = r->cur = r->end = NULL;
+    if (c->dead || (c->kind == CONN_TCP && !c->tc) || over_hard_limit(c)) {
+        r->failed = true;
+        return;
+    }
+    if (c->kind == CONN_TCP && !c->out_first) {
+        size_t room;
+        uint8_t *p = tcp_tx_reserve(c->tc, &room);
+        if (p) {
+            c->room = r->cur = p;
+            r->end = p + room;
+            c->room_heap = false;
+            return;
+        }
+    }
+    heap_room(c, r, hint);
+}
+
+static const struct reply_sink conn_sink = {.more = sink_more};
+
+struct reply *out_open(struct conn *c)
+{
+    struct worker *w = c->w;
+    if (w->out_conn == c)
+        return &w->out;
+    out_close(w);
+    w->out_conn = c;
+    c->room = NULL;
+    w->out = (struct reply){.sink = &conn_sink, .ctx = c, .resp = c->ses.resp};
+    return &w->out;
+}
+
+void out_close(struct worker *w)
+{
+    struct conn *c = w->out_conn;
+    if (!c)
+        return;
+    w->out_conn = NULL;
+    commit(c, &w->out);
+    STAT_INC(w->stats->writes);
+    if (w->out.failed) {
+        conn_kill(c);
+        return;
+    }
+    if (c->out_bytes > LIMIT_CONN_OUT_PAUSE_BYTES)
+        c->throttled = true;
+    if (c->kind == CONN_DOOR || c->closing)
+        conn_mark(c);
+}
+
+void out_pump(struct conn *c)
+{
+    if (c->kind != CONN_TCP || !c->tc)
+        return;
+    ASSERT(c->w->out_conn != c);
+    while (c->out_first) {
+        struct out_block *b = c->out_first;
+        size_t room;
+        uint8_t *p = tcp_tx_reserve(c->tc, &room);
+        if (!p)
+            return;
+        size_t n = b->len - b->sent;
+        if (n > room)
+            n = room;
+        memcpy(p, b->data + b->sent, n);
+        tcp_tx_commit(c->tc, n);
+        b->sent += (uint32_t)n;
+        c->out_bytes -= n;
+        c->w->out_total -= n;
+        if (b->sent == b->len) {
+            c->out_first = b->next;
+            if (!c->out_first)
+                c->out_last = NULL;
+            free(b);
+        }
+    }
+}
+
+/* client-output-buffer-limit normal: hard at once, soft when it lasts. */
+void conn_out_limits(struct conn *c)
+{
+    struct worker *w = c->w;
+    const struct output_limit *lim = &w->config.output_limit[0];
+    int64_t now_ms = w->unix_us / 1000;
+    if (c->out_bytes > w->stats->client_recent_max_output)
+        STAT_SET(w->stats->client_recent_max_output, c->out_bytes);
+    bool kill = lim->hard_bytes && c->out_bytes > lim->hard_bytes;
+    if (lim->soft_bytes && c->out_bytes > lim->soft_bytes) {
+        if (c->out_soft_since_ms == 0)
+            c->out_soft_since_ms = (uint64_t)now_ms;
+        kill |= (uint64_t)now_ms - c->out_soft_since_ms > (uint64_t)lim->soft_s * 1000;
+    } else {
+        c->out_soft_since_ms = 0;
+    }
+    if (kill) {
+        STAT_INC(w->stats->output_buffer_limit_closed);
+        conn_kill(c);
+    }
+}
+
+/* ---- slots ---- */
+
+struct slot *slot_new(struct conn *c)
+{
+    struct slot *s = calloc(1, sizeof(*s));
+    CHECK(s); /* 100 bytes: the batch bounds how many are made in a turn */
+    s->conn = c;
+    list_push_back(&c->slots, &s->node);
+    return s;
+}
+
+void slot_free(struct slot *s)
+{
+    if (s->agg) {
+        reply_heap_free(&s->agg->body);
+        free(s->agg);
+    }
+    reply_heap_free(&s->bytes);
+    free(s);
+}
+
+/* Appends a part of a plain reply. */
+void slot_bytes(struct slot *s, struct span bytes)
+{
+    if (s->muted || !s->conn)
+        return;
+    struct reply r;
+    reply_heap_init(&r, &s->bytes, 2);
+    reply_raw(&r, bytes.p, bytes.n);
+    reply_heap_finish(&r, &s->bytes);
+}
+
+static void flush_ready(struct conn *c)
+{
+    while (!list_empty(&c->slots)) {
+        struct slot *s = list_entry(c->slots.next, struct slot, node);
+        if (s->parts)
+            return;
+        list_remove(&s->node);
+        struct reply *r = out_open(c);
+        if (!s->muted)
+            reply_raw(r, s->bytes.p, s->bytes.len);
+        slot_free(s);
+    }
+}
+
+void slot_ready(struct slot *s)
+{
+    struct conn *c = s->conn;
+    if (!c) {
+        slot_free(s);
+        return;
+    }
+    if (s->agg) {
+        struct reply r;
+        reply_heap_init(&r, &s->bytes, c->ses.resp);
+        agg_finish(s->agg, &r);
+        reply_heap_finish(&r, &s->bytes);
+    }
+    bool resumes = s->resumes;
+    flush_ready(c);
+    conn_mark(c);
+    if (resumes)
+        c->paused = false; /* the end of the turn parses what waited */
+}
+
+void slots_drop(struct conn *c)
+{
+    struct list *n;
+    while ((n = list_pop_front(&c->slots)) != NULL) {
+        struct slot *s = list_entry(n, struct slot, node);
+        s->conn = NULL;
+        if (s->parts == 0)
+            slot_free(s);
+    }
+}

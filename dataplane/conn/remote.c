@@ -1,0 +1,274 @@
+/* Mail between workers: commands for a shard that another worker owns, and their replies.
+ *
+ * One mail per turn and target carries many commands; argv is copied into it, so packets can go. The owner runs the commands and sends the
+ * same memory back with the replies; the home worker frees it. A worker that cannot touch its own shard now (it is leased, or others
+ * wait before) posts to itself, so order per key holds. What does not fit a ring waits in the sender's queue: nothing is dropped. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/base/assert.h"
+
+#define BLOCK_BYTES 8192
+
+struct mail *mail_new(struct worker *w, uint32_t to)
+{
+    struct mail *m = calloc(1, sizeof(*m));
+    CHECK(m);
+    m->from = w->id;
+    m->to = to;
+    return m;
+}
+
+void mail_delete(struct mail *m)
+{
+    for (struct mail_block *b = m->blocks, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    reply_heap_free(&m->replies);
+    free(m);
+}
+
+static void *mail_bytes(struct mail *m, size_t n)
+{
+    n = (n + 15) & ~(size_t)15;
+    struct mail_block *b = m->blocks;
+    if (!b || b->cap - b->used < n) {
+        size_t cap = n > BLOCK_BYTES ? n : BLOCK_BYTES;
+        b = malloc(sizeof(*b) + cap);
+        if (!b)
+            return NULL;
+        *b = (struct mail_block){.next = m->blocks, .cap = cap};
+        m->blocks = b;
+    }
+    void *p = b->data + b->used;
+    b->used += n;
+    return p;
+}
+
+struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_desc *d,
+                          const struct span *argv, uint32_t argc)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < argc; i++)
+        bytes += argv[i].n;
+    struct mail_cmd *mc = mail_bytes(m, sizeof(*mc) + argc * sizeof(struct span) + bytes);
+    if (!mc)
+        return NULL;
+    *mc = (struct mail_cmd){.slot = slot, .desc = d, .argc = argc, .argv = (struct span *)(mc + 1)};
+    uint8_t *to = (uint8_t *)(mc->argv + argc);
+    for (uint32_t i = 0; i < argc; i++) {
+        memcpy(to, argv[i].p, argv[i].n);
+        mc->argv[i] = span_of(to, argv[i].n);
+        to += argv[i].n;
+    }
+    if (m->last)
+        m->last->next = mc;
+    else
+        m->first = mc;
+    m->last = mc;
+    m->n++;
+    return mc;
+}
+
+bool remote_shard_free(struct worker *w)
+{
+    return w->count == 1 || (w->lease.holder == LEASE_FREE && list_empty(&w->lease.deferred) &&
+                             !w->outbox[w->id].cur);
+}
+
+void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct staged *s,
+                 struct span *argv, uint32_t argc, bool part)
+{
+    struct outbox *o = &w->outbox[to];
+    if (!o->cur)
+        o->cur = mail_new(w, to);
+    struct conn *c = s->conn;
+    struct mail_cmd *mc = mail_add(o->cur, slot, s->desc, argv, argc);
+    if (!mc) {
+        if (slot->agg)
+            agg_part(slot->agg, SPAN("-OOM out of memory\r\n"), 0);
+        else
+            slot_bytes(slot, SPAN("-OOM out of memory\r\n"));
+        if (--slot->parts == 0)
+            slot_ready(slot);
+        return;
+    }
+    mc->db = c->ses.db;
+    mc->resp = c->ses.resp;
+    mc->part = part;
+    mc->keyed = s->keyed;
+    if (s->keyed)
+        mc->hash = part ? shard_hash(&w->shard, argv[s->desc->first_key]) : s->hash;
+    w->posted++;
+    STAT_INC(w->stats->mail_sent);
+}
+
+/* ---- sending ---- */
+
+void remote_send(struct worker *w, uint32_t to, void *ptr, enum mail_tag tag)
+{
+    struct outbox *o = &w->outbox[to];
+    void *tagged = (void *)((uintptr_t)ptr | tag);
+    ASSERT(to != w->id && ((uintptr_t)ptr & MAIL_TAG_MASK) == 0);
+    if (o->queue_len == 0 && mail_push(&w->all[to]->in[w->id], tagged))
+        return;
+    STAT_INC(w->stats->mail_full);
+    if (o->queue_len == o->queue_cap) {
+        o->queue_cap = o->queue_cap ? o->queue_cap * 2 : 64;
+        o->queue = realloc(o->queue, o->queue_cap * sizeof(*o->queue));
+        CHECK(o->queue);
+    }
+    o->queue[o->queue_len++] = tagged;
+}
+
+static void push_queue(struct worker *w, uint32_t to)
+{
+    struct outbox *o = &w->outbox[to];
+    size_t sent = 0;
+    while (sent < o->queue_len && mail_push(&w->all[to]->in[w->id], o->queue[sent]))
+        sent++;
+    memmove(o->queue, o->queue + sent, (o->queue_len - sent) * sizeof(*o->queue));
+    o->queue_len -= sent;
+}
+
+void remote_flush(struct worker *w)
+{
+    if (w->count == 1)
+        return;
+    struct mail *self = w->outbox[w->id].cur;
+    w->outbox[w->id].cur = NULL;
+    if (self)
+        lease_defer(w, self);
+    lease_pump(w);
+    for (uint32_t i = 0; i < w->count; i++) {
+        struct outbox *o = &w->outbox[i];
+        if (i == w->id)
+            continue;
+        if (o->queue_len)
+            push_queue(w, i);
+        struct mail *m = o->cur;
+        o->cur = NULL;
+        if (m)
+            remote_send(w, i, m, MAIL_CMDS);
+        struct mail_ring *ring = &w->all[i]->in[w->id];
+        if (ring->prod_pos != ring->head) { /* head is written by this worker only */
+            mail_flush(ring);
+            worker_wake(w->all[i]);
+        }
+    }
+}
+
+/* ---- replies at home ---- */
+
+static void take_replies(struct worker *w, struct mail *m)
+{
+    for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
+        struct slot *slot = mc->slot;
+        struct span bytes = span_of(m->replies.p + mc->reply_off, mc->reply_len);
+        if (slot->agg)
+            agg_part(slot->agg, bytes, w->rng);
+        else
+            slot_bytes(slot, bytes);
+        w->posted--;
+        if (--slot->parts == 0)
+            slot_ready(slot);
+    }
+    mail_delete(m);
+}
+
+/* ---- serving ---- */
+
+static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
+{
+    struct reply r;
+    reply_heap_init(&r, &m->replies, mc->resp);
+    mc->reply_off = m->replies.len;
+    struct cmd cmd = route_cmd(w, mc->desc, mc->argv, mc->argc, &r);
+    cmd.db = mc->db;
+    cmd.hash = mc->hash;
+    cmd.part = mc->part;
+    cmd_call(&cmd);
+    reply_heap_finish(&r, &m->replies);
+    mc->reply_len = m->replies.len - mc->reply_off;
+    if (r.errors) {
+        STAT_ADD(w->stats->error_replies, r.errors);
+        stats_count_error(w->stats, r.error_code);
+    }
+    STAT_INC(w->stats->mail_served);
+}
+
+void remote_serve(struct worker *w, struct mail *m)
+{
+    for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
+        if (mc->keyed && w->shard.db[mc->db].keys)
+            dict_prefetch_bucket(w->shard.db[mc->db].keys, mc->hash);
+    }
+    for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
+        if (mc->keyed && w->shard.db[mc->db].keys)
+            dict_prefetch_entry(w->shard.db[mc->db].keys, mc->hash);
+    }
+    for (struct mail_cmd *mc = m->first; mc; mc = mc->next)
+        serve_one(w, m, mc);
+    if (m->from == w->id)
+        take_replies(w, m);
+    else
+        remote_send(w, m->from, m, MAIL_REPLIES);
+}
+
+/* ---- neighbours ---- */
+
+/* An ARP reply reaches one queue; the other workers hear of it from here. */
+void remote_neigh(void *worker, uint32_t ip, const uint8_t mac[6])
+{
+    struct worker *w = worker;
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (i == w->id)
+            continue;
+        struct mail_neigh *n = malloc(sizeof(*n));
+        if (!n)
+            return;
+        n->ip = ip;
+        memcpy(n->mac, mac, 6);
+        remote_send(w, i, n, MAIL_NEIGH);
+    }
+}
+
+static void on_neigh(struct worker *w, struct mail_neigh *n)
+{
+    net_neigh_learn(w->net, n->ip, n->mac, w->now_ns);
+    free(n);
+}
+
+static void dispatch(struct worker *w, void *tagged)
+{
+    void *p = (void *)((uintptr_t)tagged & ~(uintptr_t)MAIL_TAG_MASK);
+    switch ((enum mail_tag)((uintptr_t)tagged & MAIL_TAG_MASK)) {
+    case MAIL_CMDS:
+        lease_defer(w, p);
+        lease_pump(w);
+        break;
+    case MAIL_REPLIES: take_replies(w, p); break;
+    case MAIL_LEASE_REQUEST: lease_on_request(w, p); break;
+    case MAIL_LEASE_GRANT: lease_on_grant(w, p); break;
+    case MAIL_LEASE_RELEASE: lease_on_release(w); break;
+    case MAIL_NEIGH: on_neigh(w, p); break;
+    }
+}
+
+bool remote_receive(struct worker *w)
+{
+    bool worked = false;
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (i == w->id)
+            continue;
+        void *tagged;
+        for (int k = 0; k < 256 && (tagged = mail_pop(&w->in[i])) != NULL; k++) {
+            dispatch(w, tagged);
+            worked = true;
+        }
+    }
+    out_close(w);
+    return worked;
+}

@@ -1,0 +1,320 @@
+/* Where a staged request runs: on this worker's shard, on another's, in parts on several, under leases, or in the control process.
+ *
+ * With one worker everything but ROUTE_CONTROL runs in place and none of the rest costs anything. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/base/assert.h"
+#include "engine/cmd/scan.h"
+
+/* Where one reply is written: straight to the client, or into a slot behind others. */
+struct target {
+    struct reply *r;
+    struct slot *slot;
+    struct reply heap;
+};
+
+static void target_begin(struct target *t, struct conn *c, bool muted)
+{
+    if (list_empty(&c->slots)) {
+        t->slot = NULL;
+        t->r = out_open(c);
+        t->r->errors = 0;
+    } else {
+        t->slot = slot_new(c);
+        t->r = &t->heap;
+        reply_heap_init(t->r, &t->slot->bytes, c->ses.resp);
+    }
+    t->r->resp = c->ses.resp;
+    t->r->muted = muted;
+}
+
+static void account_errors(struct worker *w, const struct reply *r)
+{
+    if (r->errors) {
+        STAT_ADD(w->stats->error_replies, r->errors);
+        stats_count_error(w->stats, r->error_code);
+    }
+}
+
+static void target_end(struct target *t, struct worker *w)
+{
+    account_errors(w, t->r);
+    t->r->muted = false;
+    if (t->slot)
+        reply_heap_finish(t->r, &t->slot->bytes);
+}
+
+struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *argv, uint32_t argc,
+                     struct reply *out)
+{
+    return (struct cmd){.argv = argv,
+                        .argc = argc,
+                        .desc = d,
+                        .out = out,
+                        .shards = &w->set,
+                        .shard = &w->shard,
+                        .host = &w->host,
+                        .now_us = w->unix_us};
+}
+
+static void after_request(struct conn *c)
+{
+    struct session *s = &c->ses;
+    if (s->reply_mode == SESSION_REPLY_SKIP)
+        s->reply_mode = SESSION_REPLY_ON;
+    else if (s->reply_mode == SESSION_REPLY_SKIP_NEXT)
+        s->reply_mode = SESSION_REPLY_SKIP;
+    if (s->close_asap || s->close_after_reply)
+        conn_close(c);
+}
+
+static bool is_muted(const struct conn *c)
+{
+    return c->ses.reply_mode == SESSION_REPLY_OFF || c->ses.reply_mode == SESSION_REPLY_SKIP;
+}
+
+static void run_here(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    struct target t;
+    target_begin(&t, c, is_muted(c));
+    struct cmd cmd = route_cmd(w, s->desc, s->argv, s->argc, t.r);
+    cmd.session = &c->ses;
+    cmd.db = c->ses.db;
+    cmd.hash = s->hash;
+    cmd.parser = s->big ? &c->parser : NULL;
+    cmd_call(&cmd);
+    target_end(&t, w);
+}
+
+/* ---- several workers ---- */
+
+static struct slot *slot_pending(struct conn *c, uint32_t parts)
+{
+    struct slot *slot = slot_new(c);
+    slot->parts = parts;
+    slot->muted = is_muted(c);
+    return slot;
+}
+
+static void run_on_owner(struct worker *w, struct staged *s, uint32_t owner)
+{
+    if (owner == w->id && remote_shard_free(w)) {
+        run_here(w, s);
+        return;
+    }
+    out_close(w);
+    remote_post(w, owner, slot_pending(s->conn, 1), s, s->argv, s->argc, false);
+}
+
+/* One part on my own shard, straight into the aggregate. */
+static void part_here(struct worker *w, struct staged *s, struct slot *slot, struct span *argv,
+                      uint32_t argc)
+{
+    struct reply_heap h = {0};
+    struct reply r;
+    reply_heap_init(&r, &h, s->conn->ses.resp);
+    struct cmd cmd = route_cmd(w, s->desc, argv, argc, &r);
+    cmd.session = &s->conn->ses;
+    cmd.db = s->conn->ses.db;
+    if (s->keyed && argc > (uint32_t)s->desc->first_key)
+        cmd.hash = shard_hash(&w->shard, argv[s->desc->first_key]);
+    cmd.part = true;
+    cmd_call(&cmd);
+    reply_heap_finish(&r, &h);
+    agg_part(slot->agg, span_of(h.p, h.len), w->rng);
+    reply_heap_free(&h);
+    slot->parts--;
+}
+
+static struct slot *slot_split(struct worker *w, struct staged *s, uint32_t parts)
+{
+    struct slot *slot = slot_pending(s->conn, parts);
+    slot->agg = calloc(1, sizeof(*slot->agg));
+    CHECK(slot->agg);
+    agg_begin(slot->agg, s->desc, s->argv, s->argc, s->conn->ses.resp);
+    (void)w;
+    return slot;
+}
+
+static void split_all(struct worker *w, struct staged *s)
+{
+    struct slot *slot = slot_split(w, s, w->count);
+    w->rng = w->rng * 6364136223846793005ull + 1442695040888963407ull;
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (i == w->id && remote_shard_free(w))
+            part_here(w, s, slot, s->argv, s->argc);
+        else
+            remote_post(w, i, slot, s, s->argv, s->argc, true);
+    }
+    if (slot->parts == 0)
+        slot_ready(slot);
+}
+
+/* DEL, UNLINK, EXISTS, TOUCH: each owner gets the keys it owns, in their order. */
+static void split_keys(struct worker *w, struct staged *s, uint64_t mask, const uint32_t *pos,
+                       const uint8_t *owner, uint32_t n)
+{
+    struct slot *slot = slot_split(w, s, (uint32_t)__builtin_popcountll(mask));
+    struct span *argv = malloc((n + 1) * sizeof(*argv));
+    CHECK(argv);
+    argv[0] = s->argv[0];
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (!(mask & (1ull << i)))
+            continue;
+        uint32_t argc = 1;
+        for (uint32_t k = 0; k < n; k++) {
+            if (owner[k] == i)
+                argv[argc++] = s->argv[pos[k]];
+        }
+        if (i == w->id && remote_shard_free(w))
+            part_here(w, s, slot, argv, argc);
+        else
+            remote_post(w, i, slot, s, argv, argc, true);
+    }
+    free(argv);
+    if (slot->parts == 0)
+        slot_ready(slot);
+}
+
+static void run_leased(struct worker *w, struct staged *s, uint64_t mask)
+{
+    struct conn *c = s->conn;
+    struct slot *slot = slot_pending(c, 1);
+    slot->resumes = true;
+    c->paused = true;
+    if (!lease_start(w, mask, slot, s)) {
+        slot_bytes(slot, SPAN("-OOM out of memory for a request over several shards\r\n"));
+        slot->parts = 0;
+        slot_ready(slot);
+    }
+}
+
+static void run_keys(struct worker *w, struct staged *s)
+{
+    uint64_t all = w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
+    int n = cmd_keys(s->desc, s->argv, s->argc, NULL, 0);
+    if (n <= 0) { /* the command says what is wrong with it */
+        run_leased(w, s, all);
+        return;
+    }
+    uint32_t *pos = malloc((size_t)n * (sizeof(*pos) + 1));
+    CHECK(pos);
+    uint8_t *owner = (uint8_t *)(pos + n);
+    cmd_keys(s->desc, s->argv, s->argc, pos, (uint32_t)n);
+    uint64_t mask = 0;
+    for (int i = 0; i < n; i++) {
+        owner[i] = (uint8_t)shard_of_key(s->argv[pos[i]], w->count);
+        mask |= 1ull << owner[i];
+    }
+    if ((mask & (mask - 1)) == 0)
+        run_on_owner(w, s, (uint32_t)__builtin_ctzll(mask));
+    else if (s->desc->split == SPLIT_LEASE)
+        run_leased(w, s, mask);
+    else
+        split_keys(w, s, mask, pos, owner, (uint32_t)n);
+    free(pos);
+}
+
+static uint32_t cursor_owner(const struct worker *w, const struct staged *s)
+{
+    uint64_t cursor;
+    if (s->argc > 1 && scan_cursor_parse(s->argv[1], &cursor))
+        return scan_cursor_shard(cursor, w->count);
+    return w->id; /* the command refuses it */
+}
+
+static void run_over_workers(struct worker *w, struct staged *s)
+{
+    uint64_t all = w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
+    switch (s->desc->route) {
+    case ROUTE_KEY: run_on_owner(w, s, s->keyed ? s->owner : w->id); break;
+    case ROUTE_KEYS:
+        out_close(w);
+        run_keys(w, s);
+        break;
+    case ROUTE_CURSOR:
+        run_on_owner(w, s, cursor_owner(w, s));
+        break;
+    case ROUTE_ALL:
+    case ROUTE_WORKERS:
+        out_close(w);
+        if (s->desc->split == SPLIT_LEASE)
+            run_leased(w, s, all);
+        else
+            split_all(w, s);
+        break;
+    default: run_here(w, s);
+    }
+}
+
+static void run_in_control(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    out_close(w);
+    struct slot *slot = slot_pending(c, 1);
+    slot->resumes = true;
+    c->paused = true;
+    if (!admin_send(w, c, slot, s)) {
+        slot->parts = 0;
+        slot_ready(slot);
+    }
+}
+
+/* Unknown commands, wrong arity, no permission. True: answered. */
+static bool refused(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    struct target t;
+    if (!s->desc) {
+        target_begin(&t, c, is_muted(c));
+        cmd_lookup(s->argv, s->argc, t.r);
+        target_end(&t, w);
+        return true;
+    }
+    c->ses.last_cmd = s->desc;
+    c->ses.commands++;
+    STAT_INC(w->stats->commands);
+    if (likely_(c->ses.authenticated && !(s->desc->flags & CMD_PROTECTED) &&
+                (!w->config.protected_mode || c->ses.source != SESSION_NETWORK ||
+                 w->config.requirepass_len)))
+        return false;
+    struct reply nowhere = {.muted = true, .resp = c->ses.resp};
+    if (cmd_admit(s->desc, &c->ses, &w->config, &nowhere))
+        return false;
+    w->cmd_rejected[s->desc->index]++;
+    target_begin(&t, c, is_muted(c));
+    cmd_admit(s->desc, &c->ses, &w->config, t.r);
+    if (strcmp(t.r->error_code, "DENIED") == 0)
+        STAT_INC(w->stats->denied_commands);
+    target_end(&t, w);
+    return true;
+}
+
+void route_staged(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    if (c->closing)
+        return;
+    c->ses.last_ms = w->unix_us / 1000;
+    if (s->protocol_error) {
+        struct target t;
+        STAT_INC(w->stats->protocol_errors);
+        target_begin(&t, c, false);
+        reply_errorf(t.r, "ERR %s", s->protocol_error);
+        target_end(&t, w);
+        conn_close(c);
+        return;
+    }
+    if (!refused(w, s)) {
+        if (s->desc->route == ROUTE_CONTROL)
+            run_in_control(w, s);
+        else if (w->count == 1)
+            run_here(w, s);
+        else
+            run_over_workers(w, s);
+    }
+    after_request(c);
+}

@@ -1,0 +1,430 @@
+/* worker: the loop of one lcore, its set-up, its idle manners, its statistics.
+ *
+ * In the loop: no system call of our own (but the bell to a sleeping control, and idle sleep), no lock, no log line. */
+#include "dataplane/worker.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+#include <rte_pause.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/base/assert.h"
+
+#define SPIN_NS         100000ull /* adaptive: polls hard for so long after the last work */
+#define SLEEP_FIRST_NS  20000ull
+#define SLEEP_LAST_NS   160000ull /* bounds the wake latency: half of it on average */
+#define SLEEP_MODE_NS   1000000ull
+#define HOUSEKEEPING_NS 1000000ull
+#define TICK_BUDGET     64 /* entries per turn for expiry and lazy freeing */
+
+/* ---- time ---- */
+
+/* Unix time from the vDSO once a millisecond, from the cycle counter in between. */
+struct clock {
+    uint64_t hz, base_tsc;
+    uint64_t base_ns;
+    int64_t base_unix_us;
+};
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+static int64_t unix_us(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static void clock_set(struct clock *c)
+{
+    c->base_tsc = rte_rdtsc();
+    c->base_ns = monotonic_ns();
+    c->base_unix_us = unix_us();
+}
+
+static uint64_t clock_elapsed_ns(const struct clock *c, uint64_t tsc)
+{
+    return (uint64_t)((unsigned __int128)(tsc - c->base_tsc) * 1000000000ull / c->hz);
+}
+
+/* ---- wire: what net sends, with the driver's time told apart ---- */
+
+static uint16_t wire_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+    struct worker *w = ctx;
+    uint64_t start = rte_rdtsc();
+    uint16_t sent = w->cfg.wire.tx(w->cfg.wire.ctx, pkts, n);
+    w->tx_tsc += rte_rdtsc() - start;
+    return sent;
+}
+
+/* ---- set-up ---- */
+
+static int init_memory(struct worker *w, const struct worker_config *c)
+{
+    struct siphash_key key = {c->hash_seed[0], c->hash_seed[1]};
+    int err = mem_init(&w->conn_mem);
+    if (err)
+        return err;
+    err = shard_init(&w->shard, w->id, w->count, &key, &w->config, c->seed);
+    if (err)
+        goto undo_mem;
+    err = -ENOMEM;
+    w->batch = calloc(1, sizeof(*w->batch));
+    w->outbox = calloc(w->count, sizeof(*w->outbox));
+    w->in = aligned_alloc(64, w->count * sizeof(*w->in));
+    if (!w->batch || !w->outbox || !w->in)
+        goto undo_shard;
+    memset(w->in, 0, w->count * sizeof(*w->in));
+    return 0;
+undo_shard:
+    free(w->batch);
+    free(w->outbox);
+    free(w->in);
+    shard_fini(&w->shard);
+undo_mem:
+    mem_fini(&w->conn_mem);
+    return err;
+}
+
+static void init_lists(struct worker *w)
+{
+    list_init(&w->conns);
+    list_init(&w->dirty);
+    list_init(&w->dead);
+    list_init(&w->admin);
+    list_init(&w->lease.waiting);
+    list_init(&w->lease.deferred);
+    w->lease.holder = LEASE_FREE;
+}
+
+int worker_create(struct worker **ret, const struct worker_config *c)
+{
+    struct worker *w = aligned_alloc(64, (sizeof(*w) + 63) & ~(size_t)63);
+    if (!w)
+        return -ENOMEM;
+    memset(w, 0, sizeof(*w));
+    w->cfg = *c;
+    w->id = c->id;
+    w->count = c->count;
+    w->all = c->all;
+    w->link = c->link;
+    w->stats = c->link ? link_stats(c->link, c->id) : &w->own_stats;
+    w->config = *c->config;
+    w->control_generation = c->link ? link_control_generation(c->link) : 0;
+    w->rng = c->seed | 1;
+    init_lists(w);
+    int err = init_memory(w, c);
+    if (err)
+        goto undo_worker;
+    w->set.count = w->lease_set.count = w->count;
+    w->set.v[w->id] = &w->shard;
+    host_init(w);
+    struct net_wire wire = c->wire;
+    wire.tx = wire_tx;
+    wire.ctx = w;
+    struct tcp_app app = *conn_tcp_app();
+    app.ctx = w;
+    w->cfg.net.engine = &w->config;
+    err = net_create(&w->net, &w->cfg.net, &wire, &app, w->stats, monotonic_ns());
+    if (err)
+        goto undo_memory;
+    if (w->count > 1)
+        net_set_neigh_listener(w->net, remote_neigh, w);
+    *ret = w;
+    return 0;
+undo_memory:
+    free(w->batch);
+    free(w->outbox);
+    free(w->in);
+    shard_fini(&w->shard);
+    mem_fini(&w->conn_mem);
+undo_worker:
+    free(w);
+    return err;
+}
+
+static void drop_mail(struct worker *w)
+{
+    struct list *n;
+    while ((n = list_pop_front(&w->lease.deferred)) != NULL)
+        mail_delete(list_entry(n, struct mail, node));
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (w->outbox[i].cur)
+            mail_delete(w->outbox[i].cur);
+        free(w->outbox[i].queue);
+    }
+}
+
+void worker_destroy(struct worker *w)
+{
+    list_for_each_safe(n, next, &w->conns)
+    {
+        conn_gone(list_entry(n, struct conn, node));
+    }
+    net_destroy(w->net);
+    conns_turn_end(w);
+    drop_mail(w);
+    list_for_each_safe(n, next, &w->admin)
+    {
+        struct admin_wait *a = list_entry(n, struct admin_wait, node);
+        free(a->msg);
+        slot_free(a->slot);
+        free(a);
+    }
+    shard_fini(&w->shard);
+    mem_fini(&w->conn_mem);
+    free(w->batch);
+    free(w->outbox);
+    free(w->in);
+    free(w);
+}
+
+struct stats_worker *worker_stats(struct worker *w)
+{
+    return w->stats;
+}
+
+void worker_stop_all(struct worker **all, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        __atomic_store_n(&all[i]->stop, true, __ATOMIC_RELAXED);
+}
+
+/* ---- what is done now and then ---- */
+
+static void copy_stats(struct worker *w)
+{
+    struct stats_worker *s = w->stats;
+    const struct shard_stats *ss = &w->shard.stats;
+    STAT_SET(s->keyspace_hits, ss->hits);
+    STAT_SET(s->keyspace_misses, ss->misses);
+    STAT_SET(s->expired_keys, ss->expired_keys);
+    STAT_SET(s->evicted_keys, ss->evicted_keys);
+    STAT_SET(s->oom_refused, ss->oom_refused);
+    STAT_SET(s->dirty, ss->dirty);
+    STAT_SET(s->used_memory, w->shard.mem.used_bytes);
+    STAT_SET(s->peak_memory, w->shard.mem.peak_bytes);
+    STAT_SET(s->dataset_memory, w->shard.mem.used_bytes);
+    STAT_SET(s->lazyfree_pending, w->shard.lazy_pending);
+    STAT_SET(s->conn_memory,
+             w->conn_mem.used_bytes + w->clients * sizeof(struct conn) + w->out_total);
+    for (uint32_t i = 0; i < LIMIT_DATABASES; i++) {
+        STAT_SET(s->db_keys[i], ks_count(&w->shard, i));
+        STAT_SET(s->db_expires[i], ks_count_expires(&w->shard, i));
+        STAT_SET(s->db_avg_ttl_ms[i], w->shard.db[i].avg_ttl_ms);
+    }
+}
+
+static void copy_cmdstats(struct worker *w)
+{
+    struct link_cmdstat *cs = link_cmdstats(w->link, w->id);
+    uint64_t mhz = rte_get_tsc_hz() / 1000000;
+    for (uint32_t i = 0; i < LINK_COMMANDS; i++) {
+        STAT_SET(cs[i].calls, w->cmd_calls[i]);
+        STAT_SET(cs[i].usec, w->cmd_usec[i] / mhz);
+        STAT_SET(cs[i].rejected, w->cmd_rejected[i]);
+        STAT_SET(cs[i].failed, w->cmd_failed[i]);
+    }
+}
+
+static void take_config(struct worker *w)
+{
+    struct engine_config fresh;
+    uint64_t version;
+    if (link_config_read(w->link, &fresh, &version)) {
+        w->config = fresh;
+        w->config_version = version;
+    }
+}
+
+static void housekeeping(struct worker *w)
+{
+    if (w->now_ns - w->housekeeping_ns < HOUSEKEEPING_NS)
+        return;
+    w->housekeeping_ns = w->now_ns;
+    w->housekeepings++;
+    conns_sweep(w);
+    if (w->lease.holder == LEASE_FREE && (w->housekeepings & 15) == 0)
+        copy_stats(w);
+    if (w->link && (w->housekeepings & 7) == 0)
+        door_check_control(w);
+    if (w->link && (w->housekeepings & 63) == 0)
+        copy_cmdstats(w);
+}
+
+/* ---- the loop ---- */
+
+static uint64_t lap(uint64_t *tsc, uint64_t *sum)
+{
+    uint64_t now = rte_rdtsc(), d = now - *tsc;
+    *tsc = now;
+    *sum += d;
+    return d;
+}
+
+bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
+{
+    struct rte_mbuf *pkts[LIMIT_BURST_PKTS];
+    uint64_t tsc = rte_rdtsc();
+    w->now_ns = now_ns;
+    w->unix_us = now_unix_us;
+    bool mine = w->lease.holder == LEASE_FREE;
+    if (mine) {
+        w->shard.now_ms = now_unix_us / 1000;
+        if (w->link && link_config_version(w->link) != w->config_version)
+            take_config(w);
+    }
+    uint16_t n = w->cfg.rx(w->cfg.rx_ctx, pkts, LIMIT_BURST_PKTS);
+    bool worked = n > 0;
+    lap(&tsc, &w->stage_tsc[STAGE_RX]);
+    if (n) {
+        net_input(w->net, pkts, n, now_ns); /* TCP hands bytes to conn_input: parsed and staged */
+        lap(&tsc, &w->stage_tsc[STAGE_NET]);
+        batch_run(w);
+        net_input_done(w->net);
+    }
+    if (w->count > 1)
+        worked |= remote_receive(w);
+    if (w->link)
+        worked |= door_receive(w);
+    net_timers(w->net, now_ns);
+    if (mine && w->lease.holder == LEASE_FREE)
+        worked |= shard_tick(&w->shard, TICK_BUDGET) > 0;
+    worked |= !list_empty(&w->dirty);
+    conns_turn_end(w);
+    remote_flush(w);
+    if (w->link)
+        door_turn_end(w);
+    lap(&tsc, &w->stage_tsc[STAGE_EXEC]);
+    w->tx_tsc = 0;
+    if (worked || net_output_pending(w->net))
+        worked |= net_output(w->net, now_ns) > 0;
+    lap(&tsc, &w->stage_tsc[STAGE_TX]);
+    w->stage_tsc[STAGE_TX] -= w->tx_tsc;
+    w->stage_tsc[STAGE_TXBURST] += w->tx_tsc;
+    housekeeping(w);
+    return worked;
+}
+
+/* ---- idle ---- */
+
+static void sleep_until_woken(struct worker *w, uint64_t ns)
+{
+    struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000ull),
+                          .tv_nsec = (long)(ns % 1000000000ull)};
+    __atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < w->count; i++) { /* mail that came before the flag was up */
+        if (__atomic_load_n(&w->in[i].head, __ATOMIC_SEQ_CST) != w->in[i].tail) {
+            __atomic_store_n(&w->sleeping, 0, __ATOMIC_RELAXED);
+            return;
+        }
+    }
+    syscall(SYS_futex, &w->sleeping, FUTEX_WAIT_PRIVATE, 1, &ts, NULL, 0);
+    __atomic_store_n(&w->sleeping, 0, __ATOMIC_RELAXED);
+}
+
+void worker_wake(struct worker *w)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the mail is visible before the flag is looked at */
+    if (__atomic_load_n(&w->sleeping, __ATOMIC_RELAXED) &&
+        __atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST))
+        syscall(SYS_futex, &w->sleeping, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Nothing to do: poll on, yield, or sleep in growing steps. Returns true when it slept. */
+static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
+{
+    uint64_t since = now_ns - w->last_work_ns;
+    uint32_t mode = w->config.idle;
+    if (mode == IDLE_SPIN || (mode == IDLE_ADAPTIVE && since < SPIN_NS)) {
+        if (crowded && mode == IDLE_ADAPTIVE)
+            sched_yield(); /* as many workers as processors: a client may want this one */
+        else
+            rte_pause();
+        return false;
+    }
+    uint64_t cap = mode == IDLE_SLEEP ? SLEEP_MODE_NS : SLEEP_LAST_NS;
+    w->sleep_ns = w->sleep_ns == 0 ? SLEEP_FIRST_NS : w->sleep_ns * 2;
+    if (w->sleep_ns > cap)
+        w->sleep_ns = cap;
+    uint64_t ns = w->sleep_ns, timer = net_next_timer_ns(w->net);
+    if (timer <= now_ns)
+        return false;
+    if (timer - now_ns < ns)
+        ns = timer - now_ns;
+    sleep_until_woken(w, ns);
+    return true;
+}
+
+static void account(struct worker *w, uint64_t turn_tsc, uint64_t sleep_tsc, bool worked,
+                    uint64_t hz)
+{
+    struct stats_worker *s = w->stats;
+    uint64_t turn_ns = turn_tsc * 1000 / (hz / 1000000);
+    STAT_INC(s->loops);
+    if (worked) {
+        STAT_ADD(s->busy_ns, turn_ns);
+        hist_add(&s->loop_busy_ns, turn_ns);
+        uint64_t *const to[STAGES] = {&s->stage_rx_ns, &s->stage_net_ns, &s->stage_exec_ns,
+                                      &s->stage_tx_ns, &s->stage_txburst_ns};
+        for (int i = 0; i < STAGES; i++)
+            STAT_ADD(*to[i], w->stage_tsc[i] * 1000 / (hz / 1000000));
+    } else {
+        STAT_ADD(s->poll_ns, turn_ns);
+    }
+    if (sleep_tsc) {
+        STAT_INC(s->sleeps);
+        STAT_ADD(s->sleep_ns, sleep_tsc * 1000 / (hz / 1000000));
+    }
+    memset(w->stage_tsc, 0, sizeof(w->stage_tsc));
+}
+
+int worker_run(void *worker)
+{
+    struct worker *w = worker;
+    struct clock clock = {.hz = rte_get_tsc_hz()};
+    bool crowded = w->count >= (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    prctl(PR_SET_TIMERSLACK, 1);
+    clock_set(&clock);
+    w->last_work_ns = clock.base_ns;
+    net_announce(w->net, clock.base_ns);
+    uint64_t tsc = rte_rdtsc();
+    while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
+        uint64_t ns = clock_elapsed_ns(&clock, tsc);
+        if (ns > 1000000) {
+            clock_set(&clock);
+            ns = 0;
+        }
+        uint64_t now_ns = clock.base_ns + ns;
+        uint64_t rung = w->link ? link_from_worker(w->link, w->id)->pos : 0;
+        bool worked = worker_turn(w, now_ns, clock.base_unix_us + (int64_t)(ns / 1000));
+        if (w->link && link_from_worker(w->link, w->id)->pos != rung)
+            link_bell_ring(w->link);
+        uint64_t after = rte_rdtsc(), slept = 0, turn = after - tsc;
+        tsc = after;
+        if (worked) {
+            w->last_work_ns = now_ns;
+            w->sleep_ns = 0;
+        } else if (idle(w, now_ns, crowded)) {
+            tsc = rte_rdtsc();
+            slept = tsc - after;
+        }
+        account(w, turn, slept, worked, clock.hz);
+    }
+    return 0;
+}
