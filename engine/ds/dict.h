@@ -41,7 +41,8 @@ void dict_replace(struct dict *d, uint64_t hash, void *old_entry, void *new_entr
 bool dict_remove(struct dict *d, uint64_t hash, void *entry);
 
 /* Calls fn on the entries of at least one bucket from `cursor` on and returns the next cursor; 0 = the end.
- * fn may remove the entry it is given, nothing else. Cursors survive splits and merges. */
+ * fn may remove the entry it is given, nothing else. Cursors survive splits and merges. A cursor is a position in
+ * hash order and below 2^40: an entry that stays from start to end is seen exactly once. */
 uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*fn)(void *ctx, void *entry), void *ctx);
 /* A uniformly chosen entry (rejection sampling over slots), NULL when empty. `rnd` draws 64 random bits. */
 void *dict_random(const struct dict *d, uint64_t (*rnd)(void *), void *rnd_ctx);

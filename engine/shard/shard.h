@@ -25,10 +25,16 @@ struct shard_stats {
     uint64_t dirty; /* changes since start (rdb_changes_since_last_save once snapshots land) */
 };
 
+/* Bits of an event, as notify-keyspace-events has them; commands name the class, listeners come later. */
+enum ks_class { KS_GENERIC = 1 << 2, KS_STRING = 1 << 3, KS_LIST = 1 << 4, KS_SET = 1 << 5, KS_HASH = 1 << 6, KS_ZSET = 1 << 7,
+                KS_EXPIRED = 1 << 8, KS_EVICTED = 1 << 9, KS_STREAM = 1 << 10, KS_NEW = 1 << 14 };
+
+/* It stays where it was initialised: dicts point at its hash key. */
 struct shard {
     uint32_t id, count; /* this shard of how many */
     struct mem mem;
     struct siphash_key hash_key; /* the same in all shards */
+    struct dict_type key_type;
     uint64_t rng[4];
     const struct engine_config *config; /* the worker's copy */
     int64_t now_ms;                     /* set by the caller before each batch: all commands of a batch see one time */
@@ -37,7 +43,12 @@ struct shard {
     /* active expiry */
     uint32_t expire_db;
     uint64_t expire_cursor;
+    int64_t expire_last_ms;
     bool expire_paused; /* DEBUG SET-ACTIVE-EXPIRE 0 */
+    bool expire_hot;    /* the last slice met more than a tenth of stale entries: go on at once */
+    /* Told of every change, after it. The key may point into an entry that is freed after the call. NULL: nobody listens. */
+    void (*on_change)(void *ctx, struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event);
+    void *on_change_ctx;
     /* values and whole dicts that are being freed in slices */
     struct list_lazy *lazy_head;
     size_t lazy_pending;
@@ -66,12 +77,8 @@ bool shard_over_memory(struct shard *s);
 #define KS_NO_TTL   (-1)
 #define KS_KEEP_TTL (-2)
 
-/* Bits of an event, as notify-keyspace-events has them; commands name the class, listeners come later. */
-enum ks_class { KS_GENERIC = 1 << 2, KS_STRING = 1 << 3, KS_LIST = 1 << 4, KS_SET = 1 << 5, KS_HASH = 1 << 6, KS_ZSET = 1 << 7,
-                KS_EXPIRED = 1 << 8, KS_EVICTED = 1 << 9, KS_STREAM = 1 << 10, KS_NEW = 1 << 14 };
-
 /* The one choke point of every change: WATCH, notifications, tracking and the journal hang here. Call it once per key and effect,
- * after the change. */
+ * after the change. Counts stats.dirty, but for expired and evicted keys, which are nobody's write. */
 void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event);
 
 /* Expiry is exact: an expired entry is removed and not seen. peek: no statistics, no access clock. read: counts a hit or a
@@ -104,9 +111,12 @@ struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t h
 
 size_t ks_count(const struct shard *s, uint32_t db);
 size_t ks_count_expires(const struct shard *s, uint32_t db);
+/* Removes all keys of the database; lazy: they are freed in slices by shard_tick. Adds their count to stats.dirty. */
 void ks_flush(struct shard *s, uint32_t db, bool lazy);
 void ks_swap(struct shard *s, uint32_t a, uint32_t b);
 struct entry *ks_random(struct shard *s, uint32_t db); /* never an expired one; NULL when empty */
+/* dict_scan over the database; expired entries are removed and not shown. A cursor is below 2^40, so a shard number and it fit the
+ * 53 bits that every client library can carry. fn may ks_delete the entry it is given. */
 uint64_t ks_scan(struct shard *s, uint32_t db, uint64_t cursor, void (*fn)(void *ctx, struct entry *e), void *ctx);
 /* Seconds since last access (OBJECT IDLETIME) and the LFU counter (OBJECT FREQ). */
 uint64_t ks_idle_s(const struct shard *s, const struct entry *e);

@@ -1,0 +1,77 @@
+/* clock.c: the 24 bits that say when (LRU) or how often (LFU) an entry was used, as Redis 7.0 keeps them.
+ *
+ *   LRU: unix seconds, modulo 2^24.     LFU: unix minutes modulo 2^16 << 8 | logarithmic counter
+ *
+ * Which of both is a matter of maxmemory-policy; after the policy changes, old values are nonsense until the next
+ * access, in Redis too. Thread: the lease holder's. */
+#include "engine/shard/shard_internal.h"
+
+#define LRU_CLOCK_MAX ((1u << 24) - 1)
+#define LFU_INITIAL   5
+
+static bool policy_is_lfu(const struct shard *s)
+{
+    return s->config->maxmemory_policy == POLICY_ALLKEYS_LFU ||
+           s->config->maxmemory_policy == POLICY_VOLATILE_LFU;
+}
+static uint32_t lru_now(const struct shard *s)
+{
+    return (uint32_t)((uint64_t)s->now_ms / 1000) & LRU_CLOCK_MAX;
+}
+static uint32_t minutes_now(const struct shard *s)
+{
+    return (uint32_t)((uint64_t)s->now_ms / 60000) & 0xffff;
+}
+
+uint32_t clock_initial(const struct shard *s)
+{
+    return policy_is_lfu(s) ? minutes_now(s) << 8 | LFU_INITIAL : lru_now(s);
+}
+
+/* The counter less one for each decay time that has passed since the last access. */
+static uint32_t lfu_decayed(const struct shard *s, const struct entry *e)
+{
+    uint32_t last = entry_clock(e) >> 8, counter = entry_clock(e) & 255, now = minutes_now(s);
+    uint32_t elapsed = now >= last ? now - last : 65535 - last + now;
+    uint32_t periods = s->config->lfu_decay_time_min ? elapsed / s->config->lfu_decay_time_min : 0;
+    return periods > counter ? 0 : counter - periods;
+}
+
+/* Counts up with a chance that falls as the counter rises. */
+static uint32_t lfu_incremented(struct shard *s, uint32_t counter)
+{
+    if (counter == 255)
+        return 255;
+    double above = counter > LFU_INITIAL ? counter - LFU_INITIAL : 0;
+    double draw = (double)(shard_random(s) >> 11) * 0x1p-53;
+    return counter + (draw < 1.0 / (above * s->config->lfu_log_factor + 1));
+}
+
+void clock_touch(struct shard *s, struct entry *e)
+{
+    uint32_t clock =
+        policy_is_lfu(s) ? minutes_now(s) << 8 | lfu_incremented(s, lfu_decayed(s, e)) : lru_now(s);
+    if (clock != entry_clock(e)) /* most touches fall into the same second: leave the line clean */
+        entry_set_clock(e, clock);
+}
+
+void clock_inherit(struct shard *s, struct entry *e, const struct entry *old)
+{
+    entry_set_clock(e, policy_is_lfu(s) ? entry_clock(old) : lru_now(s));
+}
+
+void ks_touch(struct shard *s, struct entry *e)
+{
+    clock_touch(s, e);
+}
+
+uint64_t ks_idle_s(const struct shard *s, const struct entry *e)
+{
+    uint32_t now = lru_now(s), last = entry_clock(e);
+    return now >= last ? now - last : now + (LRU_CLOCK_MAX - last);
+}
+
+uint32_t ks_freq(const struct shard *s, const struct entry *e)
+{
+    return lfu_decayed(s, e);
+}

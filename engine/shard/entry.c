@@ -1,0 +1,206 @@
+/* entry.c: makes, reads and frees entries. The layout is drawn in entry_inline.h.
+ *
+ * The switches over the type of an object stand here and nowhere else: entry_free_value, entry_copy_value and
+ * entry_bytes. Thread: the lease holder's. Knows nothing of dicts and time. */
+#include "engine/shard/entry.h"
+
+#include "engine/base/assert.h"
+#include "engine/base/num.h"
+#include "engine/shard/shard_internal.h"
+
+/* ---- readers ---- */
+
+enum obj_type entry_type(const struct entry *e)
+{
+    return (enum obj_type)(e->type_enc & 15);
+}
+enum obj_enc entry_enc(const struct entry *e)
+{
+    return entry_enc_fast(e);
+}
+struct span entry_key(const struct entry *e)
+{
+    return entry_key_fast(e);
+}
+int64_t entry_expire_ms(const struct entry *e)
+{
+    return entry_expire_fast(e);
+}
+
+bool entry_int(const struct entry *e, int64_t *ret)
+{
+    if (entry_enc_fast(e) != ENC_INT)
+        return false;
+    memcpy(ret, entry_value(e), sizeof(*ret));
+    return true;
+}
+
+struct span entry_string(const struct entry *e, char *scratch)
+{
+    int64_t number;
+    if (entry_int(e, &number))
+        return span_of(scratch, num_format_i64(scratch, number));
+    return entry_bytes_span(e);
+}
+
+size_t entry_string_len(const struct entry *e)
+{
+    char scratch[NUM_I64_CHARS];
+    return entry_string(e, scratch).n;
+}
+
+const char *obj_type_name(enum obj_type t)
+{
+    static const char *const name[OBJ_TYPES] = {"string", "list", "set", "zset", "hash", "stream"};
+    return t < OBJ_TYPES ? name[t] : "unknown";
+}
+
+const char *obj_enc_name(enum obj_enc e)
+{
+    static const char *const name[] = {"int",    "embstr",    "raw",      "listpack", "quicklist",
+                                       "intset", "hashtable", "skiplist", "stream"};
+    return (size_t)e < ARRAY_LEN(name) ? name[e] : "unknown";
+}
+
+/* ---- sizes ---- */
+
+size_t value_bytes(const struct value *v)
+{
+    if (v->has_block)
+        return sizeof(struct entry_block);
+    return v->enc == ENC_INT ? sizeof(int64_t) : v->bytes.n;
+}
+
+size_t entry_alloc_bytes(size_t key_n, bool ttl, size_t value_n)
+{
+    size_t n = sizeof(struct entry) + (ttl ? 8 : 0) + (key_n > UINT8_MAX ? 8 : 0);
+    if (key_n > SIZE_MAX / 4)
+        return SIZE_MAX;
+    n += key_n + value_n;
+    return n <= 128 ? (n + 15) & ~(size_t)15
+                    : mem_size_class(n); /* the common classes, without a call */
+}
+
+size_t entry_alloc_bytes_of(const struct entry *e)
+{
+    return entry_alloc_bytes(entry_key_fast(e).n, e->flags & ENTRY_TTL, entry_value_bytes(e));
+}
+
+size_t entry_bytes(const struct entry *e)
+{
+    size_t n = entry_alloc_bytes_of(e);
+    switch (entry_type(e)) {
+    case OBJ_STRING:
+        return n + (e->flags & ENTRY_BLOCK ? mem_size_class(entry_get_block(e).cap) : 0);
+    default: return n;
+    }
+}
+
+/* ---- making and freeing ---- */
+
+void entry_set_expire(struct entry *e, int64_t expire_ms)
+{
+    ASSERT(e->flags & ENTRY_TTL);
+    memcpy(e->body, &expire_ms, sizeof(expire_ms));
+}
+
+void entry_put_value(struct entry *e, const struct value *v)
+{
+    e->type_enc = (uint8_t)(v->type | v->enc << 4);
+    e->flags = (uint8_t)(v->has_block ? e->flags | ENTRY_BLOCK : e->flags & ~ENTRY_BLOCK);
+    uint8_t *to = entry_value(e);
+    if (v->has_block) {
+        e->value_len = 0;
+        memcpy(to, &v->block, sizeof(v->block));
+    } else if (v->enc == ENC_INT) {
+        e->value_len = 0;
+        memcpy(to, &v->number, sizeof(v->number));
+    } else {
+        ASSERT(v->bytes.n <= ENTRY_EMBED_MAX);
+        e->value_len = (uint16_t)v->bytes.n;
+        if (v->bytes.n)
+            memmove(to, v->bytes.p, v->bytes.n); /* a copy may be onto itself */
+    }
+}
+
+struct entry *entry_create(struct mem *mem, struct span key, const struct value *v,
+                           int64_t expire_ms)
+{
+    bool ttl = expire_ms >= 0;
+    struct entry *e = mem_alloc(mem, entry_alloc_bytes(key.n, ttl, value_bytes(v)));
+    if (!e)
+        return NULL;
+    *e = (struct entry){.flags = ttl ? ENTRY_TTL : 0};
+    uint8_t *p = e->body;
+    if (ttl) {
+        entry_set_expire(e, expire_ms);
+        p += 8;
+    }
+    if (key.n > UINT8_MAX) {
+        uint64_t n = key.n;
+        e->flags |= ENTRY_LONG_KEY;
+        memcpy(p, &n, 8);
+        p += 8;
+    } else {
+        e->key_len = (uint8_t)key.n;
+    }
+    if (key.n)
+        memcpy(p, key.p, key.n);
+    entry_put_value(e, v);
+    return e;
+}
+
+void entry_open_ttl(struct entry *e)
+{
+    ASSERT(!(e->flags & ENTRY_TTL));
+    size_t used = entry_key_offset(e) + entry_key_fast(e).n + entry_value_bytes(e);
+    memmove(e->body + 8, e->body, used);
+    e->flags |= ENTRY_TTL;
+    entry_set_expire(e, -1);
+}
+
+bool entry_copy_value(struct mem *mem, const struct entry *e, struct value *ret)
+{
+    struct value v = {.type = entry_type(e), .enc = entry_enc_fast(e)};
+    switch (v.type) {
+    case OBJ_STRING:
+        if (entry_int(e, &v.number))
+            break;
+        v.bytes = entry_bytes_span(e);
+        if (v.bytes.n <= ENTRY_EMBED_MAX)
+            break;
+        v.has_block = true;
+        v.block = (struct entry_block){mem_alloc(mem, v.bytes.n), v.bytes.n, v.bytes.n};
+        if (!v.block.p)
+            return false;
+        memcpy(v.block.p, v.bytes.p, v.bytes.n);
+        break;
+    default: return false;
+    }
+    *ret = v;
+    return true;
+}
+
+void entry_free_value(struct mem *mem, struct entry *e)
+{
+    switch (entry_type(e)) {
+    case OBJ_STRING:
+        if (e->flags & ENTRY_BLOCK) {
+            struct entry_block b = entry_get_block(e);
+            mem_free(mem, b.p, b.cap);
+        }
+        break;
+    default: break;
+    }
+}
+
+void entry_free_shell(struct mem *mem, struct entry *e)
+{
+    mem_free(mem, e, entry_alloc_bytes_of(e));
+}
+
+void entry_free(struct mem *mem, struct entry *e)
+{
+    entry_free_value(mem, e);
+    entry_free_shell(mem, e);
+}

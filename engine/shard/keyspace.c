@@ -1,0 +1,214 @@
+/* keyspace.c: what commands do with keys, whatever their type: look up, delete, expire, flush, swap, walk.
+ *
+ * Every access sees the shard's now_ms, and an entry whose time has passed is removed by whoever meets it, so expiry is
+ * exact. The two dicts of a database hold the same entries: one that moves is replaced in both (entry_moved).
+ * Writing of strings: keyspace_string.c. Thread: the lease holder's. */
+#include "engine/base/assert.h"
+#include "engine/shard/shard_internal.h"
+
+struct dict *db_keys(struct shard *s, uint32_t db)
+{
+    if (unlikely_(!s->db[db].keys))
+        s->db[db].keys = dict_create(&s->mem, &s->key_type);
+    return s->db[db].keys;
+}
+
+struct dict *db_expires(struct shard *s, uint32_t db)
+{
+    if (unlikely_(!s->db[db].expires))
+        s->db[db].expires = dict_create(&s->mem, &s->key_type);
+    return s->db[db].expires;
+}
+
+void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event)
+{
+    if (!(cls & (KS_EXPIRED | KS_EVICTED)))
+        s->stats.dirty++;
+    if (s->on_change)
+        s->on_change(s->on_change_ctx, s, db, key, cls, event);
+}
+
+/* ---- look-up ---- */
+
+/* Out of both dicts; the entry itself stays. */
+static void unlink_entry(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
+{
+    if (entry_expire_fast(e) >= 0)
+        dict_remove(s->db[db].expires, hash, e);
+    dict_remove(s->db[db].keys, hash, e);
+}
+
+void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
+{
+    unlink_entry(s, db, e, hash);
+    s->stats.expired_keys++;
+    ks_changed(s, db, entry_key_fast(e), KS_EXPIRED, "expired");
+    entry_free(&s->mem, e);
+}
+
+struct entry *ks_peek(struct shard *s, uint32_t db, struct span key, uint64_t hash)
+{
+    if (unlikely_(!s->db[db].keys))
+        return NULL;
+    struct entry *e = dict_find(s->db[db].keys, hash, key);
+    if (e && unlikely_(entry_expired(e, s->now_ms))) {
+        ks_expire_now(s, db, e, hash);
+        return NULL;
+    }
+    return e;
+}
+
+struct entry *ks_read(struct shard *s, uint32_t db, struct span key, uint64_t hash)
+{
+    struct entry *e = ks_peek(s, db, key, hash);
+    if (!e) {
+        s->stats.misses++;
+        return NULL;
+    }
+    s->stats.hits++;
+    clock_touch(s, e);
+    return e;
+}
+
+struct entry *ks_write(struct shard *s, uint32_t db, struct span key, uint64_t hash)
+{
+    struct entry *e = ks_peek(s, db, key, hash);
+    if (e)
+        clock_touch(s, e);
+    return e;
+}
+
+/* ---- delete and expire ---- */
+
+bool ks_delete(struct shard *s, uint32_t db, struct entry *e, uint64_t hash, bool lazy)
+{
+    if (!e)
+        return false;
+    unlink_entry(s, db, e, hash);
+    entry_free(&s->mem, e); /* a string is one or two blocks: nothing to do in slices yet */
+    return true;
+}
+
+/* Room for an expiry: inside the size class when it is there, else in a larger allocation. `e` is not in `expires` yet
+ * and gets there with this. NULL: no memory, nothing changed. */
+static struct entry *add_expiry(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
+{
+    struct dict *expires = db_expires(s, db);
+    if (!expires)
+        return NULL;
+    if (e->flags & ENTRY_TTL)
+        return dict_insert(expires, hash, e) ? e : NULL;
+    size_t have = entry_alloc_bytes_of(e);
+    size_t used = (size_t)(entry_value(e) - (uint8_t *)e) + entry_value_bytes(e);
+    if (used + 8 <= have) {
+        if (!dict_insert(expires, hash, e))
+            return NULL;
+        entry_open_ttl(e);
+        return e;
+    }
+    struct entry *moved =
+        mem_alloc(&s->mem, entry_alloc_bytes(entry_key_fast(e).n, true, entry_value_bytes(e)));
+    if (!moved)
+        return NULL;
+    memcpy(moved, e, used);
+    entry_open_ttl(moved);
+    if (!dict_insert(expires, hash, moved)) {
+        entry_free_shell(&s->mem, moved);
+        return NULL;
+    }
+    dict_replace(s->db[db].keys, hash, e, moved);
+    entry_free_shell(&s->mem, e);
+    return moved;
+}
+
+bool ks_set_expire(struct shard *s, uint32_t db, struct entry **e, uint64_t hash, int64_t expire_ms)
+{
+    bool has = entry_expire_fast(*e) >= 0;
+    if (expire_ms == KS_KEEP_TTL)
+        return true;
+    if (expire_ms == KS_NO_TTL) {
+        if (has) {
+            dict_remove(s->db[db].expires, hash, *e);
+            entry_set_expire(*e, -1);
+        }
+        return true;
+    }
+    if (!has) {
+        struct entry *with = add_expiry(s, db, *e, hash);
+        if (!with)
+            return false;
+        *e = with;
+    }
+    entry_set_expire(*e, expire_ms > 0 ? expire_ms : 0);
+    return true;
+}
+
+/* ---- whole databases ---- */
+
+size_t ks_count(const struct shard *s, uint32_t db)
+{
+    return s->db[db].keys ? dict_count(s->db[db].keys) : 0;
+}
+
+size_t ks_count_expires(const struct shard *s, uint32_t db)
+{
+    return s->db[db].expires ? dict_count(s->db[db].expires) : 0;
+}
+
+void ks_flush(struct shard *s, uint32_t db, bool lazy)
+{
+    struct shard_db *d = &s->db[db];
+    s->stats.dirty += ks_count(s, db);
+    if (lazy && ks_count(s, db))
+        lazy_free_db(s, d->keys, d->expires);
+    else
+        db_free_now(s, d->keys, d->expires);
+    *d = (struct shard_db){0};
+}
+
+void ks_swap(struct shard *s, uint32_t a, uint32_t b)
+{
+    struct shard_db d = s->db[a];
+    s->db[a] = s->db[b];
+    s->db[b] = d;
+}
+
+static uint64_t draw(void *shard)
+{
+    return shard_random(shard);
+}
+
+struct entry *ks_random(struct shard *s, uint32_t db)
+{
+    while (ks_count(s, db)) {
+        struct entry *e = dict_random(s->db[db].keys, draw, s);
+        if (!entry_expired(e, s->now_ms))
+            return e;
+        ks_expire_now(s, db, e, shard_hash(s, entry_key_fast(e)));
+    }
+    return NULL;
+}
+
+struct scan {
+    struct shard *s;
+    uint32_t db;
+    void (*fn)(void *ctx, struct entry *e);
+    void *ctx;
+};
+
+static void scan_entry(void *ctx, void *entry)
+{
+    struct scan *scan = ctx;
+    struct entry *e = entry;
+    if (entry_expired(e, scan->s->now_ms))
+        ks_expire_now(scan->s, scan->db, e, shard_hash(scan->s, entry_key_fast(e)));
+    else
+        scan->fn(scan->ctx, e);
+}
+
+uint64_t ks_scan(struct shard *s, uint32_t db, uint64_t cursor,
+                 void (*fn)(void *ctx, struct entry *e), void *ctx)
+{
+    struct scan scan = {s, db, fn, ctx};
+    return s->db[db].keys ? dict_scan(s->db[db].keys, cursor, scan_entry, &scan) : 0;
+}

@@ -1,0 +1,202 @@
+/* keyspace_string.c: writing of string values: SET and its kin, APPEND and SETRANGE, COPY.
+ *
+ * One function (store) puts a value under a key, in place when the allocation that is there will do. It either succeeds
+ * or leaves everything as it was: what can fail (allocations, room in the dicts) comes before what changes anything.
+ * Thread: the lease holder's. */
+#include "engine/base/assert.h"
+#include "engine/base/num.h"
+#include "engine/shard/shard_internal.h"
+
+#define EMBSTR_MAX  44         /* Redis: a longer string is "raw" */
+#define INT_CHARS   20         /* Redis tries no longer string as a number */
+#define GROW_EMBED  128        /* a resized string beyond this gets a block with room to grow */
+#define GROW_DOUBLE (1u << 20) /* up to here growth doubles, beyond it adds as much */
+
+/* A new key, or NULL. */
+static struct entry *store_new(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                               const struct value *v, int64_t when)
+{
+    struct dict *keys = db_keys(s, db), *expires = when >= 0 ? db_expires(s, db) : NULL;
+    if (!keys || (when >= 0 && !expires))
+        return NULL;
+    struct entry *e = entry_create(&s->mem, key, v, when);
+    if (!e)
+        return NULL;
+    if (!dict_insert(keys, hash, e))
+        goto free_entry;
+    if (expires && !dict_insert(expires, hash, e))
+        goto unlink_key;
+    entry_set_clock(e, clock_initial(s));
+    return e;
+unlink_key:
+    dict_remove(keys, hash, e);
+free_entry:
+    entry_free_shell(&s->mem, e);
+    return NULL;
+}
+
+/* Puts `e` where `old` was, in both dicts; `old` and its expiry leave. False: no memory, nothing changed. */
+static bool relink(struct shard *s, uint32_t db, uint64_t hash, struct entry *old, struct entry *e,
+                   int64_t old_when, int64_t when)
+{
+    if (when >= 0 && old_when < 0) {
+        struct dict *expires = db_expires(s, db);
+        if (!expires || !dict_insert(expires, hash, e))
+            return false;
+    } else if (when < 0 && old_when >= 0) {
+        dict_remove(s->db[db].expires, hash, old);
+    } else if (when >= 0 && e != old) {
+        dict_replace(s->db[db].expires, hash, old, e);
+    }
+    if (e != old)
+        dict_replace(s->db[db].keys, hash, old, e);
+    return true;
+}
+
+static struct entry *store_over(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                                struct entry *old, const struct value *v, int64_t when)
+{
+    int64_t old_when = entry_expire_fast(old);
+    bool ttl = old->flags & ENTRY_TTL;
+    /* In place: as much room, and a place for the expiry if there is to be one, none if not. */
+    if (ttl == (when >= 0) &&
+        entry_alloc_bytes(key.n, ttl, value_bytes(v)) == entry_alloc_bytes_of(old)) {
+        if (!relink(s, db, hash, old, old, old_when, when))
+            return NULL;
+        entry_free_value(&s->mem, old);
+        entry_put_value(old, v);
+        if (ttl)
+            entry_set_expire(old, when);
+        clock_inherit(s, old, old);
+        return old;
+    }
+    struct entry *e = entry_create(&s->mem, key, v, when);
+    if (!e)
+        return NULL;
+    if (!relink(s, db, hash, old, e, old_when, when)) {
+        entry_free_shell(&s->mem, e);
+        return NULL;
+    }
+    clock_inherit(s, e, old);
+    entry_free(&s->mem, old);
+    return e;
+}
+
+static struct entry *store(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                           const struct value *v, int64_t expire_ms)
+{
+    struct entry *old = ks_peek(s, db, key, hash);
+    int64_t when = expire_ms >= 0                   ? expire_ms
+                   : expire_ms == KS_NO_TTL || !old ? -1
+                                                    : entry_expire_fast(old);
+    return old ? store_over(s, db, key, hash, old, v, when) : store_new(s, db, key, hash, v, when);
+}
+
+struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                     struct span value, int64_t expire_ms)
+{
+    struct value v = {.type = OBJ_STRING, .enc = ENC_RAW, .bytes = value};
+    if (value.n <= INT_CHARS && num_parse_i64(value, &v.number)) {
+        v.enc = ENC_INT;
+    } else if (value.n <= EMBSTR_MAX) {
+        v.enc = ENC_EMBSTR;
+    } else if (value.n > ENTRY_EMBED_MAX) {
+        v.has_block = true;
+        v.block = (struct entry_block){mem_alloc(&s->mem, value.n), value.n, value.n};
+        if (!v.block.p)
+            return NULL;
+        memcpy(v.block.p, value.p, value.n);
+    }
+    struct entry *e = store(s, db, key, hash, &v, expire_ms);
+    if (!e && v.has_block)
+        mem_free(&s->mem, v.block.p, v.block.cap);
+    return e;
+}
+
+struct entry *ks_set_int(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                         int64_t value, int64_t expire_ms)
+{
+    struct value v = {.type = OBJ_STRING, .enc = ENC_INT, .number = value};
+    return store(s, db, key, hash, &v, expire_ms);
+}
+
+struct entry *ks_set_block(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                           uint8_t *block, size_t len, size_t cap, int64_t expire_ms)
+{
+    struct value v = {
+        .type = OBJ_STRING, .enc = ENC_RAW, .has_block = true, .block = {block, len, cap}};
+    return store(s, db, key, hash, &v, expire_ms);
+}
+
+struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t hash,
+                      const struct entry *e, int64_t expire_ms)
+{
+    struct value v;
+    if (!entry_copy_value(&to->mem, e, &v))
+        return NULL;
+    struct entry *copy = store(to, db, key, hash, &v, expire_ms);
+    if (!copy && v.has_block)
+        mem_free(&to->mem, v.block.p, v.block.cap);
+    return copy;
+}
+
+/* ---- resizing ---- */
+
+/* Greedy, as appends come in rows; exact when there is no memory for that. */
+static uint8_t *grow_block(struct shard *s, struct entry_block *b, size_t new_len)
+{
+    size_t cap = mem_size_class(new_len + (new_len < GROW_DOUBLE ? new_len : GROW_DOUBLE));
+    uint8_t *p = mem_realloc(&s->mem, b->p, b->cap, cap);
+    if (!p)
+        p = mem_realloc(&s->mem, b->p, b->cap, cap = new_len);
+    if (p) {
+        b->p = p;
+        b->cap = cap;
+    }
+    return p;
+}
+
+static uint8_t *resize_block(struct shard *s, struct entry *e, size_t new_len)
+{
+    struct entry_block b = entry_get_block(e);
+    if (new_len > b.cap && !grow_block(s, &b, new_len))
+        return NULL;
+    if (new_len > b.len)
+        memset(b.p + b.len, 0, new_len - b.len);
+    b.len = new_len;
+    struct value v = {.type = OBJ_STRING, .enc = ENC_RAW, .has_block = true, .block = b};
+    entry_put_value(e, &v);
+    return b.p;
+}
+
+uint8_t *ks_string_resize(struct shard *s, uint32_t db, struct entry **entry, uint64_t hash,
+                          size_t new_len)
+{
+    struct entry *e = *entry;
+    if (e->flags & ENTRY_BLOCK)
+        return resize_block(s, e, new_len);
+    char scratch[NUM_I64_CHARS];
+    struct span now = entry_string(e, scratch);
+    size_t kept = now.n < new_len ? now.n : new_len;
+    uint8_t small[GROW_EMBED];
+    struct value v = {.type = OBJ_STRING, .enc = ENC_RAW};
+    if (new_len <= GROW_EMBED) {
+        v.bytes = span_of(small, new_len);
+    } else {
+        v.has_block = true;
+        v.block.len = new_len;
+        if (!grow_block(s, &v.block, new_len))
+            return NULL;
+    }
+    uint8_t *to = v.has_block ? v.block.p : small;
+    memcpy(to, now.p, kept);
+    memset(to + kept, 0, new_len - kept);
+    struct entry *stored = store_over(s, db, entry_key_fast(e), hash, e, &v, entry_expire_fast(e));
+    if (!stored) {
+        if (v.has_block)
+            mem_free(&s->mem, v.block.p, v.block.cap);
+        return NULL;
+    }
+    *entry = stored;
+    return v.has_block ? v.block.p : entry_value(stored);
+}

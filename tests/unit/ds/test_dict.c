@@ -1,0 +1,384 @@
+/* dict against a naive model: random operations by seed, scans under change, equal hashes, drain, random choice, and
+ * every allocation failing once. Entries here are {id, hash}: the hash is whatever the test wants it to be. */
+/* cmocka.h needs these before it. */
+/* clang-format off */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+/* clang-format on */
+
+#include "engine/ds/dict.h"
+
+#define IDS 20000
+
+struct node {
+    uint64_t hash;
+    uint32_t id;
+    bool in;
+    uint32_t seen;
+};
+
+static struct mem mem;
+static struct node *nodes;
+static uint64_t rng_state;
+
+static uint64_t rnd(void *ctx)
+{
+    uint64_t z = rng_state += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+static uint64_t node_hash(const void *entry, const void *ctx)
+{
+    return ((const struct node *)entry)->hash;
+}
+static bool node_equal(const void *entry, struct span key)
+{
+    uint32_t id;
+    memcpy(&id, key.p, 4);
+    return ((const struct node *)entry)->id == id;
+}
+static const struct dict_type type = {node_hash, node_equal, NULL};
+
+static struct span key_of(const struct node *n)
+{
+    return span_of(&n->id, 4);
+}
+
+enum spread { EVEN, CLUSTERED, SAME, LOW_BITS_ONLY };
+
+static void make_nodes(enum spread spread)
+{
+    for (uint32_t i = 0; i < IDS; i++) {
+        uint64_t h = rnd(NULL);
+        if (spread == CLUSTERED)
+            h = (h & 0xffff) << 30 | 0xabc0000000000000;
+        else if (spread == SAME)
+            h = 0x123456789abcdef0;
+        else if (spread == LOW_BITS_ONLY)
+            h &= 0xffffff;
+        nodes[i] = (struct node){.hash = h, .id = i};
+    }
+}
+
+static int setup(void **state)
+{
+    assert_int_equal(mem_init(&mem), 0);
+    nodes = calloc(IDS, sizeof(*nodes));
+    rng_state = 42;
+    return 0;
+}
+static int teardown(void **state)
+{
+    free(nodes);
+    assert_int_equal(mem.used_bytes, 0);
+    mem_fini(&mem);
+    return 0;
+}
+
+static void insert(struct dict *d, struct node *n)
+{
+    assert_true(dict_insert(d, n->hash, n));
+    n->in = true;
+}
+static void take(struct dict *d, struct node *n)
+{
+    assert_true(dict_remove(d, n->hash, n));
+    n->in = false;
+}
+
+static void check_all(struct dict *d, uint32_t ids)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < ids; i++) {
+        count += nodes[i].in;
+        assert_ptr_equal(dict_find(d, nodes[i].hash, key_of(&nodes[i])),
+                         nodes[i].in ? &nodes[i] : NULL);
+    }
+    assert_int_equal(dict_count(d), count);
+}
+
+static void drop(void *ctx, void *entry)
+{
+    ((struct node *)entry)->in = false;
+    ++*(size_t *)ctx;
+}
+
+static void model_run(enum spread spread, uint32_t ids, uint32_t rounds)
+{
+    make_nodes(spread);
+    struct dict *d = dict_create(&mem, &type);
+    assert_non_null(d);
+    /* Phases that mostly grow, then mostly shrink, so that splits and merges both happen a lot. */
+    for (uint32_t r = 0; r < rounds; r++) {
+        uint32_t grow_percent = r % 2 ? 15 : 85;
+        for (uint32_t i = 0; i < ids * 3; i++) {
+            struct node *n = &nodes[rnd(NULL) % ids];
+            bool grow = rnd(NULL) % 100 < grow_percent;
+            if (!n->in && grow)
+                insert(d, n);
+            else if (n->in && !grow)
+                take(d, n);
+            else if (!n->in)
+                assert_false(dict_remove(d, n->hash, n));
+        }
+        check_all(d, ids);
+    }
+    size_t left = dict_count(d), dropped = 0;
+    while (!dict_drain(d, 100, drop, &dropped))
+        assert_int_equal(dict_count(d), left - dropped);
+    assert_int_equal(dropped, left);
+    check_all(d, ids);
+    insert(d, &nodes[0]); /* still usable */
+    check_all(d, ids);
+    dict_destroy(d);
+}
+
+static void model_even(void **state)
+{
+    model_run(EVEN, IDS, 6);
+}
+static void model_clustered(void **state)
+{
+    model_run(CLUSTERED, 5000, 4);
+}
+static void model_same_hash(void **state)
+{
+    model_run(SAME, 1200, 4);
+}
+static void model_low_bits(void **state)
+{
+    model_run(LOW_BITS_ONLY, 1200, 4);
+}
+
+static void note(void *ctx, void *entry)
+{
+    ((struct node *)entry)->seen++;
+}
+
+/* Whatever else comes and goes between the calls: who stays is seen, exactly once; who is never there is not. */
+static void scan_run(enum spread spread, uint32_t ids, int bias)
+{
+    make_nodes(spread);
+    struct dict *d = dict_create(&mem, &type);
+    uint32_t stay = ids / 4; /* ids below it stay all the time, those from 3/4 on never come */
+    for (uint32_t i = 0; i < ids * 3 / 4; i++)
+        if (i < stay || bias < 0)
+            insert(d, &nodes[i]);
+    uint64_t cursor = 0;
+    uint32_t calls = 0;
+    do {
+        cursor = dict_scan(d, cursor, note, NULL);
+        assert_true(cursor < 1ull << 40);
+        for (uint32_t k = 0; k < 40; k++) {
+            struct node *n = &nodes[stay + rnd(NULL) % (ids / 2)];
+            bool grow = (int)(rnd(NULL) % 100) < 50 + bias;
+            if (!n->in && grow)
+                insert(d, n);
+            else if (n->in && !grow)
+                take(d, n);
+        }
+        assert_true(++calls < 1000000);
+    } while (cursor);
+    for (uint32_t i = 0; i < ids; i++) {
+        if (i < stay)
+            assert_int_equal(nodes[i].seen, 1);
+        if (i >= ids * 3 / 4)
+            assert_int_equal(nodes[i].seen, 0);
+    }
+    dict_destroy(d);
+}
+
+static void scan_growing(void **state)
+{
+    for (int seed = 0; seed < 5; seed++)
+        scan_run(EVEN, IDS, 40);
+}
+static void scan_shrinking(void **state)
+{
+    for (int seed = 0; seed < 5; seed++)
+        scan_run(EVEN, IDS, -45);
+}
+static void scan_degenerate(void **state)
+{
+    scan_run(SAME, 1000, 40);
+    scan_run(CLUSTERED, 4000, 40);
+    scan_run(CLUSTERED, 4000, -45);
+    scan_run(LOW_BITS_ONLY, 1000, -45);
+}
+
+static struct dict *scanned;
+static void note_and_remove(void *ctx, void *entry)
+{
+    struct node *n = entry;
+    n->seen++;
+    if (n->id % 3)
+        take(scanned, n);
+}
+
+static void scan_removing(void **state)
+{
+    for (enum spread spread = EVEN; spread <= LOW_BITS_ONLY; spread++) {
+        uint32_t ids = spread == EVEN ? IDS : 1000;
+        make_nodes(spread);
+        scanned = dict_create(&mem, &type);
+        for (uint32_t i = 0; i < ids; i++)
+            insert(scanned, &nodes[i]);
+        uint64_t cursor = 0;
+        do
+            cursor = dict_scan(scanned, cursor, note_and_remove, NULL);
+        while (cursor);
+        for (uint32_t i = 0; i < ids; i++)
+            assert_int_equal(nodes[i].seen, 1);
+        check_all(scanned, ids);
+        dict_destroy(scanned);
+    }
+}
+
+static void replace_moves(void **state)
+{
+    for (enum spread spread = EVEN; spread <= LOW_BITS_ONLY; spread++) {
+        uint32_t ids = 1000;
+        make_nodes(spread);
+        struct dict *d = dict_create(&mem, &type);
+        for (uint32_t i = 0; i < ids; i++)
+            insert(d, &nodes[i]);
+        for (uint32_t i = 0; i < ids; i++) {
+            nodes[ids + i].hash = nodes[i].hash;
+            nodes[ids + i].id = i;
+            dict_replace(d, nodes[i].hash, &nodes[i], &nodes[ids + i]);
+        }
+        for (uint32_t i = 0; i < ids; i++)
+            assert_ptr_equal(dict_find(d, nodes[i].hash, key_of(&nodes[i])), &nodes[ids + i]);
+        dict_destroy(d);
+    }
+}
+
+/* 64 draws per entry expected: a chi-square far from its mean (999, deviation 45) would show a bias. */
+static void random_is_uniform(void **state)
+{
+    uint32_t ids = 1000;
+    make_nodes(EVEN);
+    struct dict *d = dict_create(&mem, &type);
+    assert_null(dict_random(d, rnd, NULL));
+    for (uint32_t i = 0; i < IDS; i++)
+        insert(d, &nodes[i]);
+    for (uint32_t i = ids; i < IDS; i++)
+        take(d, &nodes[i]);
+    for (uint32_t k = 0; k < ids * 64; k++)
+        ((struct node *)dict_random(d, rnd, NULL))->seen++;
+    double chi2 = 0;
+    for (uint32_t i = 0; i < ids; i++)
+        chi2 += ((double)nodes[i].seen - 64) * ((double)nodes[i].seen - 64) / 64;
+    assert_true(chi2 > 999 - 5 * 45 && chi2 < 999 + 5 * 45);
+    dict_destroy(d);
+}
+
+static void random_degenerate(void **state)
+{
+    make_nodes(SAME);
+    struct dict *d = dict_create(&mem, &type);
+    for (uint32_t i = 0; i < 2000; i++)
+        insert(d, &nodes[i]);
+    for (uint32_t k = 0; k < 40000; k++)
+        ((struct node *)dict_random(d, rnd, NULL))->seen++;
+    uint32_t never = 0;
+    for (uint32_t i = 0; i < 2000; i++)
+        never += nodes[i].seen == 0;
+    assert_true(never < 4);
+    dict_destroy(d);
+}
+
+/* The n-th allocation fails, for every n: an insert that says no has changed nothing. */
+static void allocation_failures(void **state)
+{
+    for (enum spread spread = EVEN; spread <= LOW_BITS_ONLY; spread++)
+        for (uint64_t n = 1; n < 120; n++) {
+            uint32_t ids = 2000;
+            make_nodes(spread);
+            mem.fail_after = n;
+            struct dict *d = dict_create(&mem, &type);
+            if (!d) {
+                assert_true(n <= 3);
+                mem.fail_after = 0;
+                assert_int_equal(mem.used_bytes, 0);
+                continue;
+            }
+            for (uint32_t i = 0; i < ids; i++)
+                nodes[i].in = dict_insert(d, nodes[i].hash, &nodes[i]);
+            check_all(d, ids);
+            mem.fail_after = 1 + n / 4;
+            for (uint32_t i = 0; i < ids; i += 1 + (i % 7 == 0))
+                if (nodes[i].in)
+                    take(d, &nodes[i]);
+            check_all(d, ids);
+            mem.fail_after = 0;
+            dict_destroy(d);
+        }
+}
+
+/* No memory for long: inserts are refused in the end, and nothing breaks. */
+static void out_of_memory_for_long(void **state)
+{
+    make_nodes(EVEN);
+    struct dict *d = dict_create(&mem, &type);
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < 3000; i++) {
+        mem.fail_after = i < 500 ? 0 : 1;
+        nodes[i].in = dict_insert(d, nodes[i].hash, &nodes[i]);
+        refused += !nodes[i].in;
+    }
+    mem.fail_after = 0;
+    assert_true(refused > 1000);
+    check_all(d, 3000);
+    for (uint32_t i = 0; i < 3000; i++)
+        if (!nodes[i].in)
+            insert(d, &nodes[i]);
+    check_all(d, 3000);
+    dict_destroy(d);
+}
+
+/* Memory comes back as entries leave, and dict_bytes is what mem counts. */
+static void shrinks(void **state)
+{
+    make_nodes(EVEN);
+    struct dict *d = dict_create(&mem, &type);
+    for (uint32_t i = 0; i < IDS; i++)
+        insert(d, &nodes[i]);
+    size_t full = mem.used_bytes;
+    assert_int_equal(dict_bytes(d), full);
+    for (uint32_t i = 0; i < IDS - 10; i++)
+        take(d, &nodes[i]);
+    assert_int_equal(dict_bytes(d), mem.used_bytes);
+    assert_true(mem.used_bytes < 4096);
+    assert_true(full < IDS * 13);
+    check_all(d, IDS);
+    dict_destroy(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(model_even, setup, teardown),
+        cmocka_unit_test_setup_teardown(model_clustered, setup, teardown),
+        cmocka_unit_test_setup_teardown(model_same_hash, setup, teardown),
+        cmocka_unit_test_setup_teardown(model_low_bits, setup, teardown),
+        cmocka_unit_test_setup_teardown(scan_growing, setup, teardown),
+        cmocka_unit_test_setup_teardown(scan_shrinking, setup, teardown),
+        cmocka_unit_test_setup_teardown(scan_degenerate, setup, teardown),
+        cmocka_unit_test_setup_teardown(scan_removing, setup, teardown),
+        cmocka_unit_test_setup_teardown(replace_moves, setup, teardown),
+        cmocka_unit_test_setup_teardown(random_is_uniform, setup, teardown),
+        cmocka_unit_test_setup_teardown(random_degenerate, setup, teardown),
+        cmocka_unit_test_setup_teardown(allocation_failures, setup, teardown),
+        cmocka_unit_test_setup_teardown(out_of_memory_for_long, setup, teardown),
+        cmocka_unit_test_setup_teardown(shrinks, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
