@@ -126,10 +126,10 @@ void cmd_scan(struct cmd *c)
     if (shards == 1) {
         next = scan_shard(c, s, &w, a.cursor);
     } else {
-        next = scan_shard(c, s, &w, a.cursor & ~CURSOR_SHARD_MASK);
-        ASSERT((next & CURSOR_SHARD_MASK) == 0);
+        next = scan_shard(c, s, &w, a.cursor >> CURSOR_SHARD_BITS);
+        ASSERT(next >> (64 - CURSOR_SHARD_BITS) == 0);
         if (next)
-            next |= shard;
+            next = next << CURSOR_SHARD_BITS | shard;
         else if (shard + 1 < shards)
             next = shard + 1;
     }

@@ -1,7 +1,7 @@
 /* SCAN's cursor, for the router: which shard it goes on with.
  *
  *   one shard       the cursor of the shard's dict as it is
- *   several shards  | the dict's cursor, a hash prefix: its upper 58 bits | shard: 6 bits |
+ *   several shards  | the dict's cursor, a hash prefix (40 bits today, room for 58) | shard: 6 bits |
  *
  * 0 is the start (the first shard, from its start) and the end (all shards done). Any 64 bits that a client makes up are a valid
  * cursor: it leads somewhere, and it ends. */
