@@ -28,10 +28,18 @@ void cmd_reply_expire_time(struct cmd *c)
 
 void cmd_reply_unsupported_option(struct cmd *c, struct span option)
 {
+    static const char text[] = "ERR Unsupported option ";
     /* As far as a C string goes, which is what Redis prints. */
-    size_t n = strnlen((const char *)option.p, option.n);
-    reply_errorf(c->out, "ERR Unsupported option %.*s", (int)(n < INT_MAX ? n : INT_MAX),
-                 (const char *)option.p);
+    size_t n = strnlen((const char *)option.p, option.n), head = sizeof(text) - 1;
+    uint8_t *msg = mem_alloc(&c->shard->mem, head + n);
+    if (!msg) {
+        reply_error(c->out, text);
+        return;
+    }
+    memcpy(msg, text, head);
+    memcpy(msg + head, option.p, n);
+    reply_error_span(c->out, span_of(msg, head + n));
+    mem_free(&c->shard->mem, msg, head + n);
 }
 
 bool cmd_arg_i64(struct cmd *c, uint32_t i, int64_t *ret)

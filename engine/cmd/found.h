@@ -33,10 +33,3 @@ static inline void found_free(struct found *f)
     if (f->v)
         mem_free(f->mem, f->v, f->cap * sizeof(*f->v));
 }
-
-/* Expired, but not removed yet: nobody may see it. */
-static inline bool found_is_expired(const struct shard *s, const struct entry *e)
-{
-    int64_t at = entry_expire_ms(e);
-    return at != KS_NO_TTL && at <= s->now_ms;
-}

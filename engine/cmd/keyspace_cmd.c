@@ -18,7 +18,6 @@ void cmd_dbsize(struct cmd *c)
 /* ---- KEYS ---- */
 
 struct keys_walk {
-    const struct shard *shard;
     struct span pattern;
     bool all;
     struct found found;
@@ -27,7 +26,7 @@ struct keys_walk {
 static void keys_visit(void *ctx, struct entry *e)
 {
     struct keys_walk *w = ctx;
-    if (!found_is_expired(w->shard, e) && (w->all || glob_match(w->pattern, entry_key(e), false)))
+    if (w->all || glob_match(w->pattern, entry_key(e), false))
         found_add(&w->found, e);
 }
 
@@ -38,7 +37,6 @@ void cmd_keys_command(struct cmd *c)
     for (uint32_t i = 0; i < cmd_shards_count(c); i++) {
         struct shard *s = cmd_shards_nth(c, i);
         uint64_t cursor = 0;
-        w.shard = s;
         do {
             cursor = ks_scan(s, c->db, cursor, keys_visit, &w);
         } while (cursor && !w.found.failed);

@@ -84,7 +84,6 @@ static bool scan_args_parse(struct cmd *c, struct scan_args *a)
 }
 
 struct scan_walk {
-    const struct shard *shard;
     const struct scan_args *args;
     uint64_t seen; /* before filters: what COUNT counts */
     struct found found;
@@ -95,8 +94,7 @@ static void scan_visit(void *ctx, struct entry *e)
     struct scan_walk *w = ctx;
     const struct scan_args *a = w->args;
     w->seen++;
-    if (found_is_expired(w->shard, e) ||
-        (a->has_type && !span_is(a->type, obj_type_name(entry_type(e)))) ||
+    if ((a->has_type && !span_is(a->type, obj_type_name(entry_type(e)))) ||
         (a->has_pattern && !glob_match(a->pattern, entry_key(e), false)))
         return;
     found_add(&w->found, e);
@@ -121,7 +119,7 @@ void cmd_scan(struct cmd *c)
         return;
     uint32_t shards = c->shards->count, shard = scan_cursor_shard(a.cursor, shards);
     struct shard *s = c->shards->v[shard];
-    struct scan_walk w = {.shard = s, .args = &a, .found = {.mem = &s->mem}};
+    struct scan_walk w = {.args = &a, .found = {.mem = &s->mem}};
     uint64_t next;
     if (shards == 1) {
         next = scan_shard(c, s, &w, a.cursor);

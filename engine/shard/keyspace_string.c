@@ -92,11 +92,11 @@ static struct entry *store(struct shard *s, uint32_t db, struct span key, uint64
     return old ? store_over(s, db, key, hash, old, v, when) : store_new(s, db, key, hash, v, when);
 }
 
-struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash,
-                     struct span value, int64_t expire_ms)
+static inline struct entry *set_bytes(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                                      struct span value, int64_t expire_ms, bool numbers)
 {
     struct value v = {.type = OBJ_STRING, .enc = ENC_RAW, .bytes = value};
-    if (value.n <= INT_CHARS && num_parse_i64(value, &v.number)) {
+    if (numbers && value.n <= INT_CHARS && num_parse_i64(value, &v.number)) {
         v.enc = ENC_INT;
     } else if (value.n <= EMBSTR_MAX) {
         v.enc = ENC_EMBSTR;
@@ -111,6 +111,18 @@ struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t has
     if (!e && v.has_block)
         mem_free(&s->mem, v.block.p, v.block.cap);
     return e;
+}
+
+struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                     struct span value, int64_t expire_ms)
+{
+    return set_bytes(s, db, key, hash, value, expire_ms, true);
+}
+
+struct entry *ks_set_text(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                          struct span value, int64_t expire_ms)
+{
+    return set_bytes(s, db, key, hash, value, expire_ms, false);
 }
 
 struct entry *ks_set_int(struct shard *s, uint32_t db, struct span key, uint64_t hash,
