@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "control/config/config.h"
+#include "control/config/text.h"
 
 #define CONFIG_WHY_BYTES     512
 #define CONFIG_INCLUDE_DEPTH 16
@@ -72,20 +73,6 @@ struct config_words {
 /* Splits a line as Redis does: blanks, "..." with \n \r \t \b \a \xHH, '...' with \'. False: quotes do not balance (or memory is out). */
 bool config_split(struct span line, struct config_words *ret);
 void config_words_free(struct config_words *w);
-/* Appends v to a growing text; quoted where config_split would not give it back unchanged, or always. */
-struct config_text {
-    char *p;
-    size_t n, cap;
-    bool failed;
-};
-void text_add(struct config_text *t, const void *p, size_t n);
-void text_str(struct config_text *t, const char *s);
-void text_addf(struct config_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void text_repr(struct config_text *t, struct span v);
-void text_word(struct config_text *t, struct span v);
-/* NUL-terminates and hands over; NULL when memory was out. */
-char *text_take(struct config_text *t, size_t *ret_len);
-
-/* file.c */
+/* load.c */
 /* Reads a whole file (or a descriptor when path is NULL). 0 or -errno; *ret malloc'd and NUL-terminated. */
 int config_read_file(const char *path, int fd, char **ret, size_t *ret_len);
