@@ -125,14 +125,19 @@ struct agg {
     uint8_t resp;
     int64_t sum;
     uint64_t elements;
+    struct reply to;        /* writes into body: an agg stays where it was begun */
     struct reply_heap body; /* joined elements, or the first error */
     bool failed;
     uint64_t weight;
     bool kill_one;          /* CLIENT KILL addr: the sum becomes +OK or an error */
+    bool lost;              /* a part was malformed or there was no memory for it: the reply is an error */
 };
 /* For one request; what the router calls. */
 void agg_begin(struct agg *a, const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint8_t resp);
 void agg_init(struct agg *a, enum cmd_split split, uint8_t resp);
 /* One part's reply bytes (always written in the session's RESP version). */
 void agg_part(struct agg *a, struct span reply, uint64_t random);
+/* Writes the reply and frees what the parts left. */
 void agg_finish(struct agg *a, struct reply *out);
+/* For a request whose client is gone before all parts are there. */
+void agg_free(struct agg *a);

@@ -7,26 +7,20 @@
 #include <stdio.h>
 
 #include "engine/base/assert.h"
-#include "engine/cmd/command_table.h"
+#include "engine/cmd/cmd_internal.h"
 
 /* Redis shows at most this many bytes of what it did not understand. */
 #define SHOWN_BYTES 128
-
-/* Bytes of s up to its first NUL, `cap` at most: what printf("%.*s") would show. */
-static int shown(struct span s, size_t cap)
-{
-    return (int)strnlen((const char *)s.p, s.n < cap ? s.n : cap);
-}
 
 static void unknown_command(const struct span *argv, uint32_t argc, struct reply *out)
 {
     char args[2 * SHOWN_BYTES];
     size_t n = 0;
     for (uint32_t i = 1; i < argc && n < SHOWN_BYTES; i++)
-        n += (size_t)sprintf(args + n, "'%.*s' ", shown(argv[i], SHOWN_BYTES - n),
+        n += (size_t)sprintf(args + n, "'%.*s' ", span_shown(argv[i], SHOWN_BYTES - n),
                              (const char *)argv[i].p);
     reply_errorf(out, "ERR unknown command '%.*s', with args beginning with: %.*s",
-                 shown(argv[0], SHOWN_BYTES), (const char *)argv[0].p, (int)n, args);
+                 span_shown(argv[0], SHOWN_BYTES), (const char *)argv[0].p, (int)n, args);
 }
 
 static void unknown_subcommand(const struct cmd_desc *d, struct span word, struct reply *out)
@@ -36,7 +30,7 @@ static void unknown_subcommand(const struct cmd_desc *d, struct span word, struc
     for (; d->name[n] && n < sizeof(upper) - 1; n++)
         upper[n] = (char)toupper((unsigned char)d->name[n]);
     upper[n] = 0;
-    reply_errorf(out, "ERR unknown subcommand '%.*s'. Try %s HELP.", shown(word, SHOWN_BYTES),
+    reply_errorf(out, "ERR unknown subcommand '%.*s'. Try %s HELP.", span_shown(word, SHOWN_BYTES),
                  (const char *)word.p, upper);
 }
 

@@ -18,18 +18,21 @@ struct session {
     uint8_t resp;            /* 2 or 3 */
     uint8_t source;          /* enum session_source */
     uint8_t reply_mode;      /* enum session_reply */
-    bool authenticated;
+    bool authenticated;      /* set at accept when no password is set, later by AUTH and HELLO */
     bool no_evict, no_touch;
     bool close_asap;         /* killed: close without answering further */
     bool close_after_reply;  /* QUIT and errors: close once the output has left */
     int64_t created_ms, last_ms;
     uint64_t commands;
-    const struct cmd_desc *last_cmd;
+    const struct cmd_desc *last_cmd; /* set by the caller before each command */
     char *name, *lib_name, *lib_ver; /* heap, NULL when unset; freed by session_fini */
     char peer[64], local[64];        /* "10.1.0.2:51000", or "/path:0" for a unix socket */
 };
 
 void session_init(struct session *s, uint64_t id, enum session_source source, int64_t now_ms);
 void session_fini(struct session *s);
-/* RESET: back to a fresh connection but for its id and addresses. */
+/* RESET: back to a fresh connection but for its id, addresses, client library and, as in Redis 7.0, NO-EVICT. `authenticated`: whether
+ * a fresh connection is (no password is set). */
 void session_reset(struct session *s, bool authenticated);
+/* Sets name, lib_name or lib_ver to a copy of the text, or to NULL when it is empty. False: no memory, unchanged. */
+bool session_set_text(char **field, struct span text);

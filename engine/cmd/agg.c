@@ -1,0 +1,170 @@
+/* From the replies of the parts of one split command to its one reply.
+ *
+ * Where in the flow: the router calls agg_begin when it posts the parts, agg_part as each shard's or worker's reply comes back, in any
+ * order, and agg_finish when all are there; on the client's home worker. Parts are replies of our own commands in the client's RESP
+ * version, so they are well-formed; one that is not (a bug, or a reply cut short by memory) makes the whole an error. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/num.h"
+#include "engine/cmd/command_table.h"
+
+static const char malformed[] = "ERR a part of the reply was lost";
+
+void agg_init(struct agg *a, enum cmd_split split, uint8_t resp)
+{
+    memset(a, 0, sizeof(*a));
+    a->split = split;
+    a->resp = resp;
+    reply_heap_init(&a->to, &a->body, resp);
+}
+
+void agg_begin(struct agg *a, const struct cmd_desc *d, const struct span *argv, uint32_t argc,
+               uint8_t resp)
+{
+    agg_init(a, d->split, resp);
+    a->kill_one = d == &cmd_table[CMD_client_kill] && argc == 3;
+}
+
+static void body_append(struct agg *a, const void *p, size_t n)
+{
+    reply_raw(&a->to, p, n);
+}
+
+static void body_replace(struct agg *a, const void *p, size_t n)
+{
+    reply_heap_free(&a->body);
+    reply_heap_init(&a->to, &a->body, a->resp);
+    body_append(a, p, n);
+}
+
+/* The first error is kept, as it was; later parts no longer matter. */
+static void part_error(struct agg *a, struct span reply)
+{
+    a->failed = true;
+    body_replace(a, reply.p, reply.n);
+}
+
+/* The header line of a part: its type, the number behind it and what follows. False: no such line. */
+static bool header(struct span reply, uint8_t *type, int64_t *n, struct span *rest)
+{
+    const uint8_t *lf = reply.n > 3 ? memchr(reply.p, '\n', reply.n) : NULL;
+    if (!lf || lf[-1] != '\r')
+        return false;
+    *type = reply.p[0];
+    *rest = span_of(lf + 1, (size_t)(reply.p + reply.n - lf - 1));
+    return num_parse_i64(span_of(reply.p + 1, (size_t)(lf - 1 - reply.p - 1)), n);
+}
+
+/* The bytes of a bulk string; a verbatim one ("=15\r\ntxt:...") without its prefix. */
+static bool part_text(struct agg *a, struct span reply)
+{
+    uint8_t type;
+    int64_t n;
+    struct span rest;
+    if (!header(reply, &type, &n, &rest) || n < 0 || rest.n != (uint64_t)n + 2)
+        return false;
+    size_t prefix = type == '=' ? 4 : 0;
+    if ((type != '=' && type != '$') || (uint64_t)n < prefix)
+        return false;
+    body_append(a, rest.p + prefix, (size_t)n - prefix);
+    return true;
+}
+
+/* [count, key]: the key replaces the one drawn so far with probability count / all seen so far, so that every key of the database has
+ * the same chance whatever the order of the parts. */
+static bool part_random(struct agg *a, struct span reply, uint64_t random)
+{
+    uint8_t type;
+    int64_t n, count;
+    struct span rest, key;
+    if (!header(reply, &type, &n, &rest) || type != '*' || n != 2)
+        return false;
+    if (!header(rest, &type, &count, &key) || type != ':' || count < 0)
+        return false;
+    if (count == 0)
+        return true;
+    a->weight += (uint64_t)count;
+    uint64_t drawn = (uint64_t)(((unsigned __int128)random * a->weight) >> 64);
+    if (drawn < (uint64_t)count)
+        body_replace(a, key.p, key.n);
+    return true;
+}
+
+static bool part_add(struct agg *a, struct span reply, uint64_t random)
+{
+    uint8_t type;
+    int64_t n;
+    struct span rest;
+    switch (a->split) {
+    case SPLIT_SUM:
+        if (!header(reply, &type, &n, &rest) || type != ':' ||
+            __builtin_add_overflow(a->sum, n, &a->sum))
+            return false;
+        return true;
+    case SPLIT_OK: return span_eq(reply, SPAN("+OK\r\n"));
+    case SPLIT_CONCAT:
+        if (!header(reply, &type, &n, &rest) || (type != '*' && type != '~') || n < 0)
+            return false;
+        a->elements += (uint64_t)n;
+        body_append(a, rest.p, rest.n);
+        return true;
+    case SPLIT_TEXT: return part_text(a, reply);
+    case SPLIT_RANDOM: return part_random(a, reply, random);
+    default: return false; /* SPLIT_LEASE has no parts */
+    }
+}
+
+void agg_part(struct agg *a, struct span reply, uint64_t random)
+{
+    if (a->failed)
+        return;
+    if (reply.n && reply.p[0] == '-')
+        part_error(a, reply);
+    else if (!part_add(a, reply, random))
+        a->lost = true;
+}
+
+static void finish_error(struct agg *a, struct reply *out)
+{
+    struct span text = span_of(a->body.p, a->body.len);
+    if (text.n < 3 || a->lost) {
+        reply_error(out, malformed);
+        return;
+    }
+    reply_error_span(out, span_of(text.p + 1, text.n - 3)); /* without '-' and CRLF */
+}
+
+void agg_finish(struct agg *a, struct reply *out)
+{
+    reply_heap_finish(&a->to, &a->body);
+    a->lost |= a->to.failed;
+    struct span body = span_of(a->body.p, a->body.len);
+    if (a->failed || a->lost) {
+        finish_error(a, out);
+    } else if (a->kill_one) {
+        if (a->sum)
+            reply_ok(out);
+        else
+            reply_error(out, "ERR No such client");
+    } else if (a->split == SPLIT_SUM) {
+        reply_int(out, a->sum);
+    } else if (a->split == SPLIT_OK) {
+        reply_ok(out);
+    } else if (a->split == SPLIT_CONCAT) {
+        reply_array(out, a->elements);
+        reply_raw(out, body.p, body.n);
+    } else if (a->split == SPLIT_TEXT) {
+        reply_verbatim(out, "txt", body);
+    } else if (a->weight) {
+        reply_raw(out, body.p, body.n);
+    } else {
+        reply_null(out);
+    }
+    agg_free(a);
+}
+
+void agg_free(struct agg *a)
+{
+    reply_heap_free(&a->body);
+}

@@ -1,0 +1,17 @@
+/* What the files of connection and server commands share. */
+#pragma once
+
+#include "engine/cmd/command_table.h"
+
+/* Checks and sets the client's name. False: the error was written. */
+bool cmd_set_name(struct cmd *c, struct span name);
+/* Length of s as a C string, `cap` at most: what Redis shows of an argument in an error. */
+static inline int span_shown(struct span s, size_t cap)
+{
+    return s.n ? (int)strnlen((const char *)s.p, s.n < cap ? s.n : cap) : 0;
+}
+/* Subcommands that COMMAND tells of. */
+static inline uint16_t cmd_shown_subs(const struct cmd_desc *d)
+{
+    return d->nsubs && !(d->subs[0].flags & CMD_HIDDEN) ? d->nsubs : 0;
+}
