@@ -82,7 +82,8 @@ enum config_flag {
     CF_MULTI = 1 << 6,       /* several arguments; in CONFIG SET blanks separate them */
     CF_SENSITIVE = 1 << 7,   /* never shown in reports */
     CF_OCTAL = 1 << 8,
-    CF_CLAMP = 1 << 9,       /* an integer outside the range is moved to its end, as Redis does with hz */
+    CF_PATH = 1 << 9,        /* an existing path, kept absolute */
+    CF_CLAMP = 1 << 10,      /* an integer outside the range is moved to its end, as Redis does with hz */
 };
 
 enum config_kind { CONFIG_BOOL, CONFIG_INT, CONFIG_MEM, CONFIG_ENUM, CONFIG_STR, CONFIG_SPECIAL, CONFIG_FOREIGN };

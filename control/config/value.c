@@ -148,6 +148,11 @@ static bool set_str(struct config *c, const struct config_row *r, struct span s,
     if (r->check && !r->check(s, why))
         return false;
     char *copy = strndup((const char *)s.p, s.n);
+    if (copy && (r->item.flags & CF_PATH)) {
+        char *full = realpath(copy, NULL);
+        free(copy);
+        copy = full;
+    }
     if (!copy)
         return fail(why, "out of memory");
     free(*at);
