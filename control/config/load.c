@@ -181,7 +181,9 @@ static int load_words(struct config *c, struct config_words *w, int depth, struc
     if (i == UINT32_MAX) {
         const char *near = nearest(w->v[0]);
         int n = snprintf(why, CONFIG_WHY_BYTES, "Bad directive or wrong number of arguments");
-        if (near)
+        if (!near)
+            snprintf(why + n, CONFIG_WHY_BYTES - (size_t)n, " (unknown directive)");
+        else
             snprintf(why + n, CONFIG_WHY_BYTES - (size_t)n,
                      " (unknown directive; the nearest is '%s')", near);
         return -EINVAL;

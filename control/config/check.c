@@ -2,7 +2,7 @@
  * what is wrong, each with the command that mends it. Changes nothing; binding devices is dpdk-devbind.py's business.
  *
  * Reads /proc and /sys below a root directory, so that tests can build hosts out of files. */
-#include "control/check.h"
+#include "control/config/check.h"
 
 #include <ctype.h>
 #include <dirent.h>
