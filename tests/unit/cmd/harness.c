@@ -2,11 +2,11 @@
  * does with mail and leases. */
 #include "tests/unit/cmd/harness.h"
 
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "engine/cmd/scan.h"
+#include "tests/unit/unit.h"
 
 #define WORDS_MAX 4096
 
@@ -191,6 +191,17 @@ static void route_keys(struct harness *h, struct cmd *c, struct reply *out)
         split_keys(h, c, out, pos, n);
     else
         call(h, c, out, &set, &h->shards[first], false);
+}
+
+static void route_cursor(struct harness *h, struct cmd *c, struct reply *out)
+{
+    uint64_t cursor;
+    uint32_t shard = 0;
+    if (scan_cursor_parse(c->argv[1], &cursor))
+        shard = scan_cursor_shard(cursor, h->count);
+    struct shard_set set = {.count = h->count};
+    set.v[shard] = &h->shards[shard];
+    call(h, c, out, &set, &h->shards[shard], false);
 }
 
 static void route(struct harness *h, struct cmd *c, struct reply *out)
