@@ -46,6 +46,7 @@
 
 /* --- clients --- */
 #define LIMIT_CONN_OUT_PAUSE_BYTES (1024 * 1024) /* heap output of a client at which its requests wait */
+#define LIMIT_CONN_SLOTS           256           /* replies a client may await from other shards before its requests wait */
 #define LIMIT_OUT_BLOCK_BYTES      (256 * 1024)  /* largest heap block of output */
 #define LIMIT_WORKER_OUT_BYTES     (4ull << 30)  /* heap output of all clients of a worker: over it the asking client is closed */
 #define LIMIT_BATCH_SCRATCH_BYTES  16384         /* gathered requests copied into a batch */

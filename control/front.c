@@ -1,0 +1,126 @@
+/* barewire: the front door. It knows the words; the work is done by barewire-control (run) and by control/config (check and the
+ * texts made from its table). */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/config/check.h"
+#include "control/config/config.h"
+
+static int run(int argc, char **argv)
+{
+    static const char *const places[] = {"barewire-control", "../libexec/barewire-control"};
+    const char *env = getenv("BAREWIRE_CONTROL");
+    char dir[PATH_MAX], path[PATH_MAX + 64];
+    (void)argc;
+    argv[0] = (char *)"barewire-control";
+    if (env && *env) {
+        execv(env, argv);
+        fprintf(stderr, "barewire: %s: %s\n", env, strerror(errno));
+        return 1;
+    }
+    ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 1);
+    if (n < 0) {
+        fprintf(stderr, "barewire: /proc/self/exe: %s\n", strerror(errno));
+        return 1;
+    }
+    dir[n] = 0;
+    *strrchr(dir, '/') = 0;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, places[i]);
+        execv(path, argv);
+    }
+    fprintf(stderr,
+            "barewire: no executable barewire-control in %s (BAREWIRE_CONTROL names another): %s\n",
+            dir, strerror(errno));
+    return 1;
+}
+
+static int version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("Barewire %s (commands as Redis 7.0.15)\n", BAREWIRE_VERSION);
+    return 0;
+}
+
+static int print_text(char *text)
+{
+    if (!text)
+        return 1;
+    fputs(text, stdout);
+    free(text);
+    return 0;
+}
+
+static int sample(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return print_text(config_sample());
+}
+
+static int docs(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return print_text(config_docs());
+}
+
+static int help(int argc, char **argv);
+
+static const struct word {
+    const char *name, *arguments, *what;
+    int (*fn)(int argc, char **argv);
+} words[] = {
+    {"run", "[CONF | -] [--directive value ...]",
+     "start the server in the foreground; Ctrl-C stops it", run},
+    {"check", "[CONF] [--directive value ...]",
+     "look at this machine: what is wrong and the command that mends it", check_main},
+    {"config-sample", "", "a commented barewire.conf with every directive", sample},
+    {"config-docs", "", "the table of directives as Markdown", docs},
+    {"version", "", "print the version", version},
+    {"help", "", "print this", help},
+};
+#define WORDS (sizeof words / sizeof words[0])
+
+static void usage(FILE *to)
+{
+    fprintf(to, "Barewire %s: a Redis-compatible in-memory store over DPDK.\n\n", BAREWIRE_VERSION);
+    for (size_t i = 0; i < WORDS; i++)
+        fprintf(to, "  barewire %s %s\n      %s\n", words[i].name, words[i].arguments,
+                words[i].what);
+    fprintf(to, "\nExample, without any network card:\n"
+                "  barewire run --unixsocket /tmp/barewire.sock --door-port 6390\n"
+                "  redis-cli -p 6390 ping\n");
+}
+
+static int help(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    usage(stdout);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "--help") || !strcmp(name, "-h"))
+        name = "help";
+    if (!strcmp(name, "--version") || !strcmp(name, "-v"))
+        name = "version";
+    for (size_t i = 0; i < WORDS; i++)
+        if (!strcmp(name, words[i].name))
+            return words[i].fn(argc - 1, argv + 1);
+    fprintf(stderr, "barewire: unknown word '%s'\n\n", name);
+    usage(stderr);
+    return 2;
+}

@@ -1,0 +1,376 @@
+/* barewire-control: the ordinary process beside the dataplane. It reads the configuration, makes the link, opens the door, starts
+ * or adopts the dataplane and answers what workers route to it. One thread with a libuv loop, and the bridge's bell thread.
+ *
+ * Init in order, undo in reverse: log, pidfile, link, bridge, admin, requests, door, supervise, signals; then the loop runs until a
+ * signal or SHUTDOWN stops the dataplane, and everything is given back. kill -9 of this process leaves the dataplane
+ * serving; the next start finds it by the link. */
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "control/admin/admin.h"
+#include "control/bridge.h"
+#include "control/config/config.h"
+#include "control/door.h"
+#include "control/log.h"
+#include "control/requests.h"
+#include "control/supervise.h"
+
+#define SAMPLE_MS 100
+
+struct control {
+    struct config *config;
+    struct link *link;
+    uv_loop_t loop;
+    struct bridge bridge;
+    struct admin *admin;
+    struct requests *requests;
+    struct door *door;
+    struct supervise *supervise;
+    uv_timer_t sample;
+    uv_signal_t sigint, sigterm;
+    char dir[PATH_MAX], executable[PATH_MAX];
+    char door_why[200];
+    bool stopping;
+    int exit_code;
+};
+
+static int64_t now_ms(void)
+{
+    struct timeval tv;
+    gettimeofday(&tv, NULL);
+    return tv.tv_sec * 1000LL + tv.tv_usec / 1000;
+}
+
+/* ---- bridge ---- */
+
+static void on_message(void *ctx, uint32_t worker, uint32_t type, struct span payload)
+{
+    struct control *c = ctx;
+    if (type == MSG_ADMIN_REQUEST)
+        requests_message(c->requests, worker, payload);
+    else
+        door_message(c->door, worker, type, payload);
+}
+
+static void on_room(void *ctx, uint32_t worker)
+{
+    struct control *c = ctx;
+    requests_room(c->requests, worker);
+    door_room(c->door, worker);
+}
+
+static void on_renewed(void *ctx)
+{
+    struct control *c = ctx;
+    requests_drop_all(c->requests);
+    door_drop_all(c->door);
+}
+
+static const struct bridge_ops bridge_ops = {on_message, on_room, on_renewed};
+
+/* ---- stopping ---- */
+
+static void stop(struct control *c, const char *why)
+{
+    if (!c->stopping)
+        log_notice("%s: stopping", why);
+    c->stopping = true;
+    door_set_up(c->door, false, "the server is stopping");
+    supervise_stop(c->supervise);
+}
+
+static void on_signal(uv_signal_t *h, int sig)
+{
+    stop(h->data, sig == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
+static void on_shutdown(void *ctx, const struct msg_admin_request *req)
+{
+    char why[128];
+    snprintf(why, sizeof why, "SHUTDOWN from %s", req->peer);
+    stop(ctx, why);
+}
+
+static const struct requests_ops requests_ops = {on_shutdown};
+
+/* ---- the dataplane comes and goes ---- */
+
+static void banner(struct control *c)
+{
+    const struct config *cfg = c->config;
+    char text[4096];
+    link_dp_banner(c->link, text, sizeof text);
+    log_notice("Barewire %s is ready: instance %s, %u worker%s", BAREWIRE_VERSION,
+               cfg->dataplane.instance, link_workers(c->link),
+               link_workers(c->link) == 1 ? "" : "s");
+    log_text(LOGLEVEL_NOTICE, text);
+    if (*cfg->dataplane.net_port)
+        log_notice("Network: %s port %u on %s", cfg->dataplane.net_address, cfg->dataplane.port,
+                   cfg->dataplane.net_port);
+    else
+        log_notice("Network: none (net-port is not set); clients come in through the door");
+    if (*cfg->control.unixsocket)
+        log_notice("Door: redis-cli -s %s", cfg->control.unixsocket);
+    if (door_tcp_port(c->door))
+        log_notice("Door: redis-cli -p %d (127.0.0.1 only)", door_tcp_port(c->door));
+    if (link_workers(c->link) != cfg->dataplane.workers)
+        log_warning(
+            "The running dataplane has %u workers, `workers %u` counts when both are started anew",
+            link_workers(c->link), cfg->dataplane.workers);
+}
+
+static void on_up(void *ctx, bool adopted)
+{
+    struct control *c = ctx;
+    if (link_refresh(c->link))
+        on_renewed(c);
+    banner(c);
+    if (adopted)
+        log_notice("The dataplane kept running without control: its data is still there");
+    door_set_up(c->door, true, "");
+}
+
+static void on_down(void *ctx, const char *why)
+{
+    struct control *c = ctx;
+    snprintf(c->door_why, sizeof c->door_why, "it died (%s) and is started again", why);
+    door_set_up(c->door, false, c->door_why);
+    door_drop_all(c->door);
+    requests_drop_all(c->requests);
+}
+
+static void on_failed(void *ctx, const char *why)
+{
+    struct control *c = ctx;
+    log_warning("The dataplane did not come up: %s. What it said stands above", why);
+    c->exit_code = 1;
+    uv_stop(&c->loop);
+}
+
+static void on_stopped(void *ctx)
+{
+    struct control *c = ctx;
+    uv_stop(&c->loop);
+}
+
+static const struct supervise_ops supervise_ops = {on_up, on_down, on_failed, on_stopped};
+
+/* ---- small things ---- */
+
+static void on_sample(uv_timer_t *t)
+{
+    struct control *c = t->data;
+    admin_tick(c->admin, now_ms());
+}
+
+static void on_config_changed(void *ctx, struct config *cfg)
+{
+    (void)ctx;
+    log_set_level((enum config_loglevel)cfg->control.loglevel);
+}
+
+/* Each door client is a descriptor. */
+static void raise_file_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+static void write_pidfile(const char *path)
+{
+    FILE *f = *path ? fopen(path, "we") : NULL;
+    if (f) {
+        fprintf(f, "%d\n", (int)getpid());
+        fclose(f);
+    } else if (*path) {
+        log_warning("pidfile %s: %s", path, strerror(errno));
+    }
+}
+
+static int find_myself(struct control *c)
+{
+    ssize_t n = readlink("/proc/self/exe", c->executable, sizeof c->executable - 1);
+    if (n < 0)
+        return -errno;
+    c->executable[n] = 0;
+    memcpy(c->dir, c->executable, (size_t)n + 1);
+    char *slash = strrchr(c->dir, '/');
+    if (slash)
+        *slash = 0;
+    return 0;
+}
+
+static int read_config(struct control *c, int argc, char **argv)
+{
+    char err[CONFIG_ERROR_BYTES] = "";
+    c->config = config_new();
+    if (!c->config || config_load_args(c->config, argc, argv, err, sizeof err)) {
+        fprintf(stderr, "%s\n", c->config ? err : "no memory");
+        return -EINVAL;
+    }
+    log_set_level((enum config_loglevel)c->config->control.loglevel);
+    int rc = log_open(c->config->control.logfile);
+    if (rc) {
+        fprintf(stderr, "logfile %s: %s\n", c->config->control.logfile, strerror(-rc));
+        return rc;
+    }
+    for (uint32_t i = 0; i < c->config->warnings_count; i++)
+        log_warning("%s", c->config->warnings[i]);
+    return 0;
+}
+
+static int open_link(struct control *c)
+{
+    char err[512];
+    bool fresh;
+    int rc = link_open_control(&c->link, c->config->dataplane.instance,
+                               c->config->dataplane.workers, &fresh, err, sizeof err);
+    if (rc) {
+        log_warning("Cannot open the link: %s", err);
+        return rc;
+    }
+    link_config_publish(c->link, &c->config->engine);
+    return 0;
+}
+
+static int open_door(struct control *c)
+{
+    char err[512];
+    const struct config_control *cc = &c->config->control;
+    struct door_config dc = {
+        .unixsocket = cc->unixsocket,
+        .unixsocketperm = cc->unixsocketperm,
+        .tcp_port = cc->door_port ? (int)cc->door_port : -1,
+    };
+    int rc = door_open(&c->door, &c->loop, &c->bridge, &dc, err, sizeof err);
+    if (rc)
+        log_warning("Cannot open the door: %s", err);
+    return rc;
+}
+
+static int open_supervise(struct control *c)
+{
+    char err[512];
+    c->supervise = supervise_new(&c->loop, &c->bridge, &c->config->dataplane, c->dir,
+                                 &supervise_ops, c, err, sizeof err);
+    if (!c->supervise)
+        log_warning("Cannot start the dataplane: %s", err);
+    return c->supervise ? 0 : -ENOENT;
+}
+
+static void start_timers_and_signals(struct control *c)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    uv_signal_init(&c->loop, &c->sigint);
+    uv_signal_init(&c->loop, &c->sigterm);
+    uv_timer_init(&c->loop, &c->sample);
+    c->sigint.data = c->sigterm.data = c->sample.data = c;
+    uv_signal_start(&c->sigint, on_signal, SIGINT);
+    uv_signal_start(&c->sigterm, on_signal, SIGTERM);
+    uv_timer_start(&c->sample, on_sample, SAMPLE_MS, SAMPLE_MS);
+}
+
+static void stop_timers_and_signals(struct control *c)
+{
+    uv_close((uv_handle_t *)&c->sample, NULL);
+    uv_close((uv_handle_t *)&c->sigterm, NULL);
+    uv_close((uv_handle_t *)&c->sigint, NULL);
+}
+
+static struct admin *open_admin(struct control *c)
+{
+    struct admin_env env = {
+        .config = c->config,
+        .link = c->link,
+        .executable = c->executable,
+        .version = BAREWIRE_VERSION,
+        .start_ms = now_ms(),
+        .config_changed = on_config_changed,
+        .ctx = c,
+    };
+    return admin_new(&env, env.start_ms);
+}
+
+/* From the link to the loop and back. The exit code. */
+static int serve(struct control *c)
+{
+    int code = 1;
+    if (open_link(c))
+        return 1;
+    if (uv_loop_init(&c->loop))
+        goto undo_link;
+    if (bridge_open(&c->bridge, &c->loop, c->link, &bridge_ops, c)) {
+        log_warning("Cannot start the bridge");
+        goto undo_loop;
+    }
+    if (!(c->admin = open_admin(c)))
+        goto undo_bridge;
+    if (!(c->requests = requests_new(&c->bridge, c->admin, &requests_ops, c)))
+        goto undo_admin;
+    if (open_door(c))
+        goto undo_requests;
+    if (open_supervise(c))
+        goto undo_door;
+    start_timers_and_signals(c);
+    supervise_start(c->supervise);
+    uv_run(&c->loop, UV_RUN_DEFAULT);
+    code = c->exit_code;
+
+    stop_timers_and_signals(c);
+    supervise_close(c->supervise);
+undo_door:
+    door_close(c->door);
+undo_requests:
+undo_admin:
+undo_bridge:
+    bridge_close(&c->bridge);
+    uv_run(&c->loop, UV_RUN_DEFAULT); /* until every handle is closed */
+    if (c->supervise)
+        supervise_free(c->supervise);
+    if (c->door)
+        door_free(c->door);
+    requests_free(c->requests);
+    if (c->admin)
+        admin_free(c->admin);
+undo_loop:
+    uv_loop_close(&c->loop);
+undo_link:
+    if (!link_dp_alive(c->link))
+        link_unlink(c->config->dataplane.instance);
+    link_close(c->link);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct control c = {0};
+    if (argc == 2 && (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-v"))) {
+        printf("barewire-control %s\n", BAREWIRE_VERSION);
+        return 0;
+    }
+    int code = 1;
+    if (find_myself(&c) == 0 && read_config(&c, argc - 1, argv + 1) == 0) {
+        raise_file_limit();
+        write_pidfile(c.config->control.pidfile);
+        code = serve(&c);
+        if (*c.config->control.pidfile)
+            unlink(c.config->control.pidfile);
+        if (code == 0)
+            log_notice("Barewire is stopped");
+    }
+    config_free(c.config);
+    return code;
+}
