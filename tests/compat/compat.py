@@ -42,7 +42,7 @@ class Report:
             return
         print("\nFAILED %s%s" % (where, " (%s)" % note if note else ""))
         for line in trail[-SHOWN_TRAIL:]:
-            text = show(line) if isinstance(line, bytes) else show_argv(line)
+            text = line.decode("latin-1")[:300] if isinstance(line, bytes) else show_argv(line)
             print("    > " + text)
         print("  redis:    " + want)
         print("  barewire: " + got)
