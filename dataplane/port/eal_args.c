@@ -64,16 +64,17 @@ static void add_memory(struct port_args *a, const struct port_args_in *in)
     }
 }
 
-/* A TPACKET frame holds the frame behind a header of some 80 bytes; a block holds at least one. 4096 frames a ring: the fanout
- * group rolls a flow over to another queue, and so to another worker, only when a ring is full. */
+/* The driver walks the ring in steps of framesz, so frames must fill their blocks, and blocks are whole pages; a frame must not be
+ * larger than an mbuf takes. 4096 frames a ring: the fanout group rolls a flow over to another queue, and so to another worker,
+ * only when a ring is full. */
 static void add_af_packet(struct port_args *a, const struct port_args_in *in)
 {
-    unsigned framesz = 2048;
+    unsigned framesz = 2048, blocksz = 4096, framecnt = 4096;
 
-    while (framesz < in->mtu + PORT_FRAME_OVERHEAD + 128u)
-        framesz *= 2;
-    unsigned blocksz = framesz < 4096 ? 4096 : framesz;
-    unsigned framecnt = framesz <= 2048 ? 4096 : 1024;
+    if (in->mtu + PORT_FRAME_OVERHEAD + PORT_TPACKET_HEAD > framesz) {
+        framesz = blocksz = (in->mtu + PORT_FRAME_OVERHEAD + PORT_TPACKET_HEAD + 4095u) & ~4095u;
+        framecnt = 1024;
+    }
     add(a, "--vdev");
     add(a, "net_af_packet0,iface=%s,qpairs=%u,blocksz=%u,framesz=%u,framecnt=%u,qdisc_bypass=1",
         in->spec->name, in->workers, blocksz, framesz, framecnt);

@@ -86,14 +86,15 @@ int ethdev_start(const struct ethdev_setup *s, struct port_info *info, char *err
                          "each: set workers %u",
                          d.driver_name, d.max_rx_queues, d.max_tx_queues, s->queues,
                          RTE_MIN(d.max_rx_queues, d.max_tx_queues));
-    if (d.max_mtu && s->mtu > d.max_mtu)
+    if (s->kind != PORT_AF_PACKET && s->mtu > d.max_mtu)
         return port_fail(err, err_len, -EMSGSIZE, "%s carries an MTU of at most %u: set net-mtu %u",
                          d.driver_name, d.max_mtu, d.max_mtu);
     bool rss = s->queues > 1 && s->kind != PORT_TAP &&
                (d.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP));
     memset(&conf, 0, sizeof(conf));
     choose_offloads(&d, s->kind, rss, &conf);
-    conf.rxmode.mtu = s->mtu;
+    /* af_packet states one frame size whatever framesz it was given; the interface's MTU was looked at by host_check. */
+    conf.rxmode.mtu = s->kind == PORT_AF_PACKET ? RTE_MIN(s->mtu, RTE_ETHER_MTU) : s->mtu;
     r = rte_eth_dev_configure(s->port_id, s->queues, s->queues, &conf);
     if (r < 0)
         return port_fail(err, err_len, r, "%s could not be configured: %s%s%s", d.driver_name,

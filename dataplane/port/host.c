@@ -7,11 +7,13 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "dataplane/port/port_internal.h"
@@ -176,6 +178,29 @@ void host_pci_iface(const char *address, char *to, size_t n)
     closedir(d);
 }
 
+/* An abstract socket is seen in its network namespace only, as the interface is, and goes away with its owner. */
+int host_lock(const struct port_spec *s, char *err, size_t err_len)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+    if (s->kind == PORT_PCI || s->kind == PORT_VDEV)
+        return -1; /* vfio and the vdev's own sockets exclude a second user */
+    int n = snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "barewire-port-%.16s", s->name);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return port_fail(err, err_len, -errno, "no socket for the interface's lock: %s",
+                         strerror(errno));
+    if (bind(fd, (struct sockaddr *)&a,
+             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) < 0) {
+        close(fd);
+        return port_fail(err, err_len, -EBUSY,
+                         "interface %s is already used by another barewire-dataplane in this "
+                         "network namespace: stop that one, or name another port",
+                         s->name);
+    }
+    return fd;
+}
+
 static int refuse_default_route(const char *what, const char *iface, char *err, size_t err_len)
 {
     if (!host_default_route(iface, "/proc/net/route", "/proc/net/ipv6_route"))
@@ -212,6 +237,9 @@ static int check_iface(const struct port_spec *s, uint32_t workers, uint16_t mtu
                          mtu, x, h.mtu, x, mtu, h.mtu);
     if (s->kind != PORT_AF_XDP)
         return 0;
+    r = xdp_check(x, err, err_len);
+    if (r < 0)
+        return r;
     /* More queues than workers: the kernel would keep those flows. Fewer: a worker would get none. */
     if (h.rx_queues != workers && h.combined)
         return port_fail(err, err_len, -EINVAL,

@@ -29,7 +29,7 @@ int port_sizes(struct port_sizes *ret, enum port_kind kind, uint16_t mtu, uint32
     uint32_t room = frame <= 1600 ? 2048 : RTE_ALIGN_CEIL(frame, 1024);
 
     if (mtu < 576 || frame > LIMIT_FRAME_BYTES)
-        return port_fail(err, err_len, -EMSGSIZE, "net-mtu %u: 576 to %d", mtu,
+        return port_fail(err, err_len, -EMSGSIZE, "net-mtu %u: 576 to %u", mtu,
                          LIMIT_FRAME_BYTES - PORT_FRAME_OVERHEAD);
     if (kind == PORT_AF_XDP) {
         uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
@@ -45,6 +45,8 @@ int port_sizes(struct port_sizes *ret, enum port_kind kind, uint16_t mtu, uint32
         if (room > most)
             room = most;
     }
+    if (kind == PORT_AF_PACKET && frame + PORT_TPACKET_HEAD > 2048) /* as add_af_packet */
+        room = RTE_ALIGN_CEIL(frame + PORT_TPACKET_HEAD, 4096);
     ret->data_room_bytes = room + RTE_PKTMBUF_HEADROOM;
     ret->object_bytes = head + ret->data_room_bytes;
     ret->rx_mbufs = PORT_RX_MBUFS;

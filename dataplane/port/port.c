@@ -33,6 +33,7 @@ struct port {
     struct port_sizes sizes;
     struct port_args args;
     uint32_t workers;
+    int lock_fd;
     uint16_t ports[LIMIT_WORKERS];
     uint32_t ports_started, port_count;
     struct rte_mempool *rx_pool[LIMIT_WORKERS];
@@ -104,6 +105,28 @@ static int choose_memory(const struct port *p, const struct port_config *c, stru
     return false;
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)remove(path);
+    return 0;
+}
+
+/* config, telemetry sockets, fbarray files: the EAL leaves them for secondaries that may be attached. We have none. */
+static void runtime_dir_remove(void)
+{
+    const char *dir = rte_eal_get_runtime_dir();
+
+    if (strstr(dir, "/barewire-"))
+        nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void eal_stop(void)
+{
+    rte_eal_cleanup();
+    port_log_close();
+    runtime_dir_remove();
+}
+
 static int eal_start(struct port *p, const struct port_config *c, struct port_info *info, char *err,
                      size_t err_len)
 {
@@ -141,27 +164,10 @@ static int eal_start(struct port *p, const struct port_config *c, struct port_in
         port_fail(err, err_len, r, "DPDK could not start: %s%s%s", rte_strerror(rte_errno),
                   *port_log_last() ? "; it says: " : "", port_log_last());
         port_log_close();
+        runtime_dir_remove();
         return r ? r : -EIO;
     }
     return 0;
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)remove(path);
-    return 0;
-}
-
-static void eal_stop(void)
-{
-    char dir[512];
-
-    snprintf(dir, sizeof(dir), "%s", rte_eal_get_runtime_dir());
-    rte_eal_cleanup();
-    port_log_close();
-    /* config, telemetry sockets, fbarray files: the EAL leaves them for secondaries that may be attached. We have none. */
-    if (strstr(dir, "/barewire-"))
-        nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static void pools_free(struct port *p)
@@ -294,9 +300,15 @@ int port_start(struct port **ret, const struct port_config *c, struct port_info 
     r = host_check(&p->spec, c->workers, c->mtu, err, err_len);
     if (r < 0)
         goto fail_spec;
+    p->lock_fd = host_lock(&p->spec, err, err_len);
+    if (p->lock_fd < -1) {
+        r = p->lock_fd;
+        goto fail_spec;
+    }
+    xdp_quiet();
     r = eal_start(p, c, info, err, err_len);
     if (r < 0)
-        goto fail_spec;
+        goto fail_eal;
     r = pools_create(p, err, err_len);
     if (r < 0)
         goto fail_pools;
@@ -312,6 +324,9 @@ fail_devices:
 fail_pools:
     pools_free(p);
     eal_stop();
+fail_eal:
+    if (p->lock_fd >= 0)
+        close(p->lock_fd);
 fail_spec:
     free(p);
     return r;
@@ -324,6 +339,8 @@ void port_stop(struct port *p)
     devices_stop(p);
     pools_free(p);
     eal_stop();
+    if (p->lock_fd >= 0)
+        close(p->lock_fd);
     free(p);
 }
 

@@ -21,8 +21,10 @@
 #define PORT_SPECS          LIMIT_WORKERS
 #define PORT_ARGS           256
 #define PORT_ARG_BYTES      16384
-#define PORT_FRAME_OVERHEAD 18  /* Ethernet header and one 802.1Q tag */
-#define PORT_XDP_HEADROOM   256 /* XDP_PACKET_HEADROOM: the kernel's own room in front of a frame */
+#define PORT_FRAME_OVERHEAD 18u /* Ethernet header and one 802.1Q tag */
+#define PORT_TPACKET_HEAD \
+    112 /* tpacket2_hdr, sockaddr_ll and their alignment in front of a frame */
+#define PORT_XDP_HEADROOM 256 /* XDP_PACKET_HEADROOM: the kernel's own room in front of a frame */
 
 /* ---- spec.c: net-port ---- */
 enum port_kind { PORT_AF_XDP, PORT_TAP, PORT_AF_PACKET, PORT_PCI, PORT_VDEV };
@@ -62,6 +64,16 @@ void host_pci_iface(const char *address, char *to, size_t n);
 /* Refuses what cannot work or must not be touched, with the command that mends it. */
 int host_check(const struct port_spec *s, uint32_t workers, uint16_t mtu, char *err,
                size_t err_len);
+
+/* One Barewire per interface: a lock that ends with the process. Returns its descriptor, -EBUSY with err, or -1 where the kind of
+ * port needs none. */
+int host_lock(const struct port_spec *s, char *err, size_t err_len);
+
+/* ---- xdp.c ---- */
+/* Refuses an interface that carries somebody else's XDP program: the driver would take it off when it closes. */
+int xdp_check(const char *iface, char *err, size_t err_len);
+/* libbpf and libxdp talk to stderr unless told otherwise. */
+void xdp_quiet(void);
 
 /* ---- eal_args.c ---- */
 struct port_args {
