@@ -20,6 +20,17 @@
     (8ull                \
      << 20) /* per-lcore mempool caches of three pools (RTE_MAX_LCORE of them), rings, driver queues */
 
+/* The largest IP packet that a driver's buffers carry. */
+uint16_t port_mtu_max(enum port_kind kind)
+{
+    const uint32_t head = OBJECT_HEADER_BYTES + sizeof(struct rte_mbuf) + RTE_PKTMBUF_HEADROOM;
+
+    if (kind == PORT_AF_XDP)
+        return (uint16_t)((uint32_t)sysconf(_SC_PAGESIZE) - head - PORT_XDP_HEADROOM -
+                          PORT_FRAME_OVERHEAD);
+    return (uint16_t)(LIMIT_FRAME_BYTES - PORT_FRAME_OVERHEAD);
+}
+
 /* The MTU is that of the IP packet; room for one VLAN tag is always there. */
 int port_sizes(struct port_sizes *ret, enum port_kind kind, uint16_t mtu, uint32_t workers,
                uint32_t data_mbufs, char *err, size_t err_len)
@@ -28,18 +39,15 @@ int port_sizes(struct port_sizes *ret, enum port_kind kind, uint16_t mtu, uint32
     uint32_t frame = (uint32_t)mtu + PORT_FRAME_OVERHEAD;
     uint32_t room = frame <= 1600 ? 2048 : RTE_ALIGN_CEIL(frame, 1024);
 
-    if (mtu < 576 || frame > LIMIT_FRAME_BYTES)
-        return port_fail(err, err_len, -EMSGSIZE, "net-mtu %u: 576 to %u", mtu,
-                         LIMIT_FRAME_BYTES - PORT_FRAME_OVERHEAD);
+    if (kind == PORT_AF_XDP && mtu > port_mtu_max(kind))
+        return port_fail(err, err_len, -EMSGSIZE,
+                         "net-mtu %u: AF_XDP carries at most %u bytes with pages of %ld: set "
+                         "net-mtu %u or less",
+                         mtu, port_mtu_max(kind), sysconf(_SC_PAGESIZE), port_mtu_max(kind));
+    if (mtu < 576 || mtu > port_mtu_max(kind))
+        return port_fail(err, err_len, -EMSGSIZE, "net-mtu %u: 576 to %u", mtu, port_mtu_max(kind));
     if (kind == PORT_AF_XDP) {
-        uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
-        uint32_t most = page - head - RTE_PKTMBUF_HEADROOM;
-        if (frame + PORT_XDP_HEADROOM > most)
-            return port_fail(err, err_len, -EMSGSIZE,
-                             "net-mtu %u: AF_XDP carries at most %u bytes with pages of %u: set "
-                             "net-mtu %u or less",
-                             mtu, most - PORT_XDP_HEADROOM - PORT_FRAME_OVERHEAD, page,
-                             most - PORT_XDP_HEADROOM - PORT_FRAME_OVERHEAD);
+        uint32_t most = (uint32_t)sysconf(_SC_PAGESIZE) - head - RTE_PKTMBUF_HEADROOM;
         if (room < frame + PORT_XDP_HEADROOM)
             room = RTE_ALIGN_CEIL(frame + PORT_XDP_HEADROOM, 64);
         if (room > most)

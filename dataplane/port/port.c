@@ -27,12 +27,14 @@
 #include "engine/base/assert.h"
 
 #define HUGEPAGES_DIR "/sys/kernel/mm/hugepages"
+#define NO_NETWORK    "net_null0,no-rx=1" /* never receives, swallows what is sent */
 
 struct port {
     struct port_spec spec;
     struct port_sizes sizes;
     struct port_args args;
     uint32_t workers;
+    uint16_t mtu;
     int lock_fd;
     uint16_t ports[LIMIT_WORKERS];
     uint32_t ports_started, port_count;
@@ -53,6 +55,18 @@ __attribute__((format(printf, 2, 3))) static void degrade(struct port_info *info
     va_start(ap, fmt);
     vsnprintf(info->degraded + n, sizeof(info->degraded) - n, fmt, ap);
     va_end(ap);
+}
+
+/* What net-mtu 0 means. */
+static uint16_t choose_mtu(const struct port_spec *s, uint16_t wanted)
+{
+    struct host_iface h = {0};
+
+    if (wanted)
+        return wanted;
+    if (s->kind != PORT_PCI && s->kind != PORT_VDEV)
+        host_iface(s->name, &h);
+    return h.mtu < 576 ? RTE_ETHER_MTU : (uint16_t)RTE_MIN(h.mtu, (uint32_t)port_mtu_max(s->kind));
 }
 
 static int check_counts(const struct port *p, const struct port_config *c, char *err,
@@ -135,7 +149,7 @@ static int eal_start(struct port *p, const struct port_config *c, struct port_in
                               .workers = c->workers,
                               .cpus = cpus,
                               .cpu_count = host_cpus(cpus, 256),
-                              .mtu = c->mtu,
+                              .mtu = p->mtu,
                               .instance = c->instance,
                               .extra = c->eal_args,
                               .memory_bytes = p->sizes.memory_bytes};
@@ -246,7 +260,7 @@ static int devices_start(struct port *p, const struct port_config *c, struct por
     for (uint32_t i = 0; i < found; i++) {
         struct ethdev_setup s = {.port_id = p->ports[i],
                                  .queues = each ? 1 : (uint16_t)p->workers,
-                                 .mtu = c->mtu,
+                                 .mtu = p->mtu,
                                  .first_worker = i,
                                  .kind = p->spec.kind,
                                  .rx_pool = &p->rx_pool[i]};
@@ -267,6 +281,8 @@ static void describe(const struct port *p, struct port_info *info)
     snprintf(info->device, sizeof(info->device), "%.63s", p->spec.name);
     info->queues = p->workers;
     info->promiscuous = rte_eth_promiscuous_get(p->ports[0]) == 1;
+    if (!strcmp(p->spec.name, NO_NETWORK))
+        return;
     if (!info->tx_tcp_checksum || !info->rx_checksum)
         degrade(info, "checksums in software (%s has no offload)", info->driver);
     if (p->workers == 1)
@@ -288,16 +304,20 @@ int port_start(struct port **ret, const struct port_config *c, struct port_info 
         return port_fail(err, err_len, -ENOMEM, "out of memory");
     memset(info, 0, sizeof(*info));
     p->workers = c->workers;
-    r = port_spec_parse(&p->spec, c->net_port, err, err_len);
+    bool none = !c->net_port || !*c->net_port;
+    r = port_spec_parse(&p->spec, none ? NO_NETWORK : c->net_port, err, err_len);
     if (r < 0)
         goto fail_spec;
+    if (none)
+        degrade(info, "no net-port: no network, clients reach the door only");
+    p->mtu = choose_mtu(&p->spec, c->mtu);
     r = check_counts(p, c, err, err_len);
     if (r < 0)
         goto fail_spec;
-    r = port_sizes(&p->sizes, p->spec.kind, c->mtu, c->workers, c->mbufs, err, err_len);
+    r = port_sizes(&p->sizes, p->spec.kind, p->mtu, c->workers, c->mbufs, err, err_len);
     if (r < 0)
         goto fail_spec;
-    r = host_check(&p->spec, c->workers, c->mtu, err, err_len);
+    r = host_check(&p->spec, c->workers, p->mtu, err, err_len);
     if (r < 0)
         goto fail_spec;
     p->lock_fd = host_lock(&p->spec, err, err_len);
@@ -350,8 +370,10 @@ struct port_queue *port_queue(struct port *p, uint32_t worker)
     return &p->queue[worker];
 }
 
-uint16_t port_rx(struct port_queue *q, struct rte_mbuf **pkts, uint16_t n)
+uint16_t port_rx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
+    struct port_queue *q = ctx;
+
     return rte_eth_rx_burst(q->port_id, q->queue_id, pkts, n);
 }
 

@@ -18,9 +18,9 @@ enum port_hugepages {
 }; /* auto: used if enough free ones are there */
 
 struct port_config {
-    const char *net_port;
+    const char *net_port; /* "" or NULL: no network, the workers serve the door only */
     uint32_t workers;
-    uint16_t mtu;
+    uint16_t mtu; /* 0: that of the interface, as far as the driver carries it; else 1500 */
     enum port_hugepages hugepages;
     const char *eal_args; /* extra, from eal-args; may be NULL */
     const char *instance; /* EAL file prefix */
@@ -50,8 +50,8 @@ int port_start(struct port **ret, const struct port_config *c, struct port_info 
                size_t err_len);
 void port_stop(struct port *p);
 struct port_queue *port_queue(struct port *p, uint32_t worker);
-uint16_t port_rx(struct port_queue *q, struct rte_mbuf **pkts, uint16_t n);
-/* ctx is a struct port_queue: fits net_wire.tx. */
+/* ctx is a struct port_queue: they fit worker_config.rx and net_wire.tx. */
+uint16_t port_rx(void *ctx, struct rte_mbuf **pkts, uint16_t n);
 uint16_t port_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n);
 bool port_link_up(struct port *p);
 /* Runs fn(arg) on worker lcore i (1..); 0 runs on the caller. */

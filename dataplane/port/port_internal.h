@@ -104,6 +104,7 @@ struct port_sizes {
     uint32_t rx_mbufs, data_mbufs, reserve_mbufs;
     uint64_t memory_bytes; /* of the EAL, all workers */
 };
+uint16_t port_mtu_max(enum port_kind kind);
 /* -EMSGSIZE with err when a frame of this MTU does not fit the driver's buffers. */
 int port_sizes(struct port_sizes *ret, enum port_kind kind, uint16_t mtu, uint32_t workers,
                uint32_t data_mbufs, char *err, size_t err_len);

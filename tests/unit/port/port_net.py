@@ -174,6 +174,18 @@ def case_af_xdp_again_after_kill():
     serve("af_xdp:vs", 2)
 
 
+def case_no_network():
+    echo = Echo(SERVER, "", 2)
+    assert echo.ready and "no net-port" in echo.out, echo.out
+    assert echo.stop() == [0, 0]
+    nothing_left()
+
+
+def case_mtu_of_the_interface():
+    veth(mtu=1400)
+    serve("af_xdp:vs", 1, mtu=0, expect=" mtu 1400 ", sizes=(1, 1372))
+
+
 def case_tap():
     serve("tap:bwt0", 1, namespace=CLIENT)
 
