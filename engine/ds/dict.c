@@ -24,155 +24,62 @@
  *
  * Memory: every allocation may fail; growth that fails is postponed while the segment has a free slot.
  * Thread: the lease holder's. Does not own entries and does not know what they are. */
-#include "engine/ds/dict.h"
-
 #include <string.h>
 
-#include "engine/base/assert.h"
+#include "engine/ds/dict_inline.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
-#define BUCKET_SLOTS  9
-#define BUCKET_BYTES  64
-#define POSITION_BITS 40
-#define POSITION_END  (1ull << POSITION_BITS)
-#define MAX_DEPTH     24
 #define MAX_BUCKETS   40 /* of a segment, after it grew */
-#define MAX_ITEMS     (2 * MAX_BUCKETS * BUCKET_SLOTS)
+#define MAX_ITEMS     (2 * MAX_BUCKETS * DICT_SLOTS)
 #define REACH_ALL     15
 #define DISPLACED_MAX 15
 /* Of 256: beyond it a segment grows or splits. Measured by tests/bench/dict_bench.c. */
 #define MAX_LOAD      242
 
-struct bucket {
-    uint8_t tag[BUCKET_SLOTS];
-    uint8_t state;
-    uint8_t ptr[6 * BUCKET_SLOTS];
-} __attribute__((aligned(BUCKET_BYTES)));
-_Static_assert(sizeof(struct bucket) == BUCKET_BYTES, "a bucket is a cache line");
-
-struct item {
-    uint64_t hash;
-    void *entry;
-};
-
-struct dict {
-    uint64_t *dir;
-    uint32_t depth, shift; /* shift: 63 - depth */
-    struct dict_type type;
-    size_t count, bytes;
-    struct mem *mem;
-    struct item *spilled; /* entries whose segment is full and cannot be split */
-    size_t spilled_n, spilled_cap;
-    uint32_t paused;                  /* a scan is in a callback: no merges */
-    uint32_t at_depth[MAX_DEPTH + 1]; /* segments by local depth */
-};
-
 /* A place in a segment; bucket NULL: not found. */
 struct slot {
-    struct bucket *bucket, *home;
+    struct dict_bucket *bucket, *home;
     uint32_t i;
 };
 
 /* ---- words and buckets ---- */
 
-static inline struct bucket *word_buckets(uint64_t w)
-{
-    return (struct bucket *)(uintptr_t)(w & 0xffffffffffc0ull);
-}
-static inline uint32_t word_depth(uint64_t w)
-{
-    return w & 63;
-}
-static inline uint32_t word_nb(uint64_t w)
-{
-    return (w >> 48) & 63;
-}
 static inline uint32_t word_count(uint64_t w)
 {
     return w >> 54;
 }
-static inline uint64_t word_make(struct bucket *b, uint32_t depth, uint32_t nb, uint32_t count)
+static inline uint64_t word_make(struct dict_bucket *b, uint32_t depth, uint32_t nb, uint32_t count)
 {
     return (uint64_t)(uintptr_t)b | depth | (uint64_t)nb << 48 | (uint64_t)count << 54;
 }
 
-static inline uint8_t tag_of(uint64_t hash)
-{
-    uint8_t t = (uint8_t)hash;
-    return t + (t == 0);
-}
-static inline size_t dir_index(const struct dict *d, uint64_t hash)
-{
-    return (hash >> 1) >> d->shift;
-}
-static inline uint32_t home_index(uint64_t w, uint64_t hash)
-{
-    uint32_t part = (uint32_t)((hash << word_depth(w)) >> 48);
-    return part * word_nb(w) >> 16;
-}
 /* The first word of those that share the segment. */
 static inline size_t first_index(const struct dict *d, size_t index)
 {
-    return index >> (d->depth - word_depth(d->dir[index]))
-                        << (d->depth - word_depth(d->dir[index]));
+    return index >> (d->depth - dict_word_depth(d->dir[index]))
+                        << (d->depth - dict_word_depth(d->dir[index]));
 }
 static inline size_t dir_span(const struct dict *d, uint64_t w)
 {
-    return (size_t)1 << (d->depth - word_depth(w));
+    return (size_t)1 << (d->depth - dict_word_depth(w));
 }
 
-/* Bit i: slot i has this tag. */
-static inline uint32_t bucket_match(const struct bucket *b, uint8_t tag)
-{
-#if defined(__SSE2__)
-    __m128i tags = _mm_load_si128((const __m128i *)(const void *)b);
-    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8((char)tag))) & 0x1ff;
-#else
-    uint32_t m = 0;
-    for (uint32_t i = 0; i < BUCKET_SLOTS; i++)
-        m |= (uint32_t)(b->tag[i] == tag) << i;
-    return m;
-#endif
-}
-
-static inline void *slot_get(const struct bucket *b, uint32_t i)
-{
-    const uint8_t *p = b->ptr + 6 * i;
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t v; /* from two bytes before, so that the last slot does not read past the bucket */
-    memcpy(&v, p - 2, 8);
-    return (void *)(uintptr_t)(v >> 16);
-#else
-    uint64_t v = 0;
-    for (uint32_t k = 6; k-- > 0;)
-        v = v << 8 | p[k];
-    return (void *)(uintptr_t)v;
-#endif
-}
-static inline void slot_set(struct bucket *b, uint32_t i, void *entry)
+static inline void slot_set(struct dict_bucket *b, uint32_t i, void *entry)
 {
     uint64_t v = (uintptr_t)entry;
     for (uint32_t k = 0; k < 6; k++)
         b->ptr[6 * i + k] = (uint8_t)(v >> 8 * k);
 }
 
-static inline uint32_t state_reach(const struct bucket *b)
-{
-    return b->state & 15;
-}
 /* An entry of this home went `distance` buckets further; `for_ever` when nobody will tell that it left. */
-static void state_displace(struct bucket *home, uint32_t distance, bool for_ever)
+static void state_displace(struct dict_bucket *home, uint32_t distance, bool for_ever)
 {
-    uint32_t displaced = home->state >> 4, reach = state_reach(home);
+    uint32_t displaced = home->state >> 4, reach = dict_state_reach(home);
     displaced = for_ever || displaced + 1 > DISPLACED_MAX ? DISPLACED_MAX : displaced + 1;
     if (distance > REACH_ALL)
         distance = REACH_ALL;
     home->state = (uint8_t)(displaced << 4 | (distance > reach ? distance : reach));
 }
-static void state_return(struct bucket *home)
+static void state_return(struct dict_bucket *home)
 {
     uint32_t displaced = home->state >> 4;
     if (displaced == DISPLACED_MAX)
@@ -181,9 +88,9 @@ static void state_return(struct bucket *home)
     home->state = displaced == 1 ? 0 : (uint8_t)(home->state - 16);
 }
 /* How many buckets behind the home a lookup visits. */
-static inline uint32_t probe_limit(const struct bucket *home, uint32_t nb)
+static inline uint32_t probe_limit(const struct dict_bucket *home, uint32_t nb)
 {
-    uint32_t reach = state_reach(home);
+    uint32_t reach = dict_state_reach(home);
     return reach == REACH_ALL || reach >= nb ? nb - 1 : reach;
 }
 
@@ -204,10 +111,10 @@ static void dict_free(struct dict *d, void *p, size_t n)
     mem_free(d->mem, p, n);
 }
 
-static struct bucket *segment_alloc(struct dict *d, uint32_t nb)
+static struct dict_bucket *segment_alloc(struct dict *d, uint32_t nb)
 {
-    size_t n = (size_t)nb * BUCKET_BYTES;
-    struct bucket *b = mem_alloc_aligned(d->mem, n, BUCKET_BYTES);
+    size_t n = (size_t)nb * DICT_BUCKET_BYTES;
+    struct dict_bucket *b = mem_alloc_aligned(d->mem, n, DICT_BUCKET_BYTES);
     if (!b)
         return NULL;
     ASSERT(((uintptr_t)b & ~0xffffffffffc0ull) == 0);
@@ -215,16 +122,16 @@ static struct bucket *segment_alloc(struct dict *d, uint32_t nb)
     d->bytes += mem_size_class(n);
     return b;
 }
-static void segment_free(struct dict *d, struct bucket *b, uint32_t nb)
+static void segment_free(struct dict *d, struct dict_bucket *b, uint32_t nb)
 {
-    size_t n = (size_t)nb * BUCKET_BYTES;
+    size_t n = (size_t)nb * DICT_BUCKET_BYTES;
     d->bytes -= mem_size_class(n);
-    mem_free_aligned(d->mem, b, n, BUCKET_BYTES);
+    mem_free_aligned(d->mem, b, n, DICT_BUCKET_BYTES);
 }
 
 static inline uint32_t segment_slots(uint64_t w)
 {
-    return word_nb(w) * BUCKET_SLOTS;
+    return dict_word_nb(w) * DICT_SLOTS;
 }
 static inline uint32_t segment_limit(uint64_t w)
 {
@@ -238,7 +145,7 @@ static uint32_t base_buckets(uint32_t depth, uint64_t hash)
 /* The size that a full segment grows to; 0: it splits. */
 static uint32_t grown_buckets(uint64_t w, uint64_t hash)
 {
-    uint32_t nb = word_nb(w), base = base_buckets(word_depth(w), hash);
+    uint32_t nb = dict_word_nb(w), base = base_buckets(dict_word_depth(w), hash);
     if (nb < base)
         return nb * 2;
     if (nb > base)
@@ -251,15 +158,16 @@ static uint32_t grown_buckets(uint64_t w, uint64_t hash)
 /* Puts an entry into a segment that has a free slot. */
 static void segment_place(uint64_t w, uint64_t hash, void *entry)
 {
-    struct bucket *b = word_buckets(w);
-    uint32_t nb = word_nb(w), home = home_index(w, hash), i = home, distance = 0, free_slots;
-    while (!(free_slots = bucket_match(b + i, 0))) {
+    struct dict_bucket *b = dict_word_buckets(w);
+    uint32_t nb = dict_word_nb(w), home = dict_home_index(w, hash), i = home, distance = 0,
+             free_slots;
+    while (!(free_slots = dict_bucket_match(b + i, 0))) {
         i = i + 1 == nb ? 0 : i + 1;
         distance++;
         ASSERT(distance < nb);
     }
     uint32_t at = (uint32_t)__builtin_ctz(free_slots);
-    b[i].tag[at] = tag_of(hash);
+    b[i].tag[at] = dict_tag_of(hash);
     slot_set(b + i, at, entry);
     if (distance)
         state_displace(b + home, distance, false);
@@ -267,13 +175,13 @@ static void segment_place(uint64_t w, uint64_t hash, void *entry)
 
 static struct slot segment_locate(uint64_t w, uint64_t hash, const void *entry)
 {
-    struct bucket *b = word_buckets(w);
-    uint32_t nb = word_nb(w), home = home_index(w, hash), i = home;
+    struct dict_bucket *b = dict_word_buckets(w);
+    uint32_t nb = dict_word_nb(w), home = dict_home_index(w, hash), i = home;
     uint32_t left = probe_limit(b + home, nb);
     for (;;) {
-        for (uint32_t m = bucket_match(b + i, tag_of(hash)); m; m &= m - 1) {
+        for (uint32_t m = dict_bucket_match(b + i, dict_tag_of(hash)); m; m &= m - 1) {
             uint32_t at = (uint32_t)__builtin_ctz(m);
-            if (slot_get(b + i, at) == entry)
+            if (dict_slot_get(b + i, at) == entry)
                 return (struct slot){b + i, b + home, at};
         }
         if (!left--)
@@ -284,13 +192,13 @@ static struct slot segment_locate(uint64_t w, uint64_t hash, const void *entry)
 
 /* All entries of a segment with their hashes. The entries are asked for before the first is read: they lie all over
  * the memory, and a split should cost some cache misses in parallel instead of hundreds in a row. */
-static uint32_t segment_collect(const struct dict *d, uint64_t w, struct item *to)
+static uint32_t segment_collect(const struct dict *d, uint64_t w, struct dict_item *to)
 {
-    const struct bucket *b = word_buckets(w);
+    const struct dict_bucket *b = dict_word_buckets(w);
     uint32_t n = 0;
-    for (uint32_t i = 0; i < word_nb(w); i++)
-        for (uint32_t m = ~bucket_match(b + i, 0) & 0x1ff; m; m &= m - 1) {
-            void *e = slot_get(b + i, (uint32_t)__builtin_ctz(m));
+    for (uint32_t i = 0; i < dict_word_nb(w); i++)
+        for (uint32_t m = ~dict_bucket_match(b + i, 0) & 0x1ff; m; m &= m - 1) {
+            void *e = dict_slot_get(b + i, (uint32_t)__builtin_ctz(m));
             __builtin_prefetch(e);
             to[n++].entry = e;
         }
@@ -312,14 +220,14 @@ static void count_add(struct dict *d, size_t first, int n)
 /* Takes spilled entries back into the new segment at `hash` while it has room, and marks the homes of the others. */
 static void spill_reclaim(struct dict *d, uint64_t hash)
 {
-    size_t first = first_index(d, dir_index(d, hash));
+    size_t first = first_index(d, dict_dir_index(d, hash));
     for (size_t i = d->spilled_n; i-- > 0;) {
-        struct item it = d->spilled[i];
-        if (first_index(d, dir_index(d, it.hash)) != first)
+        struct dict_item it = d->spilled[i];
+        if (first_index(d, dict_dir_index(d, it.hash)) != first)
             continue;
         uint64_t w = d->dir[first];
         if (word_count(w) == segment_slots(w)) {
-            state_displace(word_buckets(w) + home_index(w, it.hash), REACH_ALL, true);
+            state_displace(dict_word_buckets(w) + dict_home_index(w, it.hash), REACH_ALL, true);
             continue;
         }
         segment_place(w, it.hash, it.entry);
@@ -332,7 +240,7 @@ static bool spill_push(struct dict *d, uint64_t hash, void *entry)
 {
     if (d->spilled_n == d->spilled_cap) {
         size_t cap = d->spilled_cap ? d->spilled_cap * 2 : 16;
-        struct item *grown = dict_alloc(d, cap * sizeof(*grown));
+        struct dict_item *grown = dict_alloc(d, cap * sizeof(*grown));
         if (!grown)
             return false;
         if (d->spilled_n)
@@ -341,7 +249,7 @@ static bool spill_push(struct dict *d, uint64_t hash, void *entry)
         d->spilled = grown;
         d->spilled_cap = cap;
     }
-    d->spilled[d->spilled_n++] = (struct item){hash, entry};
+    d->spilled[d->spilled_n++] = (struct dict_item){hash, entry};
     return true;
 }
 
@@ -369,25 +277,25 @@ static bool dir_resize(struct dict *d, uint32_t depth)
 static uint32_t depth_bound(const struct dict *d)
 {
     uint32_t bound = 63 - (uint32_t)__builtin_clzll(d->count / 64 + 1) + 4;
-    return bound < MAX_DEPTH ? bound : MAX_DEPTH;
+    return bound < DICT_MAX_DEPTH ? bound : DICT_MAX_DEPTH;
 }
 
 enum growth { GROWTH_DONE, GROWTH_USELESS, GROWTH_NO_MEMORY };
 
 static enum growth segment_grow(struct dict *d, uint64_t hash, uint32_t nb)
 {
-    size_t first = first_index(d, dir_index(d, hash));
+    size_t first = first_index(d, dict_dir_index(d, hash));
     uint64_t old = d->dir[first];
-    struct bucket *b = segment_alloc(d, nb);
+    struct dict_bucket *b = segment_alloc(d, nb);
     if (!b)
         return GROWTH_NO_MEMORY;
-    struct item items[MAX_ITEMS];
+    struct dict_item items[MAX_ITEMS];
     uint32_t n = segment_collect(d, old, items);
-    uint64_t w = word_make(b, word_depth(old), nb, n);
+    uint64_t w = word_make(b, dict_word_depth(old), nb, n);
     for (uint32_t i = 0; i < n; i++)
         segment_place(w, items[i].hash, items[i].entry);
     dir_set(d, first, w);
-    segment_free(d, word_buckets(old), word_nb(old));
+    segment_free(d, dict_word_buckets(old), dict_word_nb(old));
     if (d->spilled_n)
         spill_reclaim(d, hash);
     return GROWTH_DONE;
@@ -395,9 +303,9 @@ static enum growth segment_grow(struct dict *d, uint64_t hash, uint32_t nb)
 
 static enum growth segment_split(struct dict *d, uint64_t hash)
 {
-    size_t first = first_index(d, dir_index(d, hash));
+    size_t first = first_index(d, dict_dir_index(d, hash));
     uint64_t old = d->dir[first];
-    uint32_t depth = word_depth(old) + 1;
+    uint32_t depth = dict_word_depth(old) + 1;
     if (depth > depth_bound(d))
         return GROWTH_USELESS;
     if (depth > d->depth) {
@@ -408,15 +316,15 @@ static enum growth segment_split(struct dict *d, uint64_t hash)
     uint64_t bit = 1ull << (64 - depth); /* tells the halves apart */
     uint64_t hash0 = hash & ~(bit | (bit - 1)), hash1 = hash0 | bit;
     uint32_t nb0 = base_buckets(depth, hash0), nb1 = base_buckets(depth, hash1);
-    struct bucket *b0 = segment_alloc(d, nb0);
+    struct dict_bucket *b0 = segment_alloc(d, nb0);
     if (!b0)
         return GROWTH_NO_MEMORY;
-    struct bucket *b1 = segment_alloc(d, nb1);
+    struct dict_bucket *b1 = segment_alloc(d, nb1);
     if (!b1) {
         segment_free(d, b0, nb0);
         return GROWTH_NO_MEMORY;
     }
-    struct item items[MAX_ITEMS];
+    struct dict_item items[MAX_ITEMS];
     uint32_t n = segment_collect(d, old, items), n0 = 0, n1 = 0, kept = 0;
     uint64_t w0 = word_make(b0, depth, nb0, 0), w1 = word_make(b1, depth, nb1, 0);
     for (uint32_t i = 0; i < n; i++) {
@@ -441,7 +349,7 @@ static enum growth segment_split(struct dict *d, uint64_t hash)
     dir_set(d, first + dir_span(d, w0), w1 + ((uint64_t)n1 << 54));
     d->at_depth[depth - 1]--;
     d->at_depth[depth] += 2;
-    segment_free(d, word_buckets(old), word_nb(old));
+    segment_free(d, dict_word_buckets(old), dict_word_nb(old));
     if (d->spilled_n) {
         spill_reclaim(d, hash0);
         spill_reclaim(d, hash1);
@@ -453,31 +361,31 @@ static enum growth segment_split(struct dict *d, uint64_t hash)
 static void segment_merge(struct dict *d, uint64_t hash, uint32_t limit_256)
 {
     for (;;) {
-        size_t first = first_index(d, dir_index(d, hash));
+        size_t first = first_index(d, dict_dir_index(d, hash));
         uint64_t w = d->dir[first];
-        uint32_t depth = word_depth(w);
+        uint32_t depth = dict_word_depth(w);
         if (depth == 0)
             return;
         uint32_t nb = base_buckets(depth - 1, hash);
-        uint32_t limit = nb * BUCKET_SLOTS * limit_256 / 256;
+        uint32_t limit = nb * DICT_SLOTS * limit_256 / 256;
         if (word_count(w) > limit)
             return;
         size_t other = first ^ dir_span(d, w);
         uint64_t ow = d->dir[other];
-        if (word_depth(ow) != depth || word_count(w) + word_count(ow) > limit)
+        if (dict_word_depth(ow) != depth || word_count(w) + word_count(ow) > limit)
             return;
-        struct bucket *b = segment_alloc(d, nb);
+        struct dict_bucket *b = segment_alloc(d, nb);
         if (!b)
             return;
-        struct item items[MAX_ITEMS];
+        struct dict_item items[MAX_ITEMS];
         uint32_t n = segment_collect(d, w, items);
         n += segment_collect(d, ow, items + n);
         uint64_t merged = word_make(b, depth - 1, nb, n);
         for (uint32_t i = 0; i < n; i++)
             segment_place(merged, items[i].hash, items[i].entry);
         dir_set(d, first < other ? first : other, merged);
-        segment_free(d, word_buckets(w), word_nb(w));
-        segment_free(d, word_buckets(ow), word_nb(ow));
+        segment_free(d, dict_word_buckets(w), dict_word_nb(w));
+        segment_free(d, dict_word_buckets(ow), dict_word_nb(ow));
         d->at_depth[depth] -= 2;
         d->at_depth[depth - 1]++;
         /* Two empty levels before the directory shrinks by one: the next split does not double it again. */
@@ -503,7 +411,7 @@ struct dict *dict_create(struct mem *mem, const struct dict_type *type)
     d->dir = dict_alloc(d, sizeof(*d->dir));
     if (!d->dir)
         goto free_dict;
-    struct bucket *b = segment_alloc(d, 4);
+    struct dict_bucket *b = segment_alloc(d, 4);
     if (!b)
         goto free_dir;
     d->dir[0] = word_make(b, 0, 4, 0);
@@ -523,7 +431,7 @@ void dict_destroy(struct dict *d)
     for (size_t i = 0, step; i < (size_t)1 << d->depth; i += step) {
         uint64_t w = d->dir[i];
         step = dir_span(d, w);
-        segment_free(d, word_buckets(w), word_nb(w));
+        segment_free(d, dict_word_buckets(w), dict_word_nb(w));
     }
     dict_free(d, d->spilled, d->spilled_cap * sizeof(*d->spilled));
     dict_free(d, d->dir, sizeof(*d->dir) << d->depth);
@@ -539,21 +447,20 @@ size_t dict_bytes(const struct dict *d)
     return d->bytes;
 }
 
-/* The buckets behind a home that overflowed, then the spill array. */
-static __attribute__((noinline)) void *find_displaced(const struct dict *d, uint64_t w,
-                                                      uint64_t hash, struct span key)
+void *dict_find_rest(const struct dict *d, uint64_t hash, struct span key)
 {
-    const struct bucket *b = word_buckets(w);
-    uint32_t nb = word_nb(w), home = home_index(w, hash), i = home;
-    for (uint32_t left = probe_limit(b + home, nb); left; left--) {
-        i = i + 1 == nb ? 0 : i + 1;
-        for (uint32_t m = bucket_match(b + i, tag_of(hash)); m; m &= m - 1) {
-            void *e = slot_get(b + i, (uint32_t)__builtin_ctz(m));
+    uint64_t w = d->dir[dict_dir_index(d, hash)];
+    const struct dict_bucket *b = dict_word_buckets(w);
+    uint32_t nb = dict_word_nb(w), home = dict_home_index(w, hash), i = home;
+    for (uint32_t left = probe_limit(b + home, nb) + 1; left; left--) {
+        for (uint32_t m = dict_bucket_match(b + i, dict_tag_of(hash)); m; m &= m - 1) {
+            void *e = dict_slot_get(b + i, (uint32_t)__builtin_ctz(m));
             if (d->type.equal(e, key))
                 return e;
         }
+        i = i + 1 == nb ? 0 : i + 1;
     }
-    if (state_reach(b + home) == REACH_ALL)
+    if (dict_state_reach(b + home) == REACH_ALL)
         for (size_t s = 0; s < d->spilled_n; s++)
             if (d->spilled[s].hash == hash && d->type.equal(d->spilled[s].entry, key))
                 return d->spilled[s].entry;
@@ -562,32 +469,23 @@ static __attribute__((noinline)) void *find_displaced(const struct dict *d, uint
 
 void *dict_find(const struct dict *d, uint64_t hash, struct span key)
 {
-    uint64_t w = d->dir[dir_index(d, hash)];
-    const struct bucket *b = word_buckets(w) + home_index(w, hash);
-    for (uint32_t m = bucket_match(b, tag_of(hash)); m; m &= m - 1) {
-        void *e = slot_get(b, (uint32_t)__builtin_ctz(m));
-        if (likely_(d->type.equal(e, key)))
-            return e;
-    }
-    if (likely_(state_reach(b) == 0))
-        return NULL;
-    return find_displaced(d, w, hash, key);
+    return dict_find_inline(d, hash, key, d->type.equal);
 }
 
 void dict_prefetch_bucket(const struct dict *d, uint64_t hash)
 {
-    uint64_t w = d->dir[dir_index(d, hash)];
-    __builtin_prefetch(word_buckets(w) + home_index(w, hash));
+    uint64_t w = d->dir[dict_dir_index(d, hash)];
+    __builtin_prefetch(dict_word_buckets(w) + dict_home_index(w, hash));
 }
 
 void dict_prefetch_entry(const struct dict *d, uint64_t hash)
 {
-    uint64_t w = d->dir[dir_index(d, hash)];
-    const struct bucket *b = word_buckets(w) + home_index(w, hash);
-    uint32_t m = bucket_match(b, tag_of(hash));
+    uint64_t w = d->dir[dict_dir_index(d, hash)];
+    const struct dict_bucket *b = dict_word_buckets(w) + dict_home_index(w, hash);
+    uint32_t m = dict_bucket_match(b, dict_tag_of(hash));
     if (likely_(m))
-        __builtin_prefetch(slot_get(b, (uint32_t)__builtin_ctz(m)));
-    else if (state_reach(b))
+        __builtin_prefetch(dict_slot_get(b, (uint32_t)__builtin_ctz(m)));
+    else if (dict_state_reach(b))
         __builtin_prefetch(b + 1);
 }
 
@@ -595,7 +493,7 @@ void dict_prefetch_entry(const struct dict *d, uint64_t hash)
 static __attribute__((noinline)) enum growth make_room(struct dict *d, uint64_t hash)
 {
     for (;;) {
-        uint64_t w = d->dir[first_index(d, dir_index(d, hash))];
+        uint64_t w = d->dir[first_index(d, dict_dir_index(d, hash))];
         if (word_count(w) < segment_limit(w))
             return GROWTH_DONE;
         uint32_t nb = grown_buckets(w, hash);
@@ -609,11 +507,11 @@ bool dict_insert(struct dict *d, uint64_t hash, void *entry)
 {
     ASSERT(((uintptr_t)entry & ~0xffffffffffffull) == 0);
     enum growth growth = GROWTH_DONE;
-    size_t first = first_index(d, dir_index(d, hash));
+    size_t first = first_index(d, dict_dir_index(d, hash));
     uint64_t w = d->dir[first];
     if (unlikely_(word_count(w) >= segment_limit(w))) {
         growth = make_room(d, hash);
-        first = first_index(d, dir_index(d, hash));
+        first = first_index(d, dict_dir_index(d, hash));
         w = d->dir[first];
     }
     if (likely_(word_count(w) < segment_slots(w))) {
@@ -622,7 +520,7 @@ bool dict_insert(struct dict *d, uint64_t hash, void *entry)
     } else {
         if (growth == GROWTH_NO_MEMORY || !spill_push(d, hash, entry))
             return false;
-        state_displace(word_buckets(w) + home_index(w, hash), REACH_ALL, true);
+        state_displace(dict_word_buckets(w) + dict_home_index(w, hash), REACH_ALL, true);
     }
     d->count++;
     return true;
@@ -630,7 +528,7 @@ bool dict_insert(struct dict *d, uint64_t hash, void *entry)
 
 void dict_replace(struct dict *d, uint64_t hash, void *old_entry, void *new_entry)
 {
-    struct slot at = segment_locate(d->dir[dir_index(d, hash)], hash, old_entry);
+    struct slot at = segment_locate(d->dir[dict_dir_index(d, hash)], hash, old_entry);
     if (at.bucket) {
         slot_set(at.bucket, at.i, new_entry);
         return;
@@ -642,7 +540,7 @@ void dict_replace(struct dict *d, uint64_t hash, void *old_entry, void *new_entr
 
 bool dict_remove(struct dict *d, uint64_t hash, void *entry)
 {
-    size_t first = first_index(d, dir_index(d, hash));
+    size_t first = first_index(d, dict_dir_index(d, hash));
     struct slot at = segment_locate(d->dir[first], hash, entry);
     if (at.bucket) {
         at.bucket->tag[at.i] = 0;
@@ -667,21 +565,21 @@ bool dict_remove(struct dict *d, uint64_t hash, void *entry)
 static size_t scan_bucket(struct dict *d, uint64_t w, uint32_t home, uint64_t from, uint64_t to,
                           void (*fn)(void *ctx, void *entry), void *ctx)
 {
-    struct item found[MAX_ITEMS];
-    const struct bucket *b = word_buckets(w);
-    uint32_t nb = word_nb(w), n = 0, i = home;
+    struct dict_item found[MAX_ITEMS];
+    const struct dict_bucket *b = dict_word_buckets(w);
+    uint32_t nb = dict_word_nb(w), n = 0, i = home;
     for (uint32_t left = probe_limit(b + home, nb) + 1; left; left--) {
-        for (uint32_t m = ~bucket_match(b + i, 0) & 0x1ff; m; m &= m - 1) {
-            found[n].entry = slot_get(b + i, (uint32_t)__builtin_ctz(m));
+        for (uint32_t m = ~dict_bucket_match(b + i, 0) & 0x1ff; m; m &= m - 1) {
+            found[n].entry = dict_slot_get(b + i, (uint32_t)__builtin_ctz(m));
             __builtin_prefetch(found[n++].entry);
         }
         i = i + 1 == nb ? 0 : i + 1;
     }
-    bool all = state_reach(b + home) == REACH_ALL;
+    bool all = dict_state_reach(b + home) == REACH_ALL;
     size_t called = 0;
     d->paused++;
     for (uint32_t k = 0; k < n; k++) {
-        uint64_t position = d->type.hash(found[k].entry, d->type.ctx) >> (64 - POSITION_BITS);
+        uint64_t position = d->type.hash(found[k].entry, d->type.ctx) >> (64 - DICT_POSITION_BITS);
         if (position < from || position >= to)
             continue;
         fn(ctx, found[k].entry);
@@ -689,7 +587,7 @@ static size_t scan_bucket(struct dict *d, uint64_t w, uint32_t home, uint64_t fr
     }
     /* Backwards: a removal fills the gap with the last one, which has been seen. */
     for (size_t s = all ? d->spilled_n : 0; s-- > 0;) {
-        uint64_t position = d->spilled[s].hash >> (64 - POSITION_BITS);
+        uint64_t position = d->spilled[s].hash >> (64 - DICT_POSITION_BITS);
         if (position < from || position >= to)
             continue;
         fn(ctx, d->spilled[s].entry);
@@ -701,10 +599,11 @@ static size_t scan_bucket(struct dict *d, uint64_t w, uint32_t home, uint64_t fr
 
 uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*fn)(void *ctx, void *entry), void *ctx)
 {
-    cursor &= POSITION_END - 1;
+    cursor &= (1ull << DICT_POSITION_BITS) - 1;
     for (uint32_t visited = 0; visited < 16; visited++) {
-        uint64_t hash = cursor << (64 - POSITION_BITS), w = d->dir[dir_index(d, hash)];
-        uint32_t below = POSITION_BITS - word_depth(w), nb = word_nb(w), home = home_index(w, hash);
+        uint64_t hash = cursor << (64 - DICT_POSITION_BITS), w = d->dir[dict_dir_index(d, hash)];
+        uint32_t below = DICT_POSITION_BITS - dict_word_depth(w), nb = dict_word_nb(w),
+                 home = dict_home_index(w, hash);
         uint64_t start = cursor >> below << below;
         /* The first position whose home is the next bucket. */
         uint64_t end = home + 1 == nb
@@ -713,7 +612,7 @@ uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*fn)(void *ctx, void *
         size_t before = d->count, called = scan_bucket(d, w, home, cursor, end, fn, ctx);
         if (d->count < before)
             segment_merge(d, hash, 128);
-        cursor = end & (POSITION_END - 1);
+        cursor = end & ((1ull << DICT_POSITION_BITS) - 1);
         if (called || cursor == 0)
             break;
     }
@@ -735,21 +634,21 @@ void *dict_random(const struct dict *d, uint64_t (*rnd)(void *), void *rnd_ctx)
         uint64_t r = rnd(rnd_ctx);
         size_t index = (size_t)(r >> 1 >> d->shift);
         uint64_t w = d->dir[index];
-        uint32_t slot = (uint32_t)((r & 0xffffffff) * (MAX_BUCKETS * BUCKET_SLOTS) >> 32);
-        const struct bucket *b = word_buckets(w) + slot / BUCKET_SLOTS;
+        uint32_t slot = (uint32_t)((r & 0xffffffff) * (MAX_BUCKETS * DICT_SLOTS) >> 32);
+        const struct dict_bucket *b = dict_word_buckets(w) + slot / DICT_SLOTS;
         if (slot >= segment_slots(w) || index != first_index(d, index) ||
-            !b->tag[slot % BUCKET_SLOTS])
+            !b->tag[slot % DICT_SLOTS])
             continue;
-        return slot_get(b, slot % BUCKET_SLOTS);
+        return dict_slot_get(b, slot % DICT_SLOTS);
     }
     /* Nearly empty, or degenerate: the next entry after a random place. */
     size_t mask = ((size_t)1 << d->depth) - 1, index = rnd(rnd_ctx) & mask;
     for (size_t k = 0; k <= mask; k++, index = (index + 1) & mask) {
         uint64_t w = d->dir[index];
-        for (uint32_t i = 0; i < word_nb(w); i++) {
-            uint32_t m = ~bucket_match(word_buckets(w) + i, 0) & 0x1ff;
+        for (uint32_t i = 0; i < dict_word_nb(w); i++) {
+            uint32_t m = ~dict_bucket_match(dict_word_buckets(w) + i, 0) & 0x1ff;
             if (m)
-                return slot_get(word_buckets(w) + i, (uint32_t)__builtin_ctz(m));
+                return dict_slot_get(dict_word_buckets(w) + i, (uint32_t)__builtin_ctz(m));
         }
     }
     return d->spilled_n ? d->spilled[0].entry : NULL;
@@ -760,18 +659,18 @@ static size_t segment_drain(struct dict *d, size_t first, void (*fn)(void *ctx, 
                             void *ctx)
 {
     uint64_t w = d->dir[first];
-    struct bucket *b = word_buckets(w);
+    struct dict_bucket *b = dict_word_buckets(w);
     size_t n = word_count(w);
     count_add(d, first, -(int)n);
     d->count -= n;
-    for (uint32_t i = 0; i < word_nb(w); i++) {
-        uint32_t full = ~bucket_match(b + i, 0) & 0x1ff;
+    for (uint32_t i = 0; i < dict_word_nb(w); i++) {
+        uint32_t full = ~dict_bucket_match(b + i, 0) & 0x1ff;
         for (uint32_t m = full; m; m &= m - 1)
-            __builtin_prefetch(slot_get(b + i, (uint32_t)__builtin_ctz(m)));
+            __builtin_prefetch(dict_slot_get(b + i, (uint32_t)__builtin_ctz(m)));
         for (uint32_t m = full; m; m &= m - 1)
-            fn(ctx, slot_get(b + i, (uint32_t)__builtin_ctz(m)));
+            fn(ctx, dict_slot_get(b + i, (uint32_t)__builtin_ctz(m)));
     }
-    memset(b, 0, (size_t)word_nb(w) * BUCKET_BYTES);
+    memset(b, 0, (size_t)dict_word_nb(w) * DICT_BUCKET_BYTES);
     return n;
 }
 
