@@ -94,6 +94,11 @@ void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end)
     struct worker *w = c->w;
     struct batch *b = w->batch;
     while (*cur < end && !c->closing && !c->paused && !c->throttled) {
+        if (c->nslots >= LIMIT_CONN_SLOTS) {
+            batch_run(w);
+            c->throttled = true;
+            return;
+        }
         struct resp_limits lim = {.max_bulk_bytes = w->config.proto_max_bulk_bytes,
                                   .max_query_bytes = w->config.client_query_buffer_bytes,
                                   .authenticated = c->ses.authenticated};

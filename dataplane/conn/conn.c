@@ -237,9 +237,9 @@ static void turn_end_one(struct conn *c)
     conn_out_limits(c);
     if (c->dead)
         return;
-    if (c->throttled && c->out_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2) {
+    if (c->throttled && c->out_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2 &&
+        c->slot_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2 && c->nslots < LIMIT_CONN_SLOTS / 2)
         c->throttled = false;
-    }
     if (!c->closing && !conn_blocked(c) && conn_held(c) > 0) {
         conn_resume(c);
         out_close(c->w);

@@ -62,6 +62,8 @@ struct conn {
     struct inq backlog; /* requests staged and put back, parsed first */
     struct inq inq;     /* input behind them */
     struct list slots;
+    uint32_t nslots;
+    size_t slot_bytes;      /* held in slots behind one that is not ready */
     struct list node;       /* w->conns */
     struct list dirty_node; /* w->dirty: looked at by conn_turn_end */
     struct list throttle_node;

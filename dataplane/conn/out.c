@@ -33,7 +33,6 @@ static void heap_room(struct conn *c, struct reply *r, size_t hint)
         bool over = c->w->out_total + cap > LIMIT_WORKER_OUT_BYTES / c->w->count;
         b = over ? NULL : malloc(sizeof(*b) + cap);
         if (!b) {
-            STAT_INC(c->w->stats->output_buffer_limit_closed);
             r->failed = true;
             return;
         }
@@ -101,6 +100,7 @@ void out_close(struct worker *w)
     commit(c, &w->out);
     STAT_INC(w->stats->writes);
     if (w->out.failed) {
+        STAT_INC(w->stats->output_buffer_limit_closed);
         conn_kill(c);
         return;
     }
@@ -168,6 +168,7 @@ struct slot *slot_new(struct conn *c)
     CHECK(s); /* 100 bytes: the batch bounds how many are made in a turn */
     s->conn = c;
     list_push_back(&c->slots, &s->node);
+    c->nslots++;
     return s;
 }
 
@@ -187,9 +188,12 @@ void slot_bytes(struct slot *s, struct span bytes)
     if (s->muted || !s->conn)
         return;
     struct reply r;
-    reply_heap_init(&r, &s->bytes, 2);
+    reply_heap_append(&r, &s->bytes, 2);
     reply_raw(&r, bytes.p, bytes.n);
     reply_heap_finish(&r, &s->bytes);
+    s->conn->slot_bytes += bytes.n;
+    if (s->conn->slot_bytes > LIMIT_CONN_OUT_PAUSE_BYTES)
+        s->conn->throttled = true;
 }
 
 static void flush_ready(struct conn *c)
@@ -199,11 +203,13 @@ static void flush_ready(struct conn *c)
         if (s->parts)
             return;
         list_remove(&s->node);
+        c->nslots--;
         struct reply *r = out_open(c);
         if (!s->muted)
             reply_raw(r, s->bytes.p, s->bytes.len);
         slot_free(s);
     }
+    c->slot_bytes = 0;
 }
 
 void slot_ready(struct slot *s)
@@ -215,7 +221,7 @@ void slot_ready(struct slot *s)
     }
     if (s->agg) {
         struct reply r;
-        reply_heap_init(&r, &s->bytes, c->ses.resp);
+        reply_heap_append(&r, &s->bytes, c->ses.resp);
         agg_finish(s->agg, &r);
         reply_heap_finish(&r, &s->bytes);
     }
@@ -229,6 +235,7 @@ void slot_ready(struct slot *s)
 void slots_drop(struct conn *c)
 {
     struct list *n;
+    c->nslots = 0;
     while ((n = list_pop_front(&c->slots)) != NULL) {
         struct slot *s = list_entry(n, struct slot, node);
         s->conn = NULL;

@@ -183,7 +183,7 @@ static void take_replies(struct worker *w, struct mail *m)
 static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
 {
     struct reply r;
-    reply_heap_init(&r, &m->replies, mc->resp);
+    reply_heap_append(&r, &m->replies, mc->resp);
     mc->reply_off = m->replies.len;
     struct cmd cmd = route_cmd(w, mc->desc, mc->argv, mc->argc, &r);
     cmd.db = mc->db;

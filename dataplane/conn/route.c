@@ -235,9 +235,7 @@ static void run_over_workers(struct worker *w, struct staged *s)
         out_close(w);
         run_keys(w, s);
         break;
-    case ROUTE_CURSOR:
-        run_on_owner(w, s, cursor_owner(w, s));
-        break;
+    case ROUTE_CURSOR: run_on_owner(w, s, cursor_owner(w, s)); break;
     case ROUTE_ALL:
     case ROUTE_WORKERS:
         out_close(w);

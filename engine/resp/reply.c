@@ -329,6 +329,15 @@ void reply_heap_init(struct reply *r, struct reply_heap *h, uint8_t resp)
     *r = (struct reply){.sink = &heap_sink, .ctx = h, .resp = resp};
 }
 
+void reply_heap_append(struct reply *r, struct reply_heap *h, uint8_t resp)
+{
+    *r = (struct reply){.sink = &heap_sink, .ctx = h, .resp = resp};
+    if (h->p) {
+        r->cur = h->p + h->len;
+        r->end = h->p + h->cap;
+    }
+}
+
 void reply_heap_finish(struct reply *r, struct reply_heap *h)
 {
     h->len = h->p ? (size_t)(r->cur - h->p) : 0;

@@ -59,6 +59,8 @@ struct reply_heap {
 };
 /* Starts empty and without limit; set h->limit afterwards. */
 void reply_heap_init(struct reply *r, struct reply_heap *h, uint8_t resp);
+/* Goes on behind the h->len bytes that an earlier reply left (finished) in `h`. */
+void reply_heap_append(struct reply *r, struct reply_heap *h, uint8_t resp);
 /* Makes h->len what was written. */
 void reply_heap_finish(struct reply *r, struct reply_heap *h);
 void reply_heap_free(struct reply_heap *h);

@@ -13,7 +13,7 @@ struct tcp_conn {
     size_t in_len;
     uint8_t *out; /* bytes the server has sent */
     size_t out_len, out_cap;
-    size_t window;   /* bytes the peer takes in all; SIZE_MAX: everything */
+    size_t window; /* bytes the peer takes in all; SIZE_MAX: everything */
     size_t hold;
     bool want_writable, closed_by_app, aborted, gone, fin_in, deliver_fin;
     uint8_t chunk[1448];

@@ -1,12 +1,11 @@
 /* The conn layer over a fake TCP: order of replies, splits at every byte, backpressure, leases and mail under any interleaving of workers. */
-#include "tests/unit/unit.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "dataplane/conn/conn_internal.h"
 #include "tests/unit/conn/fake_net.h"
+#include "tests/unit/unit.h"
 
 #define MAX_WORKERS 5
 
@@ -32,7 +31,13 @@ static void server_up(struct server *s, uint32_t count)
     engine_config_defaults(&s->config);
     s->config.protected_mode = 0;
     for (uint32_t i = 0; i < count; i++) {
-        struct worker_config c = {.id = i, .count = count, .all = s->w, .config = &s->config, .rx = rx_one, .hash_seed = {1, 2}, .seed = i + 7};
+        struct worker_config c = {.id = i,
+                                  .count = count,
+                                  .all = s->w,
+                                  .config = &s->config,
+                                  .rx = rx_one,
+                                  .hash_seed = {1, 2},
+                                  .seed = i + 7};
         assert_int_equal(worker_create(&s->w[i], &c), 0);
         s->net[i] = fake_last_net();
     }
@@ -71,16 +76,19 @@ static void say(struct tcp_conn *tc, const char *text)
     fake_send(tc, text, strlen(text));
 }
 
-static const char mixed[] = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"
-                            "GET a\r\n"
-                            "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n"
-                            "PING\r\nNOSUCH x\r\n"
-                            "*5\r\n$4\r\nMSET\r\n$1\r\nb\r\n$1\r\n2\r\n$1\r\nc\r\n$1\r\n3\r\n"
-                            "MGET a b c d\r\nDEL a b zz\r\nEXISTS a b c c\r\nRENAME c e\r\nGET e\r\nDBSIZE\r\n"
-                            "SELECT 3\r\nGET e\r\nSET q 1\r\nSELECT 0\r\nKEYS *\r\nFLUSHALL\r\nDBSIZE\r\n";
-static const char mixed_want[] = "+OK\r\n$1\r\n1\r\n:2\r\n+PONG\r\n-ERR unknown command 'NOSUCH', with args beginning with: 'x' \r\n+OK\r\n"
-                                 "*4\r\n$1\r\n2\r\n$1\r\n2\r\n$1\r\n3\r\n$-1\r\n:2\r\n:2\r\n+OK\r\n$1\r\n3\r\n:1\r\n"
-                                 "+OK\r\n$-1\r\n+OK\r\n+OK\r\n*1\r\n$1\r\ne\r\n+OK\r\n:0\r\n";
+static const char mixed[] =
+    "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"
+    "GET a\r\n"
+    "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n"
+    "PING\r\nNOSUCH x\r\n"
+    "*5\r\n$4\r\nMSET\r\n$1\r\nb\r\n$1\r\n2\r\n$1\r\nc\r\n$1\r\n3\r\n"
+    "MGET a b c d\r\nDEL a b zz\r\nEXISTS a b c c\r\nRENAME c e\r\nGET e\r\nDBSIZE\r\n"
+    "SELECT 3\r\nGET e\r\nSET q 1\r\nSELECT 0\r\nKEYS *\r\nFLUSHALL\r\nDBSIZE\r\n";
+static const char mixed_want[] =
+    "+OK\r\n$1\r\n1\r\n:2\r\n+PONG\r\n-ERR unknown command 'NOSUCH', with args beginning with: 'x' "
+    "\r\n+OK\r\n"
+    "*4\r\n$1\r\n2\r\n$1\r\n2\r\n$1\r\n3\r\n$-1\r\n:2\r\n:2\r\n+OK\r\n$1\r\n3\r\n:1\r\n"
+    "+OK\r\n$-1\r\n+OK\r\n+OK\r\n*1\r\n$1\r\ne\r\n+OK\r\n:0\r\n";
 
 static void test_pipeline_keeps_order(void **state)
 {
@@ -157,39 +165,39 @@ static size_t make_stream(char *to, size_t cap, int client, uint64_t *rng)
     for (int i = 0; i < 120; i++) {
         int a = (int)draw(rng, 12), b = (int)draw(rng, 12), v = (int)draw(rng, 1000);
         switch (draw(rng, 12)) {
-        case 0:
-            n += (size_t)snprintf(to + n, cap - n, "SET k%d:%d v%d\r\n", client, a, v);
-            break;
-        case 1:
-            n += (size_t)snprintf(to + n, cap - n, "GET k%d:%d\r\n", client, a);
-            break;
+        case 0: n += (size_t)snprintf(to + n, cap - n, "SET k%d:%d v%d\r\n", client, a, v); break;
+        case 1: n += (size_t)snprintf(to + n, cap - n, "GET k%d:%d\r\n", client, a); break;
         case 2:
-            n += (size_t)snprintf(to + n, cap - n, "MSET k%d:%d %d k%d:%d %d\r\n", client, a, v, client, b, v + 1);
+            n += (size_t)snprintf(to + n, cap - n, "MSET k%d:%d %d k%d:%d %d\r\n", client, a, v,
+                                  client, b, v + 1);
             break;
         case 3:
-            n += (size_t)snprintf(to + n, cap - n, "MGET k%d:%d k%d:%d k%d:1\r\n", client, a, client, b, client);
+            n += (size_t)snprintf(to + n, cap - n, "MGET k%d:%d k%d:%d k%d:1\r\n", client, a,
+                                  client, b, client);
             break;
         case 4:
             n += (size_t)snprintf(to + n, cap - n, "DEL k%d:%d k%d:%d\r\n", client, a, client, b);
             break;
         case 5:
-            n += (size_t)snprintf(to + n, cap - n, "RENAME k%d:%d k%d:%d\r\n", client, a, client, b);
+            n +=
+                (size_t)snprintf(to + n, cap - n, "RENAME k%d:%d k%d:%d\r\n", client, a, client, b);
             break;
         case 6:
             n += (size_t)snprintf(to + n, cap - n, "APPEND k%d:%d x%d\r\n", client, a, v);
             break;
         case 7:
-            n += (size_t)snprintf(to + n, cap - n, "EXISTS k%d:%d k%d:%d k%d:2 k%d:2\r\n", client, a, client, b, client, client);
+            n += (size_t)snprintf(to + n, cap - n, "EXISTS k%d:%d k%d:%d k%d:2 k%d:2\r\n", client,
+                                  a, client, b, client, client);
             break;
         case 8:
-            n += (size_t)snprintf(to + n, cap - n, "COPY k%d:%d k%d:%d REPLACE\r\n", client, a, client, b);
+            n += (size_t)snprintf(to + n, cap - n, "COPY k%d:%d k%d:%d REPLACE\r\n", client, a,
+                                  client, b);
             break;
         case 9:
-            n += (size_t)snprintf(to + n, cap - n, "MSETNX k%d:%d %d k%d:%d 1\r\n", client, a, v, client, b);
+            n += (size_t)snprintf(to + n, cap - n, "MSETNX k%d:%d %d k%d:%d 1\r\n", client, a, v,
+                                  client, b);
             break;
-        case 10:
-            n += (size_t)snprintf(to + n, cap - n, "PING p%d\r\n", v);
-            break;
+        case 10: n += (size_t)snprintf(to + n, cap - n, "PING p%d\r\n", v); break;
         default:
             n += (size_t)snprintf(to + n, cap - n, "LCS k%d:%d k%d:%d\r\n", client, a, client, b);
         }
@@ -199,7 +207,8 @@ static size_t make_stream(char *to, size_t cap, int client, uint64_t *rng)
 
 #define CLIENTS 6
 
-static void run_streams(uint32_t count, uint64_t seed, char *stream[CLIENTS], size_t len[CLIENTS], struct tcp_conn *got[CLIENTS])
+static void run_streams(uint32_t count, uint64_t seed, char *stream[CLIENTS], size_t len[CLIENTS],
+                        struct tcp_conn *got[CLIENTS])
 {
     struct server s;
     uint64_t rng = seed * 2654435761u + 1;
@@ -241,9 +250,11 @@ static void test_replies_do_not_depend_on_workers(void **state)
         run_streams(1, seed, stream, len, one);
         run_streams(2 + seed % 4, seed, stream, len, many);
         for (int c = 0; c < CLIENTS; c++) {
-            if (one[c]->out_len != many[c]->out_len || memcmp(one[c]->out, many[c]->out, one[c]->out_len) != 0)
-                fail_msg("seed %llu client %d: %zu bytes with one worker, %zu with %d", (unsigned long long)seed, c, one[c]->out_len,
-                         many[c]->out_len, (int)(2 + seed % 4));
+            if (one[c]->out_len != many[c]->out_len ||
+                memcmp(one[c]->out, many[c]->out, one[c]->out_len) != 0)
+                fail_msg("seed %llu client %d: %zu bytes with one worker, %zu with %d",
+                         (unsigned long long)seed, c, one[c]->out_len, many[c]->out_len,
+                         (int)(2 + seed % 4));
             fake_free(one[c]);
             fake_free(many[c]);
             free(stream[c]);
@@ -269,15 +280,16 @@ static void test_mset_is_atomic_over_shards(void **state)
             for (int k = 0; k < 4; k++)
                 turn(&s, (uint32_t)draw(&rng, 3));
         }
-        settle(&s);
-        settle(&s);
+        for (int k = 0; k < 100; k++)
+            settle(&s);
         int seen = 0;
         for (int r = 0; r < 2; r++) {
             reader[r]->out = realloc(reader[r]->out, reader[r]->out_len + 1);
             reader[r]->out[reader[r]->out_len] = 0;
             for (char *p = (char *)reader[r]->out; (p = strstr(p, "*3\r\n")) != NULL; p += 4) {
                 char a[16], b[16], d[16];
-                if (sscanf(p, "*3\r\n$%*d\r\n%15s\r\n$%*d\r\n%15s\r\n$%*d\r\n%15s", a, b, d) == 3) {
+                if (strncmp(p, "*3\r\n$-1\r\n", 9) != 0 &&
+                    sscanf(p, "*3\r\n$%*d\r\n%15s\r\n$%*d\r\n%15s\r\n$%*d\r\n%15s", a, b, d) == 3) {
                     assert_string_equal(a, b);
                     assert_string_equal(a, d);
                     seen++;
@@ -324,8 +336,7 @@ static void test_slow_reader_pauses_its_requests(void **state)
         say(tc, "PING\r\n");
         settle(&s);
         struct conn *c = tc->cookie;
-        assert_true(c->out_bytes < 64u * big);
-        assert_true(c->out_bytes < 5u * 1024 * 1024 || count > 1);
+        assert_true(c->out_bytes < (count == 1 ? 3u : 256u) * 1024 * 1024);
         for (int k = 0; k < 100000 && tc->out_len < (size_t)asked * (big + 11) + 7; k++) {
             fake_open_window(tc, tc->out_len + 100000);
             turn(&s, 0);
@@ -439,7 +450,8 @@ static void test_client_dies_with_requests_elsewhere(void **state)
         struct server s;
         server_up(&s, 3);
         struct tcp_conn *tc = fake_connect(s.net[0]), *other = fake_connect(s.net[1]);
-        say(tc, "SET a 1\r\nSET b 1\r\nSET d 1\r\nMSET a 5 b 5 d 5\r\nDEL x y z w\r\nKEYS *\r\nGET a\r\n");
+        say(tc, "SET a 1\r\nSET b 1\r\nSET d 1\r\nMSET a 5 b 5 d 5\r\nDEL x y z w\r\nKEYS *\r\nGET "
+                "a\r\n");
         for (int i = 0; i < turns; i++)
             turn(&s, (uint32_t)i % 3);
         fake_reset(tc);
@@ -462,7 +474,8 @@ static void test_maxclients(void **state)
     struct server s;
     server_up(&s, 2);
     s.w[0]->config.maxclients = s.w[1]->config.maxclients = 2;
-    struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[1]), *c = fake_connect(s.net[0]);
+    struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[1]),
+                    *c = fake_connect(s.net[0]);
     settle(&s);
     expect_out(c, "-ERR max number of clients reached\r\n");
     assert_true(c->gone);
@@ -480,7 +493,8 @@ static void test_client_kill_and_list_over_workers(void **state)
     (void)state;
     struct server s;
     server_up(&s, 3);
-    struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[1]), *c = fake_connect(s.net[2]);
+    struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[1]),
+                    *c = fake_connect(s.net[2]);
     say(a, "CLIENT ID\r\n");
     say(b, "CLIENT SETNAME bee\r\n");
     settle(&s);
@@ -516,7 +530,8 @@ static void test_reply_off_and_skip(void **state)
         struct server s;
         server_up(&s, count);
         struct tcp_conn *tc = fake_connect(s.net[0]);
-        say(tc, "CLIENT REPLY SKIP\r\nSET a 1\r\nGET a\r\nCLIENT REPLY OFF\r\nGET a\r\nMGET a b c\r\nGET b\r\nCLIENT REPLY ON\r\nGET a\r\n");
+        say(tc, "CLIENT REPLY SKIP\r\nSET a 1\r\nGET a\r\nCLIENT REPLY OFF\r\nGET a\r\nMGET a b "
+                "c\r\nGET b\r\nCLIENT REPLY ON\r\nGET a\r\n");
         settle(&s);
         expect_out(tc, "$1\r\n1\r\n+OK\r\n$1\r\n1\r\n");
         fake_reset(tc);
