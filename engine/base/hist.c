@@ -2,7 +2,7 @@
  *
  *   value < 16             bucket = value                         (exact)
  *   2^e <= value < 2^(e+1) bucket = (e - 3) * 16 + next four bits (16 sub-buckets, width 2^(e-4))
- *   value >= 2^48          the last bucket
+ *   value >= 2^48          the last bucket, whose quantile is the largest value seen
  *
  * Where in the flow: one writer (a worker, each loop), readers anywhere, also in another process. Fields are
  * stored relaxed and whole: a reader may see a sample counted in a bucket and not yet in `count`, and so

@@ -7,7 +7,6 @@
  * accounting computes the class itself: nallocx is a call with a table behind it, this is five instructions. */
 #include "engine/base/mem.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 
 #ifndef BAREWIRE_SANITIZE
 #include <jemalloc/jemalloc.h>
+#include <pthread.h>
 #endif
 
 /* Beyond this nothing is asked for: keeps the size arithmetic free of overflow, and the sanitizers' malloc
@@ -95,19 +95,48 @@ static inline size_t aligned_class(size_t n, size_t align)
     return nallocx(n, MALLOCX_ALIGN(align));
 }
 
+/* Arenas that no mem uses. An arena is never destroyed, because a block that changed hands (mem_adopt) and was
+ * freed since may still lie in the cache of another mem, which would give it back to an arena that is gone. */
+static struct {
+    pthread_mutex_t lock;
+    unsigned count;
+    unsigned arena[4096]; /* jemalloc has room for fewer */
+} unused = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void arena_release(unsigned arena)
+{
+    char name[48];
+    snprintf(name, sizeof(name), "arena.%u.purge", arena);
+    mallctl(name, NULL, NULL, NULL, 0);
+    pthread_mutex_lock(&unused.lock);
+    if (unused.count < ARRAY_LEN(unused.arena))
+        unused.arena[unused.count++] = arena;
+    pthread_mutex_unlock(&unused.lock);
+}
+
+static int arena_acquire(unsigned *ret)
+{
+    bool found = false;
+    pthread_mutex_lock(&unused.lock);
+    if (unused.count) {
+        *ret = unused.arena[--unused.count];
+        found = true;
+    }
+    pthread_mutex_unlock(&unused.lock);
+    size_t len = sizeof(*ret);
+    return found ? 0 : mallctl("arenas.create", ret, &len, NULL, 0);
+}
+
 int mem_init(struct mem *m)
 {
     unsigned arena, tcache;
-    size_t len = sizeof(arena);
-    int err = mallctl("arenas.create", &arena, &len, NULL, 0);
+    int err = arena_acquire(&arena);
     if (err)
         return -err;
-    len = sizeof(tcache);
+    size_t len = sizeof(tcache);
     err = mallctl("tcache.create", &tcache, &len, NULL, 0);
     if (err) {
-        char name[48];
-        snprintf(name, sizeof(name), "arena.%u.destroy", arena);
-        mallctl(name, NULL, NULL, NULL, 0);
+        arena_release(arena);
         return -err;
     }
     *m = (struct mem){
@@ -122,11 +151,9 @@ void mem_fini(struct mem *m)
 {
     if (m->flags == 0)
         return;
-    char name[48];
     /* The cache first: it holds blocks of the arena. */
     mallctl("tcache.destroy", NULL, NULL, &m->tcache, sizeof(m->tcache));
-    snprintf(name, sizeof(name), "arena.%u.destroy", m->arena);
-    mallctl(name, NULL, NULL, NULL, 0);
+    arena_release(m->arena);
     *m = (struct mem){0};
 }
 

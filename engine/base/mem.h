@@ -18,8 +18,8 @@ struct mem {
     uint64_t fail_after; /* tests: allocations until one fails; 0 = never */
 };
 
-int mem_init(struct mem *m); /* 0 or -errno */
-void mem_fini(struct mem *m); /* gives the arena back; all blocks must be free */
+int mem_init(struct mem *m);  /* 0 or -errno */
+void mem_fini(struct mem *m); /* all blocks must be free; the arena is purged and waits for the next mem_init */
 
 void *mem_alloc(struct mem *m, size_t n);
 void *mem_calloc(struct mem *m, size_t n);

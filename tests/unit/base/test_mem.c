@@ -1,0 +1,137 @@
+/* The shard's arena: size classes, accounting, refusal. */
+#include <string.h>
+
+#include "engine/base/assert.h"
+#include "engine/base/mem.h"
+#include "tests/unit/unit.h"
+
+#ifndef BAREWIRE_SANITIZE
+#include <jemalloc/jemalloc.h>
+
+static void size_classes_are_jemallocs(void **state)
+{
+    for (size_t n = 1; n < 300000; n++)
+        assert_int_equal(mem_size_class(n), nallocx(n, 0));
+    for (unsigned bit = 18; bit < 40; bit++) {
+        for (size_t q = 4; q < 8; q++) {
+            size_t n = q << (bit - 2);
+            assert_int_equal(mem_size_class(n - 1), nallocx(n - 1, 0));
+            assert_int_equal(mem_size_class(n), nallocx(n, 0));
+            assert_int_equal(mem_size_class(n + 1), nallocx(n + 1, 0));
+        }
+    }
+}
+
+/* A block is at least as usable as its class says, so the accounting is of real memory. */
+static void blocks_are_of_their_class(void **state)
+{
+    struct mem m;
+    assert_int_equal(mem_init(&m), 0);
+    for (size_t n = 1; n < 100000; n += n / 3 + 1) {
+        void *p = mem_alloc(&m, n);
+        assert_int_equal(sallocx(p, 0), mem_size_class(n));
+        assert_int_equal(m.used_bytes, mem_size_class(n));
+        mem_free(&m, p, n);
+    }
+    mem_fini(&m);
+}
+#endif
+
+static void accounting_returns_to_zero(void **state)
+{
+    struct mem m, other;
+    assert_int_equal(mem_init(&m), 0);
+    assert_int_equal(mem_init(&other), 0);
+    uint8_t *a = mem_alloc(&m, 100), *b = mem_calloc(&m, 5000);
+    uint8_t *c = mem_alloc_aligned(&m, 1000, 64), *d = mem_alloc(&m, 0);
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_non_null(c);
+    assert_non_null(d);
+    assert_int_equal((uintptr_t)c % 64, 0);
+    for (size_t i = 0; i < 5000; i++)
+        assert_int_equal(b[i], 0);
+    assert_true(m.used_bytes >= 6101);
+
+    memset(a, 'x', 100);
+    a = mem_realloc(&m, a, 100, 200000);
+    assert_non_null(a);
+    assert_int_equal(a[99], 'x');
+    a = mem_realloc(&m, a, 200000, 10);
+    assert_int_equal(a[9], 'x');
+    uint8_t *e = mem_realloc(&m, NULL, 0, 30);
+    assert_non_null(e);
+
+    size_t before = m.used_bytes;
+    mem_adopt(&other, &m, 30);
+    assert_int_equal(m.used_bytes, before - mem_size_class(30));
+    assert_int_equal(other.used_bytes, mem_size_class(30));
+    mem_free(&other, e, 30);
+
+    mem_free(&m, a, 10);
+    mem_free(&m, b, 5000);
+    mem_free_aligned(&m, c, 1000, 64);
+    mem_free(&m, d, 0);
+    mem_free(&m, NULL, 100);
+    assert_int_equal(m.used_bytes, 0);
+    assert_int_equal(other.used_bytes, 0);
+    assert_true(m.peak_bytes >= 200000);
+    mem_fini(&m);
+    mem_fini(&other);
+}
+
+static void refusals_change_nothing(void **state)
+{
+    struct mem m;
+    assert_int_equal(mem_init(&m), 0);
+    uint8_t *p = mem_alloc(&m, 50);
+    memset(p, 'y', 50);
+    size_t used = m.used_bytes;
+    assert_null(mem_alloc(&m, SIZE_MAX));
+    assert_null(mem_calloc(&m, SIZE_MAX / 2));
+    assert_null(mem_alloc_aligned(&m, SIZE_MAX - 100, 64));
+    assert_null(mem_realloc(&m, p, 50, SIZE_MAX - 5000));
+    assert_int_equal(m.used_bytes, used);
+
+    m.fail_after = 3;
+    uint8_t *a = mem_alloc(&m, 10), *b = mem_calloc(&m, 10);
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_null(mem_realloc(&m, p, 50, 5000));
+    assert_int_equal(p[49], 'y');
+    assert_int_equal(m.fail_after, 0);
+    p = mem_realloc(&m, p, 50, 5000);
+    assert_non_null(p);
+    m.fail_after = 1;
+    assert_null(mem_alloc_aligned(&m, 10, 16));
+    mem_free(&m, a, 10);
+    mem_free(&m, b, 10);
+    mem_free(&m, p, 5000);
+    assert_int_equal(m.used_bytes, 0);
+    mem_fini(&m);
+}
+
+/* Arenas and caches are given back: more rounds than there can be caches (4094). */
+static void arenas_come_and_go(void **state)
+{
+    for (int i = 0; i < 5000; i++) {
+        struct mem m;
+        assert_int_equal(mem_init(&m), 0);
+        void *p = mem_alloc(&m, 64);
+        assert_non_null(p);
+        mem_free(&m, p, 64);
+        mem_fini(&m);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#ifndef BAREWIRE_SANITIZE
+        cmocka_unit_test(size_classes_are_jemallocs), cmocka_unit_test(blocks_are_of_their_class),
+#endif
+        cmocka_unit_test(accounting_returns_to_zero), cmocka_unit_test(refusals_change_nothing),
+        cmocka_unit_test(arenas_come_and_go),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
