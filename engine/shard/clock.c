@@ -6,18 +6,8 @@
  * access, in Redis too. Thread: the lease holder's. */
 #include "engine/shard/shard_internal.h"
 
-#define LRU_CLOCK_MAX ((1u << 24) - 1)
-#define LFU_INITIAL   5
+#define LFU_INITIAL 5
 
-static bool policy_is_lfu(const struct shard *s)
-{
-    return s->config->maxmemory_policy == POLICY_ALLKEYS_LFU ||
-           s->config->maxmemory_policy == POLICY_VOLATILE_LFU;
-}
-static uint32_t lru_now(const struct shard *s)
-{
-    return (uint32_t)((uint64_t)s->now_ms / 1000) & LRU_CLOCK_MAX;
-}
 static uint32_t minutes_now(const struct shard *s)
 {
     return (uint32_t)((uint64_t)s->now_ms / 60000) & 0xffff;
@@ -47,17 +37,9 @@ static uint32_t lfu_incremented(struct shard *s, uint32_t counter)
     return counter + (draw < 1.0 / (above * s->config->lfu_log_factor + 1));
 }
 
-void clock_touch(struct shard *s, struct entry *e)
+void clock_touch_lfu(struct shard *s, struct entry *e)
 {
-    uint32_t clock =
-        policy_is_lfu(s) ? minutes_now(s) << 8 | lfu_incremented(s, lfu_decayed(s, e)) : lru_now(s);
-    if (clock != entry_clock(e)) /* most touches fall into the same second: leave the line clean */
-        entry_set_clock(e, clock);
-}
-
-void clock_inherit(struct shard *s, struct entry *e, const struct entry *old)
-{
-    entry_set_clock(e, policy_is_lfu(s) ? entry_clock(old) : lru_now(s));
+    clock_store(e, minutes_now(s) << 8 | lfu_incremented(s, lfu_decayed(s, e)));
 }
 
 void ks_touch(struct shard *s, struct entry *e)

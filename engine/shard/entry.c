@@ -64,28 +64,6 @@ const char *obj_enc_name(enum obj_enc e)
 
 /* ---- sizes ---- */
 
-size_t value_bytes(const struct value *v)
-{
-    if (v->has_block)
-        return sizeof(struct entry_block);
-    return v->enc == ENC_INT ? sizeof(int64_t) : v->bytes.n;
-}
-
-size_t entry_alloc_bytes(size_t key_n, bool ttl, size_t value_n)
-{
-    size_t n = sizeof(struct entry) + (ttl ? 8 : 0) + (key_n > UINT8_MAX ? 8 : 0);
-    if (key_n > SIZE_MAX / 4)
-        return SIZE_MAX;
-    n += key_n + value_n;
-    return n <= 128 ? (n + 15) & ~(size_t)15
-                    : mem_size_class(n); /* the common classes, without a call */
-}
-
-size_t entry_alloc_bytes_of(const struct entry *e)
-{
-    return entry_alloc_bytes(entry_key_fast(e).n, e->flags & ENTRY_TTL, entry_value_bytes(e));
-}
-
 size_t entry_bytes(const struct entry *e)
 {
     size_t n = entry_alloc_bytes_of(e);
@@ -102,25 +80,6 @@ void entry_set_expire(struct entry *e, int64_t expire_ms)
 {
     ASSERT(e->flags & ENTRY_TTL);
     memcpy(e->body, &expire_ms, sizeof(expire_ms));
-}
-
-void entry_put_value(struct entry *e, const struct value *v)
-{
-    e->type_enc = (uint8_t)(v->type | v->enc << 4);
-    e->flags = (uint8_t)(v->has_block ? e->flags | ENTRY_BLOCK : e->flags & ~ENTRY_BLOCK);
-    uint8_t *to = entry_value(e);
-    if (v->has_block) {
-        e->value_len = 0;
-        memcpy(to, &v->block, sizeof(v->block));
-    } else if (v->enc == ENC_INT) {
-        e->value_len = 0;
-        memcpy(to, &v->number, sizeof(v->number));
-    } else {
-        ASSERT(v->bytes.n <= ENTRY_EMBED_MAX);
-        e->value_len = (uint16_t)v->bytes.n;
-        if (v->bytes.n)
-            memmove(to, v->bytes.p, v->bytes.n); /* a copy may be onto itself */
-    }
 }
 
 struct entry *entry_create(struct mem *mem, struct span key, const struct value *v,

@@ -46,11 +46,9 @@ void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
     entry_free(&s->mem, e);
 }
 
-struct entry *ks_peek(struct shard *s, uint32_t db, struct span key, uint64_t hash)
+static inline struct entry *find(struct shard *s, uint32_t db, struct span key, uint64_t hash)
 {
-    if (unlikely_(!s->db[db].keys))
-        return NULL;
-    struct entry *e = dict_find(s->db[db].keys, hash, key);
+    struct entry *e = db_find(s, db, key, hash);
     if (e && unlikely_(entry_expired(e, s->now_ms))) {
         ks_expire_now(s, db, e, hash);
         return NULL;
@@ -58,9 +56,14 @@ struct entry *ks_peek(struct shard *s, uint32_t db, struct span key, uint64_t ha
     return e;
 }
 
+struct entry *ks_peek(struct shard *s, uint32_t db, struct span key, uint64_t hash)
+{
+    return find(s, db, key, hash);
+}
+
 struct entry *ks_read(struct shard *s, uint32_t db, struct span key, uint64_t hash)
 {
-    struct entry *e = ks_peek(s, db, key, hash);
+    struct entry *e = find(s, db, key, hash);
     if (!e) {
         s->stats.misses++;
         return NULL;
@@ -72,7 +75,7 @@ struct entry *ks_read(struct shard *s, uint32_t db, struct span key, uint64_t ha
 
 struct entry *ks_write(struct shard *s, uint32_t db, struct span key, uint64_t hash)
 {
-    struct entry *e = ks_peek(s, db, key, hash);
+    struct entry *e = find(s, db, key, hash);
     if (e)
         clock_touch(s, e);
     return e;

@@ -7,9 +7,11 @@
 #include "engine/base/num.h"
 #include "engine/shard/shard_internal.h"
 
-#define EMBSTR_MAX  44         /* Redis: a longer string is "raw" */
-#define INT_CHARS   20         /* Redis tries no longer string as a number */
-#define GROW_EMBED  128        /* a resized string beyond this gets a block with room to grow */
+#define EMBSTR_MAX 44 /* Redis: a longer string is "raw" */
+#define INT_CHARS  20 /* Redis tries no longer string as a number */
+#define STRING_MAX \
+    (1ull << 40)        /* far above what commands allow: keeps the sums below from overflow */
+#define GROW_EMBED  128 /* a resized string beyond this gets a block with room to grow */
 #define GROW_DOUBLE (1u << 20) /* up to here growth doubles, beyond it adds as much */
 
 /* A new key, or NULL. */
@@ -36,16 +38,18 @@ free_entry:
 }
 
 /* Puts `e` where `old` was, in both dicts; `old` and its expiry leave. False: no memory, nothing changed. */
-static bool relink(struct shard *s, uint32_t db, uint64_t hash, struct entry *old, struct entry *e,
-                   int64_t old_when, int64_t when)
+static inline bool relink(struct shard *s, uint32_t db, uint64_t hash, struct entry *old,
+                          struct entry *e, int64_t old_when, int64_t when)
 {
-    if (when >= 0 && old_when < 0) {
+    if (when < 0 && old_when < 0) {
+        /* nothing to do there */
+    } else if (old_when < 0) {
         struct dict *expires = db_expires(s, db);
         if (!expires || !dict_insert(expires, hash, e))
             return false;
-    } else if (when < 0 && old_when >= 0) {
+    } else if (when < 0) {
         dict_remove(s->db[db].expires, hash, old);
-    } else if (when >= 0 && e != old) {
+    } else if (e != old) {
         dict_replace(s->db[db].expires, hash, old, e);
     }
     if (e != old)
@@ -53,17 +57,19 @@ static bool relink(struct shard *s, uint32_t db, uint64_t hash, struct entry *ol
     return true;
 }
 
-static struct entry *store_over(struct shard *s, uint32_t db, struct span key, uint64_t hash,
-                                struct entry *old, const struct value *v, int64_t when)
+static inline struct entry *store_over(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                                       struct entry *old, const struct value *v, int64_t when)
 {
     int64_t old_when = entry_expire_fast(old);
     bool ttl = old->flags & ENTRY_TTL;
     /* In place: as much room, and a place for the expiry if there is to be one, none if not. */
-    if (ttl == (when >= 0) &&
-        entry_alloc_bytes(key.n, ttl, value_bytes(v)) == entry_alloc_bytes_of(old)) {
-        if (!relink(s, db, hash, old, old, old_when, when))
+    size_t have = entry_value_bytes(old), need = value_bytes(v);
+    if (ttl == (when >= 0) && (have == need || entry_alloc_bytes(key.n, ttl, need) ==
+                                                   entry_alloc_bytes(key.n, ttl, have))) {
+        if (ttl && !relink(s, db, hash, old, old, old_when, when))
             return NULL;
-        entry_free_value(&s->mem, old);
+        if (unlikely_(old->flags & ENTRY_BLOCK))
+            entry_free_value(&s->mem, old);
         entry_put_value(old, v);
         if (ttl)
             entry_set_expire(old, when);
@@ -82,10 +88,14 @@ static struct entry *store_over(struct shard *s, uint32_t db, struct span key, u
     return e;
 }
 
-static struct entry *store(struct shard *s, uint32_t db, struct span key, uint64_t hash,
-                           const struct value *v, int64_t expire_ms)
+static inline struct entry *store(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                                  const struct value *v, int64_t expire_ms)
 {
-    struct entry *old = ks_peek(s, db, key, hash);
+    struct entry *old = db_find(s, db, key, hash);
+    if (old && unlikely_(entry_expired(old, s->now_ms))) {
+        ks_expire_now(s, db, old, hash);
+        old = NULL;
+    }
     int64_t when = expire_ms >= 0                   ? expire_ms
                    : expire_ms == KS_NO_TTL || !old ? -1
                                                     : entry_expire_fast(old);
@@ -157,6 +167,8 @@ struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t h
 /* Greedy, as appends come in rows; exact when there is no memory for that. */
 static uint8_t *grow_block(struct shard *s, struct entry_block *b, size_t new_len)
 {
+    if (new_len > STRING_MAX)
+        return NULL;
     size_t cap = mem_size_class(new_len + (new_len < GROW_DOUBLE ? new_len : GROW_DOUBLE));
     uint8_t *p = mem_realloc(&s->mem, b->p, b->cap, cap);
     if (!p)

@@ -8,28 +8,15 @@
 
 /* ---- what the dicts need of entries ---- */
 
-static uint64_t load64(const void *p)
-{
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-}
-
 static uint64_t hash_entry(const void *entry, const void *ctx)
 {
     struct span key = entry_key_fast(entry);
     return siphash13(ctx, key.p, key.n);
 }
 
-/* Keys of 8 to 16 bytes are the common ones: two overlapping words instead of a call. */
 static bool equal_entry(const void *entry, struct span key)
 {
-    struct span k = entry_key_fast(entry);
-    if (k.n != key.n)
-        return false;
-    if (k.n >= 8 && k.n <= 16)
-        return load64(k.p) == load64(key.p) && load64(k.p + k.n - 8) == load64(key.p + k.n - 8);
-    return k.n == 0 || memcmp(k.p, key.p, k.n) == 0;
+    return entry_equal(entry, key);
 }
 
 /* ---- random numbers: xoshiro256** (Blackman, Vigna 2018), seeded by splitmix64 ---- */

@@ -1,6 +1,8 @@
 /* What the files of this folder share: making and freeing entries, clocks, lazy free. */
 #pragma once
 
+#include "engine/base/assert.h"
+#include "engine/ds/dict_inline.h"
 #include "engine/shard/entry_inline.h"
 #include "engine/shard/shard.h"
 
@@ -16,16 +18,35 @@ struct value {
     struct entry_block block; /* has_block: taken over */
 };
 
-/* What a value takes behind the key, and whether `v` goes in as a block. */
-size_t value_bytes(const struct value *v);
-/* Bytes to ask of mem for such an entry: a whole size class. SIZE_MAX: impossible. */
-size_t entry_alloc_bytes(size_t key_n, bool ttl, size_t value_n);
+/* What a value takes behind the key. */
+static inline size_t value_bytes(const struct value *v)
+{
+    if (v->has_block)
+        return sizeof(struct entry_block);
+    return v->enc == ENC_INT ? sizeof(int64_t) : v->bytes.n;
+}
 /* A new entry without clock; the block stays the caller's when NULL is returned. expire_ms -1: no expiry, and no room
  * for one. */
 struct entry *entry_create(struct mem *mem, struct span key, const struct value *v,
                            int64_t expire_ms);
 /* Writes type, encoding and value of `e`, whose allocation has the room. */
-void entry_put_value(struct entry *e, const struct value *v);
+static inline void entry_put_value(struct entry *e, const struct value *v)
+{
+    e->type_enc = (uint8_t)(v->type | v->enc << 4);
+    e->flags = (uint8_t)(v->has_block ? e->flags | ENTRY_BLOCK : e->flags & ~ENTRY_BLOCK);
+    uint8_t *to = entry_value(e);
+    e->value_len = 0;
+    if (v->has_block) {
+        memcpy(to, &v->block, sizeof(v->block));
+    } else if (v->enc == ENC_INT) {
+        memcpy(to, &v->number, sizeof(v->number));
+    } else {
+        ASSERT(v->bytes.n <= ENTRY_EMBED_MAX);
+        e->value_len = (uint16_t)v->bytes.n;
+        if (v->bytes.n)
+            memmove(to, v->bytes.p, v->bytes.n); /* a copy may be onto itself */
+    }
+}
 /* A value of its own, equal to e's; *ret may borrow e's bytes. False: no memory. */
 bool entry_copy_value(struct mem *mem, const struct entry *e, struct value *ret);
 /* Frees what hangs on the entry (blocks), not the entry. */
@@ -33,24 +54,58 @@ void entry_free_value(struct mem *mem, struct entry *e);
 /* Frees the allocation of the entry only: its block has moved elsewhere. */
 void entry_free_shell(struct mem *mem, struct entry *e);
 void entry_free(struct mem *mem, struct entry *e);
-/* What the entry asked of mem, without blocks. */
-size_t entry_alloc_bytes_of(const struct entry *e);
 void entry_set_expire(struct entry *e, int64_t expire_ms);
 /* Opens the 8 bytes of an expiry in an allocation that has the room. */
 void entry_open_ttl(struct entry *e);
 
 /* ---- clock.c: when and how often an entry is used ---- */
 
+#define LRU_CLOCK_MAX ((1u << 24) - 1)
+
+static inline bool policy_is_lfu(const struct shard *s)
+{
+    uint32_t policy = s->config->maxmemory_policy;
+    return policy == POLICY_ALLKEYS_LFU || policy == POLICY_VOLATILE_LFU;
+}
+static inline uint32_t lru_now(const struct shard *s)
+{
+    return (uint32_t)((uint64_t)s->now_ms / 1000) & LRU_CLOCK_MAX;
+}
+/* Most touches fall into the same second: leave the line clean then. */
+static inline void clock_store(struct entry *e, uint32_t clock)
+{
+    if (clock != entry_clock(e))
+        entry_set_clock(e, clock);
+}
+
+void clock_touch_lfu(struct shard *s, struct entry *e);
 uint32_t clock_initial(const struct shard *s);
-void clock_touch(struct shard *s, struct entry *e);
+
+static inline void clock_touch(struct shard *s, struct entry *e)
+{
+    if (__builtin_expect(policy_is_lfu(s), 0))
+        clock_touch_lfu(s, e);
+    else
+        clock_store(e, lru_now(s));
+}
 /* For a value that was overwritten: LFU goes on counting, LRU starts now. `e` may be `old`. */
-void clock_inherit(struct shard *s, struct entry *e, const struct entry *old);
+static inline void clock_inherit(struct shard *s, struct entry *e, const struct entry *old)
+{
+    clock_store(e, policy_is_lfu(s) ? entry_clock(old) : lru_now(s));
+}
 
 /* ---- keyspace.c ---- */
 
 /* The dicts of a database, created on first use. NULL: no memory. */
 struct dict *db_keys(struct shard *s, uint32_t db);
 struct dict *db_expires(struct shard *s, uint32_t db);
+/* The entry, expired or not. */
+static inline struct entry *db_find(const struct shard *s, uint32_t db, struct span key,
+                                    uint64_t hash)
+{
+    const struct dict *keys = s->db[db].keys;
+    return keys ? dict_find_inline(keys, hash, key, entry_equal) : NULL;
+}
 /* Takes the entry out, says "expired", frees it. */
 void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash);
 
