@@ -3,6 +3,7 @@
 
     compat.py --target unix:/run/barewire.sock                      the hand-written cases
     compat.py --target tcp:10.1.0.1:6379 --generate 20000 --seed 7  random commands as well
+    compat.py --target engine:PATH:SHARDS                           the engine alone, in the engine_server that PATH names
     compat.py --target self                                         redis-server against redis-server: tests this tool
 
 It starts a redis-server of its own on a unix socket in a temporary directory, so it runs in any network namespace. Both servers are
@@ -83,6 +84,29 @@ class Redis:
         self.process.terminate()
         self.process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Engine:
+    """An engine_server of our own. Ends when its standard input is closed; anything but exit code 0 (a leak found) is a failure."""
+
+    def __init__(self, program, shards):
+        self.dir = tempfile.mkdtemp(prefix="compat-")
+        self.address = "unix:" + os.path.join(self.dir, "engine.sock")
+        self.process = subprocess.Popen([program, self.address[5:], shards], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if self.process.stdout.readline() != b"ready\n":
+            self.stop()
+            raise Broken("%s did not start" % program)
+
+    def stop(self):
+        self.process.stdin.close()
+        try:
+            code = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self.process.stdout.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        return code
 
 
 # ---- generated commands ----
@@ -167,7 +191,7 @@ def run_generated(addresses, total, seed, report):
 
 def parse_args():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--target", action="append", required=True, help='unix:/path, tcp:host:port, or "self"; may be given several times')
+    p.add_argument("--target", action="append", required=True, help='unix:/path, tcp:host:port, engine:program:shards, or "self"; may be given several times')
     p.add_argument("--redis", default="redis-server", help="the reference's program")
     p.add_argument("--cases", nargs="*", help="case files (default: all in cases/)")
     p.add_argument("--no-cases", action="store_true", help="only what --generate makes")
@@ -190,16 +214,24 @@ def main():
             print("the reference is redis-server %s, not 7.0.15" % ref.version(), file=sys.stderr)
             return 2
         for target in args.target:
+            label = target
             if target == "self":
                 servers.append(Redis(args.redis))
                 target = servers[-1].address
+            elif target.startswith("engine:"):
+                servers.append(Engine(*target[7:].rsplit(":", 1)))
+                label, target = target, servers[-1].address
             before = report.passed, report.failed
             if not args.no_cases:
                 cases.run_files(ref.address, target, args.cases or cases.all_paths(), report)
             if args.generate:
-                print("%s: %d generated commands, seed %d" % (target, args.generate, seed))
+                print("%s: %d generated commands, seed %d" % (label, args.generate, seed))
                 run_generated((ref.address, target), args.generate, seed, report)
-            print("%s: %d passed, %d failed" % (target, report.passed - before[0], report.failed - before[1]))
+            if isinstance(servers[-1], Engine):
+                code = servers.pop().stop()
+                if code:
+                    report.fail(label, [], "exit code 0", "exit code %d" % code, "at its end")
+            print("%s: %d passed, %d failed" % (label, report.passed - before[0], report.failed - before[1]))
     except (Broken, OSError, ValueError) as e:
         print("compat: %s" % e, file=sys.stderr)
         return 2

@@ -65,14 +65,23 @@ CLIENT_SAME = (b"name", b"db", b"sub", b"psub", b"multi", b"cmd", b"user", b"res
 
 
 def client_line(a, b, argv):
-    """The names of the fields in their order, and the values that do not depend on the transport."""
+    """The names of Redis's fields in their order, and the values that do not depend on the transport. More may follow."""
     def view(r):
         out = []
         for line in r.value.splitlines():
             fields = [f.partition(b"=")[::2] for f in line.split(b" ")]
             out.append([(k, v if k in CLIENT_SAME else None) for k, v in fields])
         return out
-    return a.kind == b.kind and view(a) == view(b)
+    x, y = view(a), view(b)
+    return a.kind == b.kind and len(x) == len(y) and all(w[:len(v)] == v for v, w in zip(x, y))
+
+
+def help_text(a, b, argv):
+    """Lines of text, among them the usage of every subcommand that Redis has."""
+    def usages(r):
+        return {i.value for i in r.value[1:] if not i.value.startswith(b" ")}
+    return a.kind == b.kind == b"*" and all(i.kind == b"+" for i in b.value) and usages(a) <= usages(b) and \
+        b.value[0].value.startswith(argv[0].upper() + b" ")
 
 
 def debug_object(a, b, argv):
@@ -80,6 +89,12 @@ def debug_object(a, b, argv):
         return re.search(rb"encoding:(\S+)", r.value)
     x, y = view(a), view(b)
     return a.kind == b.kind and bool(x and y) and x.group(1) == y.group(1)
+
+
+def count(a, b, argv):
+    if a.is_null or b.is_null:
+        return a.raw == b.raw
+    return a.kind == b.kind == b":" and int(b.value) >= 0
 
 
 def refcount(a, b, argv):
@@ -107,7 +122,12 @@ TABLE = {
     "debug|object": (debug_object, "addresses, lengths of the serialised form, clocks"),
     "memory|usage": (positive, "how much memory a value takes is the point of the project"),
 }
+HELP = "the words are our own"
+TABLE.update({name + "|help": (help_text, HELP) for name in ("object", "client", "command", "memory")})
+
+# Only for generated commands, instead of the rule above
 GENERATOR_TABLE = {
+    "object|idletime": (count, "Redis keeps one clock for all keys that hold the same small integer"),
     "object|refcount": (refcount, "a copied small integer is not shared in Redis"),
 }
 
@@ -128,7 +148,7 @@ def same(a, b, argv, generated=False):
     if a.is_error or b.is_error:
         return False
     name = name_of(argv)
-    rule = TABLE.get(name) or (GENERATOR_TABLE.get(name) if generated else None)
+    rule = (GENERATOR_TABLE.get(name) if generated else None) or TABLE.get(name)
     try:
         return bool(rule and rule[0](a, b, argv))
     except (ValueError, TypeError, AttributeError):
