@@ -60,16 +60,14 @@ static const uint8_t *long_header(const uint8_t *q, const uint8_t *end, char typ
 {
     if (end - q < ARG_MIN || *q++ != (uint8_t)type)
         return NULL;
-    const uint8_t *start = q;
+    const uint8_t *start = q, *last = end - 2 - q > 18 ? q + 18 : end - 2;
     size_t v = 0;
-    for (; end - q >= 2; q++) {
+    for (; q <= last; q++) {
         unsigned d = (unsigned)*q - '0';
         if (d > 9) {
             *ret = v;
             return *q == '\r' && q != start && (*start != '0' || q == start + 1) ? q + 2 : NULL;
         }
-        if (q - start == 18)
-            return NULL;
         v = v * 10 + d;
     }
     return NULL;
@@ -132,18 +130,22 @@ parse_long(struct resp_parser *p, const struct resp_limits *lim, const uint8_t *
         if (max_bulk > LIMIT_UNAUTH_BULK_BYTES)
             max_bulk = LIMIT_UNAUTH_BULK_BYTES;
     }
-    const uint8_t *q = long_header(s, end, '*', &argc);
+    const uint8_t *q = end - s < ARG_MIN ? NULL : short_header(s, '*', &argc);
+    if (!q)
+        q = long_header(s, end, '*', &argc);
     if (!q || argc == 0 || argc > max_args)
         return resp_gather(p, lim, cur, end, out);
     if (argc > cap)
         return no_room(p, lim, cur, end, cap, out);
     for (size_t i = 0; i < argc; i++) {
         size_t n;
-        q = long_header(q, end, '$', &n);
-        if (!q || n > max_bulk || n + 2 > (size_t)(end - q))
+        const uint8_t *text = end - q < ARG_MIN ? NULL : short_header(q, '$', &n);
+        if (!text)
+            text = long_header(q, end, '$', &n);
+        if (!text || n > max_bulk || n + 2 > (size_t)(end - text))
             return resp_gather(p, lim, cur, end, out);
-        arena[i] = span_of(q, n);
-        q += n + 2;
+        arena[i] = span_of(text, n);
+        q = text + n + 2;
     }
     *out = (struct resp_cmd){
         .argv = arena,
