@@ -42,6 +42,7 @@ static bool take(struct bridge *b, uint32_t worker)
         case RING_CORRUPT:
             bridge_bad(b, worker, 0, "the ring is damaged; what it held is given up");
             ring_resync(r);
+            b->ops->damaged(b->ctx, worker);
             return false;
         case RING_RECORD:
             if (length_fits(rec.type, rec.payload.n))

@@ -24,6 +24,7 @@
 struct bridge_ops {
     void (*message)(void *ctx, uint32_t worker, uint32_t type, struct span payload);
     void (*room)(void *ctx, uint32_t worker);
+    void (*damaged)(void *ctx, uint32_t worker); /* messages of this worker were lost */
     void (*renewed)(void *ctx); /* the dataplane began anew: nothing of before is answered any more */
 };
 

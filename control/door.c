@@ -273,8 +273,8 @@ void door_message(struct door *d, uint32_t worker, uint32_t type, struct span pa
     memcpy(&m, payload.p, type == MSG_DOOR_ACK ? sizeof m : sizeof(struct msg_door));
     struct door_conn *c = find(d, worker, m.door);
     if (!c) {
-        /* Doors of a control process before us may still be answered; any other id was never given. */
-        if (m.door >> 32 == d->generation)
+        /* Doors of a control process before us, and those that door_damaged gave up, may still be answered. */
+        if (m.door >> 32 == d->generation && (uint32_t)m.door / DOOR_SLOTS >= d->serial)
             bridge_bad(d->bridge, worker, type, "no such door client");
         return;
     }
@@ -311,6 +311,22 @@ void door_conn_drop(struct door_conn *c)
 {
     door_conn_close(c);
     worker_is_done(c);
+}
+
+void door_damaged(struct door *d, uint32_t worker)
+{
+    list_for_each_safe(n, next, &d->conns)
+    {
+        struct door_conn *c = list_entry(n, struct door_conn, node);
+        struct msg_door m = {.door = c->id};
+        if (c->worker_done || c->worker != worker)
+            continue;
+        /* The worker's MSG_DOOR_CLOSED may be what was lost, so it is waited for only if our own message has to wait. */
+        if (c->open_due || bridge_send(d->bridge, worker, MSG_DOOR_CLOSE, &m, sizeof m, NULL, 0))
+            door_conn_drop(c);
+        else
+            input_ended(c, true);
+    }
 }
 
 void door_refuse_now(struct door_conn *c)

@@ -39,6 +39,9 @@ void door_set_up(struct door *d, bool up, const char *why);
 /* The dataplane that knew our clients is gone: all are closed. */
 void door_drop_all(struct door *d);
 
+/* Messages of this worker were lost: its clients, who would wait for ever or get half a reply, are closed. */
+void door_damaged(struct door *d, uint32_t worker);
+
 /* From the bridge. */
 void door_message(struct door *d, uint32_t worker, uint32_t type, struct span payload);
 void door_room(struct door *d, uint32_t worker);

@@ -39,6 +39,11 @@ static int run(int argc, char **argv)
     return 1;
 }
 
+static int check(int argc, char **argv)
+{
+    return check_main(argc - 1, argv + 1);
+}
+
 static int version(int argc, char **argv)
 {
     (void)argc;
@@ -79,7 +84,7 @@ static const struct word {
     {"run", "[CONF | -] [--directive value ...]",
      "start the server in the foreground; Ctrl-C stops it", run},
     {"check", "[CONF] [--directive value ...]",
-     "look at this machine: what is wrong and the command that mends it", check_main},
+     "look at this machine: what is wrong and the command that mends it", check},
     {"config-sample", "", "a commented barewire.conf with every directive", sample},
     {"config-docs", "", "the table of directives as Markdown", docs},
     {"version", "", "print the version", version},

@@ -68,6 +68,12 @@ static void on_room(void *ctx, uint32_t worker)
     door_room(c->door, worker);
 }
 
+static void on_damaged(void *ctx, uint32_t worker)
+{
+    struct control *c = ctx;
+    door_damaged(c->door, worker);
+}
+
 static void on_renewed(void *ctx)
 {
     struct control *c = ctx;
@@ -75,7 +81,7 @@ static void on_renewed(void *ctx)
     door_drop_all(c->door);
 }
 
-static const struct bridge_ops bridge_ops = {on_message, on_room, on_renewed};
+static const struct bridge_ops bridge_ops = {on_message, on_room, on_damaged, on_renewed};
 
 /* ---- stopping ---- */
 

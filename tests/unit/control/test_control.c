@@ -600,21 +600,27 @@ static void test_commands_for_control(void **state)
     assert_int_equal(dataplane_pid(f), 0);
 }
 
-/* A worker that sends nonsense is counted and refused; its clients and control live on. */
+/* A worker that sends nonsense is counted and refused. Its ring is damaged, so its clients are closed; those of the other worker and
+ * control live on, and new clients of that worker are served. */
 static void test_lies(void **state)
 {
     struct fix *f = *state;
+    unsigned w1 = 9, w2 = 9;
     start(f, fake_path);
     int fd = dial_served(f), other = dial_served(f);
+    sscanf(strstr(ask(fd, "@stats", "control="), "worker="), "worker=%u", &w1);
+    sscanf(strstr(ask(other, "@stats", "control="), "worker="), "worker=%u", &w2);
+    assert_true(w1 + w2 == 1);
     assert_int_equal(send(fd, "@lies", 5, MSG_NOSIGNAL), 5);
-    echo(other, "unharmed");
+    expect_end(fd);
     expect_log(f, "was refused");
-    close(fd);
-    fd = dial_served(f);
-    fd = dial_served(f);
-    echo(fd, "and the next");
+    echo(other, "unharmed");
+    for (int i = 0; i < 4; i++) { /* both workers, twice */
+        fd = dial_served(f);
+        echo(fd, "and the next");
+        close(fd);
+    }
     echo(other, "unharmed still");
-    close(fd);
     close(other);
     stop_clean(f);
 }
