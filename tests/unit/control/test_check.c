@@ -1,8 +1,4 @@
 /* barewire check over hosts made of files: each finding, and the command that mends it. */
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +6,7 @@
 #include <unistd.h>
 
 #include "control/config/check.h"
+#include "tests/unit/unit.h"
 
 struct host {
     char root[64];

@@ -1,9 +1,5 @@
 /* Configuration text to values: grammar, units, includes, the command line, every form of error, Debian's redis.conf, the sample. */
-#include <cmocka.h>
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +7,7 @@
 
 #include "control/config/config_internal.h"
 #include "engine/base/assert.h"
+#include "tests/unit/unit.h"
 
 static char err[CONFIG_ERROR_BYTES];
 

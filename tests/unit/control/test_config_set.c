@@ -1,9 +1,5 @@
 /* CONFIG SET in Redis's words, all or nothing; CONFIG REWRITE keeps what a person wrote. */
-#include <cmocka.h>
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +7,7 @@
 #include <unistd.h>
 
 #include "control/config/config_internal.h"
+#include "tests/unit/unit.h"
 
 static char err[CONFIG_ERROR_BYTES];
 
