@@ -44,7 +44,7 @@ enum cmd_flags {
     CMD_ASKING = 1 << 11, CMD_FAST = 1 << 12, CMD_NO_AUTH = 1 << 13, CMD_MAY_REPLICATE = 1 << 14, CMD_NO_ASYNC_LOADING = 1 << 15,
     CMD_NO_MULTI = 1 << 16, CMD_MOVABLE_KEYS = 1 << 17, CMD_ALLOW_BUSY = 1 << 18, CMD_PROTECTED = 1 << 19 /* enable-debug-command */,
     CMD_NO_MANDATORY_KEYS = 1 << 20, CMD_ONLY_SENTINEL = 1 << 21, CMD_NO_KEYS_ROUTE = 1 << 22,
-    CMD_HIDDEN = 1 << 23, /* a row for routing only (DEBUG's subcommands): COMMAND and statistics show its parent */
+    CMD_HIDDEN = 1 << 23, /* a row for routing only: COMMAND does not tell of it; of a subcommand (DEBUG) the parent stands for it */
 };
 
 struct cmd_desc {

@@ -255,7 +255,9 @@ void cmd_command_list(struct cmd *c)
 static const struct cmd_desc *getkeys_command(struct cmd *c)
 {
     uint32_t argc = c->argc - 2;
-    const struct cmd_desc *d = cmd_find(c->argv[2]);
+    const struct cmd_desc *d = cmd_find_full(c->argv[2]);
+    if (d && d->parent) /* "object|encoding" is no command word */
+        d = NULL;
     if (d && cmd_shown_subs(d) && argc > 1)
         d = cmd_find_sub(d, c->argv[3]);
     if (!d)

@@ -170,7 +170,7 @@ const struct cmd_desc *cmd_find(struct span name)
 /* Runs before main, so that no thread can see a half-made index. */
 __attribute__((constructor)) static void name_index_build(void)
 {
-    for (const struct cmd_desc *d = cmd_next(NULL); d; d = cmd_next(d)) {
+    for (const struct cmd_desc *d = cmd_table; d < cmd_table + CMD_COUNT; d += 1 + d->nsubs) {
         struct span name = span_str(d->name);
         CHECK(name.n <= NAME_BYTES && !cmd_find(name));
         struct name_words w = name_words_of(name);
@@ -183,8 +183,11 @@ __attribute__((constructor)) static void name_index_build(void)
 
 const struct cmd_desc *cmd_next(const struct cmd_desc *after)
 {
-    size_t i = after ? (size_t)(after - cmd_table) + 1 + after->nsubs : 0;
-    return i < CMD_COUNT ? &cmd_table[i] : NULL;
+    const struct cmd_desc *d = after ? after + 1 + after->nsubs : cmd_table,
+                          *end = cmd_table + CMD_COUNT;
+    while (d < end && (d->flags & CMD_HIDDEN))
+        d += 1 + d->nsubs;
+    return d < end ? d : NULL;
 }
 
 const struct cmd_desc *cmd_find_sub(const struct cmd_desc *parent, struct span name)
@@ -197,13 +200,10 @@ const struct cmd_desc *cmd_find_sub(const struct cmd_desc *parent, struct span n
 
 const struct cmd_desc *cmd_find_full(struct span full)
 {
-    const uint8_t *bar = memchr(full.p, '|', full.n);
-    if (!bar)
-        return cmd_find(full);
-    const struct cmd_desc *d = cmd_find(span_of(full.p, (size_t)(bar - full.p)));
-    if (!d)
-        return NULL;
-    d = cmd_find_sub(d, span_of(bar + 1, (size_t)(full.p + full.n - bar - 1)));
+    const uint8_t *bar = full.n ? memchr(full.p, '|', full.n) : NULL;
+    const struct cmd_desc *d = cmd_find(bar ? span_of(full.p, (size_t)(bar - full.p)) : full);
+    if (d && bar)
+        d = cmd_find_sub(d, span_of(bar + 1, (size_t)(full.p + full.n - bar - 1)));
     return d && !(d->flags & CMD_HIDDEN) ? d : NULL;
 }
 

@@ -122,7 +122,7 @@ bool cmd_arity_ok(const struct cmd_desc *d, uint32_t argc);
 /* Bit of an ACL category by its name without '@' (any case), 0: no such category. */
 uint32_t cmd_acl_bit(struct span name);
 
-/* The n-th row after `after` (NULL: the first) of the top level, without subcommands; NULL at the end. */
+/* The n-th row after `after` (NULL: the first) of the top level, without subcommands and hidden rows; NULL at the end. */
 const struct cmd_desc *cmd_next(const struct cmd_desc *after);
 
 /* Every function that the table names. One that is missing is a link error. */

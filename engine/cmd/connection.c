@@ -50,8 +50,25 @@ void cmd_reset(struct cmd *c)
 {
     session_reset(c->session, !c->host->config->requirepass_len);
     c->out->resp = 2;
-    c->out->muted = false;
+    c->out->muted = c->session->reply_mode != SESSION_REPLY_ON;
     reply_simple(c->out, "RESET");
+}
+
+/* "POST / HTTP/1.1" or "Host: ..." as a request: a browser was lured into speaking to us. Closed without a word, as in Redis, so that
+ * what the page put behind it is not executed. */
+static void close_at_once(struct cmd *c)
+{
+    c->session->close_asap = true;
+}
+
+void cmd_http_post(struct cmd *c)
+{
+    close_at_once(c);
+}
+
+void cmd_http_host(struct cmd *c)
+{
+    close_at_once(c);
 }
 
 /* Compares all of both, however early they differ: the time tells nothing but the length of the guess. */

@@ -29,7 +29,9 @@ void session_reset(struct session *s, bool authenticated)
     s->name = NULL;
     s->db = 0;
     s->resp = 2;
-    s->reply_mode = SESSION_REPLY_ON;
+    if (s->reply_mode !=
+        SESSION_REPLY_SKIP) /* the reply to RESET itself is still the one to skip */
+        s->reply_mode = SESSION_REPLY_ON;
     s->authenticated = authenticated;
     s->no_touch = false;
 }
