@@ -230,6 +230,9 @@ static void finish_close(struct conn *c)
 
 static void turn_end_one(struct conn *c)
 {
+    out_close(c->w); /* an open writer stands in blocks that are about to be sent and freed */
+    if (c->dead)
+        return;
     if (c->out_first)
         out_pump(c);
     if (c->dead)
