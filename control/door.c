@@ -238,8 +238,7 @@ void door_conn_write(struct door_conn *c, const uint8_t *p, size_t n)
             return;
     }
     struct door_write *w = NULL;
-    if (c->out_bytes + n <= LIMIT_DOOR_OUTPUT_BYTES &&
-        d->out_bytes + n <= LIMIT_DOOR_OUTPUT_TOTAL_BYTES)
+    if (c->out_bytes + n <= d->output_limit && d->out_bytes + n <= LIMIT_DOOR_OUTPUT_TOTAL_BYTES)
         w = malloc(sizeof *w + n);
     if (!w) {
         log_warning("Door client %s is closed: it does not read its replies (%llu bytes wait)",

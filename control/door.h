@@ -24,6 +24,7 @@ struct door_config {
     const char *unixsocket;  /* "": none */
     uint32_t unixsocketperm; /* 0: as the umask gives */
     int tcp_port;            /* -1: none; 0: any free one */
+    uint64_t output_bytes;   /* unread replies of a client; 0: LIMIT_DOOR_OUTPUT_BYTES */
 };
 
 /* 0 or -errno with `err` filled. */

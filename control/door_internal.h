@@ -45,7 +45,7 @@ struct door {
     int port;
     uint32_t generation; /* of control */
     uint32_t serial, next_slot, next_worker, clients;
-    uint64_t out_bytes;
+    uint64_t out_bytes, output_limit;
     struct list conns, waiting;
     struct door_conn *slots[DOOR_SLOTS];
     char waste[4096]; /* input of clients that are being refused */

@@ -204,6 +204,7 @@ int door_open(struct door **ret, uv_loop_t *loop, struct bridge *b, const struct
     d->bridge = b;
     d->generation = link_control_generation(b->link);
     d->why = "starting";
+    d->output_limit = c->output_bytes ? c->output_bytes : LIMIT_DOOR_OUTPUT_BYTES;
     list_init(&d->conns);
     list_init(&d->waiting);
     rc = *d->path ? open_unix(d, d->path, c->unixsocketperm, err, err_len) : 0;
