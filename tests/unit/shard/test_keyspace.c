@@ -369,6 +369,47 @@ static void every_allocation_fails_once(void **state)
                 }
 }
 
+/* Growth of a dict that fails is put off until its segment is full; from then on a new TTL is refused, and the key stays
+ * as it was, or does not come to be. */
+static void no_room_among_the_expires(void **state)
+{
+    int64_t when = s.now_ms + 1000;
+    /* Short keys, with values that leave 8 bytes of their class for a TTL. */
+    for (uint32_t k = 1; k < 100; k += k % 10 == 8 ? 2 : 1)
+        ks_set(&s, 0, key_of(k), hash_of(k), span_of(key_text[0], 48 - key_len[k] % 16), KS_NO_TTL);
+    uint32_t given = 0, refused = 0;
+    for (uint32_t k = 1; k < 100; k += k % 10 == 8 ? 2 : 1) {
+        struct entry *e = ks_peek(&s, 0, key_of(k), hash_of(k)), *old = e;
+        s.mem.fail_after = given ? 1 : 0;
+        bool ok = ks_set_expire(&s, 0, &e, hash_of(k), when);
+        s.mem.fail_after = 0;
+        assert_ptr_equal(e, old); /* there was room in the class, or it failed */
+        assert_int_equal(entry_expire_ms(e), ok ? when : -1);
+        given += ok;
+        refused += !ok;
+        assert_int_equal(ks_count_expires(&s, 0), given);
+    }
+    assert_int_equal(given, 36); /* the slots of a fresh dict */
+    assert_int_equal(refused, 53);
+    for (uint64_t n = 1; n <= 2; n++) {
+        size_t before = s.mem.used_bytes;
+        s.mem.fail_after = n;
+        assert_null(ks_set(&s, 0, key_of(150), hash_of(150), SPAN("v"), when));
+        assert_int_equal(s.mem.used_bytes, before);
+        s.mem.fail_after = n;
+        assert_null(ks_set(&s, 0, key_of(98), hash_of(98), SPAN("new"), when));
+        s.mem.fail_after = 0;
+        assert_int_equal(s.mem.used_bytes, before);
+        assert_null(ks_peek(&s, 0, key_of(150), hash_of(150)));
+        assert_int_equal(entry_string_len(ks_peek(&s, 0, key_of(98), hash_of(98))),
+                         48 - key_len[98] % 16);
+        assert_int_equal(ks_count(&s, 0), 89);
+        assert_int_equal(ks_count_expires(&s, 0), 36);
+    }
+    assert_non_null(ks_set(&s, 0, key_of(150), hash_of(150), SPAN("v"), when));
+    assert_int_equal(ks_count_expires(&s, 0), 37);
+}
+
 static void expiry_is_exact(void **state)
 {
     struct span k = SPAN("k");
@@ -552,6 +593,10 @@ static void over_memory(void **state)
     assert_true(shard_over_memory(&s));
     mem_free(&s.mem, block, 100001);
     assert_false(shard_over_memory(&s));
+    s.count = 4; /* its share is a quarter */
+    block = mem_alloc(&s.mem, 30000);
+    assert_true(shard_over_memory(&s));
+    mem_free(&s.mem, block, 30000);
 }
 
 /* Every shard gets one contiguous range, of equal size but for one slot, and hash tags keep keys together. */
@@ -579,6 +624,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(model_runs, setup, teardown),
         cmocka_unit_test_setup_teardown(model_runs_with_failures, setup, teardown),
         cmocka_unit_test_setup_teardown(every_allocation_fails_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_room_among_the_expires, setup, teardown),
         cmocka_unit_test_setup_teardown(expiry_is_exact, setup, teardown),
         cmocka_unit_test_setup_teardown(active_expiry, setup, teardown),
         cmocka_unit_test_setup_teardown(lru_and_lfu, setup, teardown),
