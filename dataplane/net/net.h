@@ -19,9 +19,10 @@ struct net_wire {
     /* Sends up to n frames, returns how many were taken; ownership of those passes. The stack keeps and retries the rest. */
     uint16_t (*tx)(void *ctx, struct rte_mbuf **pkts, uint16_t n);
     void *ctx;
-    bool tx_ip_checksum, tx_tcp_checksum; /* the port does them: ol_flags are set, pseudo-header filled */
-    bool rx_checksum;                     /* ol_flags of received mbufs tell; else software */
-    bool tx_multi_seg;                    /* chains may be sent; else every frame is one linear mbuf */
+    bool tx_ip_checksum,
+        tx_tcp_checksum; /* the port does them: ol_flags are set, pseudo-header filled */
+    bool rx_checksum;    /* ol_flags of received mbufs tell; else software */
+    bool tx_multi_seg;   /* chains may be sent; else every frame is one linear mbuf */
 };
 
 /* Byte-stream callbacks to the application (conn). They may call any tcp_* function below on any connection of the same net. */
@@ -48,22 +49,25 @@ struct net_config {
     uint16_t vlan;                 /* 0: untagged */
     uint16_t listen_port;          /* 0: no listener (a client stack) */
     uint32_t max_conns;
-    uint32_t backlog;              /* half-open connections */
-    uint32_t rcv_buf_bytes;        /* largest window offered */
-    uint32_t snd_buf_bytes;        /* unsent + unacknowledged bytes per connection */
-    uint32_t ooo_bytes, ooo_segs;  /* out-of-order bound per connection */
-    uint32_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_s, keepalive_interval_s, keepalive_probes;
+    uint32_t backlog;             /* half-open connections */
+    uint32_t rcv_buf_bytes;       /* largest window offered */
+    uint32_t snd_buf_bytes;       /* unsent + unacknowledged bytes per connection */
+    uint32_t ooo_bytes, ooo_segs; /* out-of-order bound per connection */
+    uint32_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_s,
+        keepalive_interval_s, keepalive_probes;
     uint32_t initial_window_segs;
-    uint64_t secret[2];            /* ISN and hash seeds */
-    struct rte_mempool *pool;      /* frames, data */
-    struct rte_mempool *reserve;   /* ACK, RST, ARP, ICMP when `pool` is empty; may be NULL in tests */
-    const struct engine_config *engine; /* net-allow, tcp-backlog, keepalive as configured; may be NULL */
-    int socket;                    /* NUMA node or -1 */
+    uint64_t secret[2];       /* ISN and hash seeds */
+    struct rte_mempool *pool; /* frames, data */
+    struct rte_mempool
+        *reserve; /* ACK, RST, ARP, ICMP when `pool` is empty; may be NULL in tests */
+    const struct engine_config
+        *engine; /* net-allow, tcp-backlog, keepalive as configured; may be NULL */
+    int socket;  /* NUMA node or -1 */
 };
 void net_config_defaults(struct net_config *c);
 
-int net_create(struct net **ret, const struct net_config *cfg, const struct net_wire *wire, const struct tcp_app *app,
-               struct stats_worker *stats, uint64_t now_ns);
+int net_create(struct net **ret, const struct net_config *cfg, const struct net_wire *wire,
+               const struct tcp_app *app, struct stats_worker *stats, uint64_t now_ns);
 /* Drops everything without a word to peers; every mbuf goes back. */
 void net_destroy(struct net *net);
 
@@ -79,7 +83,8 @@ bool net_output_pending(const struct net *net);
 
 /* A neighbour learned elsewhere (another worker's queue saw the ARP reply). */
 void net_neigh_learn(struct net *net, uint32_t ip, const uint8_t mac[6], uint64_t now_ns);
-void net_set_neigh_listener(struct net *net, void (*fn)(void *ctx, uint32_t ip, const uint8_t mac[6]), void *ctx);
+void net_set_neigh_listener(struct net *net,
+                            void (*fn)(void *ctx, uint32_t ip, const uint8_t mac[6]), void *ctx);
 /* Announces the address (gratuitous ARP), once the port is up. */
 void net_announce(struct net *net, uint64_t now_ns);
 
@@ -96,7 +101,8 @@ struct tcp_info {
 };
 
 /* Active open. NULL: no record. `connected` tells the outcome. */
-struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_port, uint16_t local_port, void *cookie, uint64_t now_ns);
+struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_port,
+                             uint16_t local_port, void *cookie, uint64_t now_ns);
 void tcp_addr(const struct tcp_conn *tc, struct tcp_addr *ret);
 void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret);
 const char *tcp_state_name(uint8_t state);

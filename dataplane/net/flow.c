@@ -1,0 +1,109 @@
+/* flow: see flow.h. */
+#include "dataplane/net/flow.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "engine/base/assert.h"
+
+int flow_init(struct flow *f, uint32_t max, const void *keys, size_t stride,
+              const struct siphash_key *secret)
+{
+    uint64_t buckets = 4;
+    while (buckets * FLOW_WAYS * 2 < (uint64_t)max * 3)
+        buckets *= 2;
+    *f = (struct flow){.mask = (uint32_t)buckets - 1,
+                       .bytes = buckets * sizeof(struct flow_bucket),
+                       .keys = keys,
+                       .stride = stride,
+                       .secret = *secret};
+    /* Anonymous pages: zero, and resident only once they are used. */
+    void *p = mmap(NULL, f->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return -ENOMEM;
+    f->bucket = p;
+    return 0;
+}
+
+void flow_fini(struct flow *f)
+{
+    if (f->bucket)
+        munmap(f->bucket, f->bytes);
+    f->bucket = NULL;
+}
+
+/* Bit i is set where tag[i] == tag. */
+static inline unsigned match(const struct flow_bucket *b, uint8_t tag)
+{
+#if defined(__SSE2__)
+    __m128i v = _mm_load_si128((const __m128i *)(const void *)b);
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8((char)tag))) & 0xfff;
+#else
+    unsigned m = 0;
+    for (int i = 0; i < FLOW_WAYS; i++)
+        m |= (unsigned)(b->tag[i] == tag) << i;
+    return m;
+#endif
+}
+
+uint32_t flow_guess(const struct flow *f, uint64_t hash)
+{
+    const struct flow_bucket *b = &f->bucket[(uint32_t)hash & f->mask];
+    unsigned m = match(b, flow_tag(hash));
+    return m ? b->index[__builtin_ctz(m)] : FLOW_NONE;
+}
+
+uint32_t flow_find(const struct flow *f, const struct flow_key *key, uint64_t hash)
+{
+    uint8_t tag = flow_tag(hash);
+    for (uint32_t i = (uint32_t)hash & f->mask;; i = (i + 1) & f->mask) {
+        const struct flow_bucket *b = &f->bucket[i];
+        for (unsigned m = match(b, tag); m; m &= m - 1) {
+            uint32_t index = b->index[__builtin_ctz(m)];
+            const void *k = f->keys + (size_t)index * f->stride;
+            if (flow_key_equal(k, key))
+                return index;
+        }
+        if (!b->overflow)
+            return FLOW_NONE;
+    }
+}
+
+/* The caller has no more entries than flow_init's max, so an empty way always exists. */
+void flow_insert(struct flow *f, uint64_t hash, uint32_t index)
+{
+    for (uint32_t i = (uint32_t)hash & f->mask;; i = (i + 1) & f->mask) {
+        struct flow_bucket *b = &f->bucket[i];
+        unsigned m = match(b, 0);
+        if (m) {
+            unsigned w = (unsigned)__builtin_ctz(m);
+            b->tag[w] = flow_tag(hash);
+            b->index[w] = index;
+            f->count++;
+            return;
+        }
+        b->overflow++;
+    }
+}
+
+void flow_remove(struct flow *f, uint64_t hash, uint32_t index)
+{
+    uint32_t home = (uint32_t)hash & f->mask, at = home;
+    uint8_t tag = flow_tag(hash);
+    for (uint32_t left = f->mask + 1; left > 0; left--, at = (at + 1) & f->mask) {
+        struct flow_bucket *b = &f->bucket[at];
+        for (unsigned m = match(b, tag); m; m &= m - 1) {
+            unsigned w = (unsigned)__builtin_ctz(m);
+            if (b->index[w] != index)
+                continue;
+            b->tag[w] = 0;
+            f->count--;
+            for (uint32_t i = home; i != at; i = (i + 1) & f->mask)
+                f->bucket[i].overflow--;
+            return;
+        }
+    }
+}

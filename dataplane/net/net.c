@@ -1,0 +1,371 @@
+/* net: one worker's stack from frame in to frame out; the stages of net_input over a burst, the one
+ * transmit pass of net_output, and the array of frames between the stack and the wire.
+ *
+ *   net_input: prefetch -> classify and validate all -> hash all -> guess records -> tcp_input each
+ *   net_output: tcp_output for each connection with something to say -> wire
+ * Thread: the worker's. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <rte_mempool.h>
+#include <rte_prefetch.h>
+
+#include "dataplane/net/tcp_internal.h"
+
+void *net_map(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void net_unmap(void *p, size_t bytes)
+{
+    if (p)
+        munmap(p, bytes);
+}
+
+void net_config_defaults(struct net_config *c)
+{
+    *c = (struct net_config){
+        .netmask = 0xffffff00,
+        .mtu = 1500,
+        .max_conns = 16384,
+        .backlog = 511,
+        .rcv_buf_bytes = 256 * 1024,
+        .snd_buf_bytes = 512 * 1024,
+        .ooo_bytes = 256 * 1024,
+        .ooo_segs = 256,
+        .rto_min_ms = 20, /* RFC 6298 2.4 says 1 s; in a datacenter 20 ms is still many RTTs */
+        .rto_max_ms = 60000,
+        .delayed_ack_ms = 10, /* under a peer's rto_min, should that be 20 ms too */
+        .time_wait_ms = 60000,
+        .keepalive_s = 300,
+        .keepalive_interval_s = 100,
+        .keepalive_probes = 3,
+        .initial_window_segs = 10, /* RFC 6928 */
+        .socket = -1,
+    };
+}
+
+static int config_check(const struct net_config *c)
+{
+    if (!c->pool || !c->max_conns || c->max_conns > 1u << 26 || c->mtu < 576 ||
+        c->mtu > LIMIT_FRAME_BYTES - 18 || !mac_is_unicast(c->mac) || c->vlan > 4094)
+        return -EINVAL;
+    if (!c->rcv_buf_bytes || !c->snd_buf_bytes || c->rcv_buf_bytes > 1u << 30 ||
+        c->snd_buf_bytes > 1u << 30 || !c->rto_min_ms || c->rto_max_ms < c->rto_min_ms ||
+        !c->initial_window_segs)
+        return -EINVAL;
+    if (rte_pktmbuf_data_room_size(c->pool) < TX_PAYLOAD_OFF + 256)
+        return -EINVAL;
+    if (c->reserve && rte_pktmbuf_data_room_size(c->reserve) < TX_PAYLOAD_OFF + 64)
+        return -EINVAL;
+    return 0;
+}
+
+int net_create(struct net **ret, const struct net_config *cfg, const struct net_wire *wire,
+               const struct tcp_app *app, struct stats_worker *stats, uint64_t now_ns)
+{
+    int rc = config_check(cfg);
+    if (rc)
+        return rc;
+    struct net *net = net_map(sizeof(*net));
+    if (!net)
+        return -ENOMEM;
+    uint32_t n = cfg->max_conns;
+    net->cfg = *cfg;
+    net->wire = *wire;
+    net->app = *app;
+    net->now_ns = now_ns;
+    net->broadcast = cfg->ip | ~cfg->netmask;
+    net->admission_mark = cfg->pool->size / 16;
+    net->neigh_next_ns = UINT64_MAX;
+    net->ephemeral_port = (uint16_t)(cfg->secret[1] >> 32);
+    list_init(&net->time_wait);
+    wheel_init(&net->wheel, now_ns);
+    net->stats = stats;
+    if (!stats)
+        net->stats = net->own_stats = calloc(1, sizeof(*stats));
+    net->conns_bytes = sizeof(struct tcp_conn) * (size_t)n;
+    net->cold_bytes = sizeof(struct tcp_cold) * (size_t)n;
+    net->conns = net_map(net->conns_bytes);
+    net->cold = net_map(net->cold_bytes);
+    /* Three index arrays: free stack, dirty list, reap list. */
+    net->free_conns = net_map(3 * sizeof(uint32_t) * (size_t)n);
+    struct siphash_key key = {cfg->secret[0], cfg->secret[1]};
+    if (!net->stats || !net->conns || !net->cold || !net->free_conns ||
+        flow_init(&net->flow, n, net->conns, sizeof(struct tcp_conn), &key) != 0) {
+        net_destroy(net);
+        return -ENOMEM;
+    }
+    net->dirty = net->free_conns + n;
+    net->reap = net->dirty + n;
+    net->free_count = n; /* the stack below is read from the top: low indexes first */
+    for (uint32_t i = 0; i < n; i++)
+        net->free_conns[i] = n - 1 - i;
+    *ret = net;
+    return 0;
+}
+
+void net_destroy(struct net *net)
+{
+    if (!net)
+        return;
+    if (net->conns && net->cold && net->free_conns && net->flow.bucket)
+        tcp_conns_free(net);
+    neigh_free_all(net);
+    for (uint32_t i = 0; i < net->tx_count; i++)
+        rte_pktmbuf_free(net->tx[i]);
+    for (uint32_t i = 0; i < net->held_count; i++)
+        rte_pktmbuf_free(net->held[i]);
+    tcp_ooo_done_free(net);
+    flow_fini(&net->flow);
+    net_unmap(net->free_conns, 3 * sizeof(uint32_t) * (size_t)net->cfg.max_conns);
+    net_unmap(net->cold, net->cold_bytes);
+    net_unmap(net->conns, net->conns_bytes);
+    free(net->own_stats);
+    net_unmap(net, sizeof(*net));
+}
+
+/* ---- frames ---- */
+
+/* rte_pktmbuf_alloc without touching the mbuf's second line: `next` is NULL in the pool. */
+static inline struct rte_mbuf *alloc_from(struct rte_mempool *pool)
+{
+    struct rte_mbuf *m = rte_mbuf_raw_alloc(pool);
+    if (unlikely_(!m))
+        return NULL;
+    m->data_off = RTE_PKTMBUF_HEADROOM;
+    m->data_len = 0;
+    m->pkt_len = 0;
+    m->ol_flags = 0;
+    m->vlan_tci = 0;
+    m->port = RTE_MBUF_PORT_INVALID;
+    m->packet_type = 0;
+    return m;
+}
+
+struct rte_mbuf *net_alloc_data(struct net *net)
+{
+    struct rte_mbuf *m = alloc_from(net->cfg.pool);
+    if (unlikely_(!m))
+        STAT_INC(net->stats->pool_exhausted);
+    return m;
+}
+
+struct rte_mbuf *net_alloc_control(struct net *net)
+{
+    struct rte_mbuf *m = net_alloc_data(net);
+    if (unlikely_(!m) && net->cfg.reserve)
+        m = alloc_from(net->cfg.reserve);
+    return m;
+}
+
+bool net_admits(const struct net *net)
+{
+    return rte_mempool_avail_count(net->cfg.pool) > net->admission_mark;
+}
+
+bool net_send(struct net *net, struct rte_mbuf *m)
+{
+    if (unlikely_(net_tx_full(net)))
+        return false;
+    net->tx[net->tx_count++] = m;
+    return true;
+}
+
+void net_send_or_drop(struct net *net, struct rte_mbuf *m)
+{
+    if (net_send(net, m))
+        return;
+    STAT_INC(net->stats->drop_tx_full);
+    rte_pktmbuf_free(m);
+}
+
+/* Offers the array to the wire, oldest first; what is refused moves to the front. */
+static unsigned net_flush(struct net *net)
+{
+    struct stats_worker *st = net->stats;
+    unsigned sent = 0;
+    while (sent < net->tx_count) {
+        uint64_t bytes[LIMIT_BURST_PKTS + 1] = {0};
+        uint16_t n = (uint16_t)RTE_MIN(net->tx_count - sent, (uint32_t)LIMIT_BURST_PKTS);
+        for (uint16_t i = 0; i < n; i++) /* the wire owns what it takes: count before */
+            bytes[i + 1] = bytes[i] + net->tx[sent + i]->pkt_len;
+        uint16_t took = net->wire.tx(net->wire.ctx, &net->tx[sent], n);
+        STAT_ADD(st->tx_pkts, took);
+        STAT_ADD(st->tx_bytes, bytes[took]);
+        sent += took;
+        if (took < n)
+            break;
+    }
+    STAT_ADD(st->tx_retried, RTE_MIN(sent, net->tx_refused));
+    net->tx_count -= sent;
+    if (net->tx_count)
+        memmove(net->tx, net->tx + sent, net->tx_count * sizeof(net->tx[0]));
+    net->tx_refused = net->tx_count;
+    return sent;
+}
+
+unsigned net_output(struct net *net, uint64_t now_ns)
+{
+    net->now_ns = now_ns;
+    unsigned sent = net->tx_refused ? net_flush(net) : 0;
+    uint32_t kept = 0, n = net->dirty_count;
+    for (uint32_t i = 0; i < n; i++) {
+        struct tcp_conn *tc = &net->conns[net->dirty[i]];
+        if (net_tx_full(net))
+            sent += net_flush(net);
+        if (!tcp_output(tc)) {
+            net->dirty[kept++] = net->dirty[i];
+            continue;
+        }
+        tc->flags &= ~TF_DIRTY;
+        if (unlikely_(tc->state == TCP_CLOSED))
+            tcp_reap_later(tc);
+    }
+    net->dirty_count = kept;
+    if (net->tx_count > net->tx_refused)
+        sent += net_flush(net);
+    tcp_reap(net);
+    return sent;
+}
+
+bool net_output_pending(const struct net *net)
+{
+    return net->tx_count || net->dirty_count;
+}
+
+/* ---- input ---- */
+
+/* Classifies and validates one frame; ARP and ICMP are done with at once, TCP fills a segment. */
+static bool net_classify(struct net *net, struct rte_mbuf *m, struct tcp_seg *seg)
+{
+    uint16_t type;
+    uint32_t len, l4_len;
+    const uint8_t *l3 = eth_classify(net, m, &type, &len);
+    if (unlikely_(!l3))
+        return false;
+    const struct eth_hdr *eh = rte_pktmbuf_mtod(m, const struct eth_hdr *);
+    if (unlikely_(type == ETH_TYPE_ARP)) {
+        arp_input(net, l3, len, eh->src);
+        return false;
+    }
+    const uint8_t *l4 = ip4_check(net, m, l3, len, &l4_len);
+    if (unlikely_(!l4))
+        return false;
+    const struct ip4_hdr *ip = (const void *)l3;
+    if (unlikely_(ip->proto == IP_PROTO_ICMP)) {
+        icmp_input(net, ip, l4, l4_len, eh->src);
+        return false;
+    }
+    seg->mac = eh->src;
+    return tcp_seg_check(net, m, ip, l4, l4_len, seg);
+}
+
+static void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
+{
+    struct tcp_seg segs[LIMIT_BURST_PKTS];
+    uint32_t guess[LIMIT_BURST_PKTS];
+    uint16_t nseg = 0;
+    uint64_t bytes = 0;
+
+    for (uint16_t i = 0; i < n; i++)
+        rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
+    for (uint16_t i = 0; i < n; i++) {
+        bytes += pkts[i]->pkt_len;
+        if (net_classify(net, pkts[i], &segs[nseg]))
+            nseg++;
+    }
+    STAT_ADD(net->stats->rx_pkts, n);
+    STAT_ADD(net->stats->rx_bytes, bytes);
+    STAT_ADD(net->stats->tcp_in_segs, nseg);
+
+    for (uint16_t i = 0; i < nseg; i++) {
+        segs[i].hash = flow_hash(&net->flow, &segs[i].key);
+        flow_prefetch(&net->flow, segs[i].hash);
+    }
+    for (uint16_t i = 0; i < nseg; i++) {
+        guess[i] = flow_guess(&net->flow, segs[i].hash);
+        if (guess[i] != FLOW_NONE) {
+            rte_prefetch0(&net->conns[guess[i]]);
+            rte_prefetch0((const uint8_t *)&net->conns[guess[i]] + 64);
+            rte_prefetch0(&net->cold[guess[i]].timer);
+        }
+    }
+    for (uint16_t i = 0; i < nseg; i++) {
+        struct tcp_seg *seg = &segs[i];
+        struct tcp_conn *tc = NULL;
+        /* Looked up now, not earlier: a segment before this one may have made or ended it. */
+        if (likely_(guess[i] != FLOW_NONE && net->conns[guess[i]].state != TCP_CLOSED &&
+                    flow_key_equal(&net->conns[guess[i]].key, &seg->key))) {
+            tc = &net->conns[guess[i]];
+        } else {
+            uint32_t index = flow_find(&net->flow, &seg->key, seg->hash);
+            if (index != FLOW_NONE)
+                tc = &net->conns[index];
+        }
+        seg->tc = tc;
+        tcp_input(net, seg);
+    }
+}
+
+void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now_ns)
+{
+    net->now_ns = now_ns;
+    uint32_t room = NET_HELD_SLOTS - net->held_count;
+    if (unlikely_(n > room)) {
+        STAT_ADD(net->stats->drop_burst, n - room);
+        rte_pktmbuf_free_bulk(pkts + room, n - room);
+        n = (uint16_t)room;
+    }
+    memcpy(net->held + net->held_count, pkts, n * sizeof(*pkts));
+    net->held_count += n;
+    for (uint16_t i = 0; i < n; i += LIMIT_BURST_PKTS)
+        net_burst(net, pkts + i, (uint16_t)RTE_MIN(n - i, LIMIT_BURST_PKTS));
+}
+
+void net_input_done(struct net *net)
+{
+    for (uint32_t i = 0; i < net->held_count; i++)
+        rte_pktmbuf_free(net->held[i]);
+    net->held_count = 0;
+    if (net->ooo_done)
+        tcp_ooo_done_free(net);
+    tcp_reap(net);
+}
+
+void net_timers(struct net *net, uint64_t now_ns)
+{
+    net->now_ns = now_ns;
+    neigh_timers(net);
+    tcp_timers_run(net);
+    tcp_reap(net);
+}
+
+uint64_t net_next_timer_ns(const struct net *net)
+{
+    return RTE_MIN(wheel_next_ns(&net->wheel), net->neigh_next_ns);
+}
+
+void net_neigh_learn(struct net *net, uint32_t ip, const uint8_t mac[6], uint64_t now_ns)
+{
+    net->now_ns = now_ns;
+    if (!net_on_link(net, ip) || !mac_is_unicast(mac))
+        return;
+    neigh_set(net, neigh_get(net, ip), mac, false);
+}
+
+void net_set_neigh_listener(struct net *net,
+                            void (*fn)(void *ctx, uint32_t ip, const uint8_t mac[6]), void *ctx)
+{
+    net->neigh_fn = fn;
+    net->neigh_ctx = ctx;
+}
+
+void net_announce(struct net *net, uint64_t now_ns)
+{
+    net->now_ns = now_ns;
+    arp_request(net, net->cfg.ip, NULL);
+}

@@ -1,0 +1,242 @@
+/* Private to dataplane/net: the stack's state, packet headers, and what its files call of each other.
+ *
+ *   net_input:  eth_classify -> ip4_check -> flow lookup -> tcp_input | icmp_input | arp_input
+ *   net_output: tcp_output per dirty connection -> net_send -> wire
+ * Thread: the worker's. No file has state of its own. */
+#pragma once
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <rte_mbuf.h>
+
+#include "dataplane/net/flow.h"
+#include "dataplane/net/net.h"
+#include "dataplane/net/wheel.h"
+#include "engine/base/assert.h"
+#include "engine/base/be.h"
+#include "engine/base/limits.h"
+
+#define NSEC_PER_MS   1000000ull
+#define NSEC_PER_S    1000000000ull
+
+/* ---- headers on the wire ---- */
+
+#define ETH_TYPE_IP4  0x0800
+#define ETH_TYPE_ARP  0x0806
+#define ETH_TYPE_VLAN 0x8100
+#define IP_PROTO_ICMP 1
+#define IP_PROTO_TCP  6
+
+struct eth_hdr {
+    uint8_t dst[6], src[6];
+    be16_t type;
+} __attribute__((packed));
+static_assert(sizeof(struct eth_hdr) == 14, "IEEE 802.3");
+
+struct vlan_hdr { /* between the addresses' type 0x8100 and the payload */
+    be16_t tci, type;
+} __attribute__((packed));
+static_assert(sizeof(struct vlan_hdr) == 4, "IEEE 802.1Q");
+
+struct arp_pkt { /* RFC 826, Ethernet and IPv4 */
+    be16_t htype, ptype;
+    uint8_t hlen, plen;
+    be16_t op;
+    uint8_t sha[6];
+    be32_t spa;
+    uint8_t tha[6];
+    be32_t tpa;
+} __attribute__((packed));
+static_assert(sizeof(struct arp_pkt) == 28, "RFC 826");
+
+struct ip4_hdr { /* RFC 791 3.1 */
+    uint8_t ver_ihl, tos;
+    be16_t total_len, id, frag;
+    uint8_t ttl, proto;
+    uint16_t csum; /* as csum_finish gives it */
+    be32_t src, dst;
+} __attribute__((packed));
+static_assert(sizeof(struct ip4_hdr) == 20, "RFC 791");
+
+struct icmp_hdr { /* RFC 792 */
+    uint8_t type, code;
+    uint16_t csum;
+    be16_t id, seq;
+} __attribute__((packed));
+static_assert(sizeof(struct icmp_hdr) == 8, "RFC 792");
+
+struct tcp_hdr { /* RFC 9293 3.1 */
+    be16_t sport, dport;
+    be32_t seq, ack;
+    uint8_t off, flags; /* off: data offset in the high nibble */
+    be16_t wnd;
+    uint16_t csum;
+    be16_t urg;
+} __attribute__((packed));
+static_assert(sizeof(struct tcp_hdr) == 20, "RFC 9293");
+
+#define TH_FIN 0x01
+#define TH_SYN 0x02
+#define TH_RST 0x04
+#define TH_PSH 0x08
+#define TH_ACK 0x10
+#define TH_URG 0x20
+#define TH_ECE 0x40
+#define TH_CWR 0x80
+
+/* ---- a received TCP segment, as the stages hand it on ---- */
+
+struct tcp_seg {
+    const struct tcp_hdr *th;
+    const uint8_t *data;
+    const uint8_t *mac;     /* who sent the frame */
+    uint32_t seq, ack, wnd; /* wnd: unscaled */
+    uint32_t len;           /* data bytes; SYN and FIN not counted */
+    uint8_t flags, doff;    /* doff in bytes */
+    bool has_ts;
+    uint32_t tsval, tsecr;
+    struct flow_key key;
+    uint64_t hash;
+    struct tcp_conn *tc;
+};
+
+/* ---- neighbours ---- */
+
+enum neigh_state { NEIGH_FREE, NEIGH_PENDING, NEIGH_KNOWN };
+
+struct neigh {
+    uint32_t ip;
+    uint8_t mac[6];
+    uint8_t state, tries;
+    uint8_t queued;
+    bool asked; /* a request of ours is out: its reply may change the entry */
+    uint64_t updated_ns, asked_ns, used_ns;
+    struct rte_mbuf *queue[LIMIT_NET_NEIGH_QUEUE];
+};
+
+#define NEIGH_WAYS     8
+#define NEIGH_SETS     (LIMIT_NET_NEIGHBOURS / NEIGH_WAYS)
+
+#define NET_TX_SLOTS   512
+#define NET_HELD_SLOTS 1024
+
+struct net {
+    struct net_config cfg;
+    struct net_wire wire;
+    struct tcp_app app;
+    struct stats_worker *stats;
+    struct stats_worker *own_stats; /* when the caller has none */
+    uint64_t now_ns;
+    uint32_t broadcast;
+    uint32_t admission_mark; /* free mbufs below which SYNs are refused */
+
+    /* connections */
+    struct tcp_conn *conns;
+    struct tcp_cold *cold;
+    size_t conns_bytes, cold_bytes;
+    uint32_t *free_conns; /* stack of indexes */
+    uint32_t free_count;
+    uint32_t half_open, time_wait_count;
+    struct list time_wait; /* oldest first: recycled when records run out */
+    struct flow flow;
+    struct wheel wheel;
+    uint32_t *dirty; /* indexes of connections with TF_DIRTY */
+    uint32_t dirty_count;
+    uint32_t *reap; /* indexes of connections with TF_REAP */
+    uint32_t reap_count;
+    struct tcp_ooo *ooo_done; /* reassembly blocks delivered in this burst */
+    uint64_t ooo_total_bytes; /* held by all connections */
+
+    /* frames */
+    struct rte_mbuf *tx[NET_TX_SLOTS]; /* built, not yet taken by the wire; in order */
+    uint32_t tx_count, tx_refused;     /* tx_refused: of those, offered before */
+    struct rte_mbuf *held[NET_HELD_SLOTS];
+    uint32_t held_count;
+
+    struct neigh neigh[NEIGH_SETS][NEIGH_WAYS];
+    uint32_t neigh_pending;
+    uint64_t neigh_next_ns;
+    void (*neigh_fn)(void *ctx, uint32_t ip, const uint8_t mac[6]);
+    void *neigh_ctx;
+
+    uint64_t icmp_tokens_ns; /* token bucket of echo replies, in time */
+    uint16_t ephemeral_port;
+};
+
+/* ---- net.c ---- */
+/* Queues a finished frame; false (and the frame is the caller's still) when the array is full. */
+bool net_send(struct net *net, struct rte_mbuf *m);
+/* Sends or frees: for frames that belong to no connection. */
+void net_send_or_drop(struct net *net, struct rte_mbuf *m);
+static inline bool net_tx_full(const struct net *net)
+{
+    return net->tx_count >= NET_TX_SLOTS;
+}
+/* A buffer for ACK, RST, ARP, ICMP: pool, then reserve. NULL: both are empty. */
+struct rte_mbuf *net_alloc_control(struct net *net);
+struct rte_mbuf *net_alloc_data(struct net *net);
+bool net_admits(const struct net *net);
+void *net_map(size_t bytes);
+void net_unmap(void *p, size_t bytes);
+
+/* ---- eth.c ---- */
+/* Ethernet and VLAN: returns the L3 bytes and their count, or NULL (counted). *type: ethertype. */
+const uint8_t *eth_classify(struct net *net, const struct rte_mbuf *m, uint16_t *type,
+                            uint32_t *len);
+/* Writes the L2 header that ends at `l3`; returns its length. */
+unsigned eth_write(const struct net *net, uint8_t *l3, const uint8_t dst[6], uint16_t type);
+static inline unsigned eth_len(const struct net *net)
+{
+    return net->cfg.vlan ? 18 : 14;
+}
+static inline bool mac_is_unicast(const uint8_t m[6])
+{
+    return !(m[0] & 1) && (m[0] | m[1] | m[2] | m[3] | m[4] | m[5]);
+}
+bool mac_is_broadcast(const uint8_t m[6]);
+
+/* ---- arp.c ---- */
+void arp_input(struct net *net, const uint8_t *p, uint32_t len, const uint8_t src[6]);
+/* dst NULL: broadcast. */
+void arp_request(struct net *net, uint32_t ip, const uint8_t *dst);
+
+/* ---- neigh.c ---- */
+struct neigh *neigh_find(struct net *net, uint32_t ip);
+/* Finds or makes the entry; takes the place of the one unused for longest. */
+struct neigh *neigh_get(struct net *net, uint32_t ip);
+/* The address is known now; queued frames go out. tell: inform the listener. */
+void neigh_set(struct net *net, struct neigh *n, const uint8_t mac[6], bool tell);
+/* The MAC for a next hop, or NULL: asked for. */
+const uint8_t *neigh_lookup(struct net *net, uint32_t next_hop);
+/* Sends a frame whose L2 header lacks only its destination; queues it (bounded) until that is known.
+ * Takes ownership. */
+void neigh_send(struct net *net, struct rte_mbuf *m, uint32_t next_hop);
+bool neigh_fresh(const struct net *net, const struct neigh *n);
+void neigh_timers(struct net *net);
+void neigh_free_all(struct net *net);
+static inline bool net_on_link(const struct net *net, uint32_t ip)
+{
+    return (ip & net->cfg.netmask) == (net->cfg.ip & net->cfg.netmask);
+}
+static inline uint32_t net_next_hop(const struct net *net, uint32_t ip)
+{
+    return net_on_link(net, ip) || !net->cfg.gateway ? ip : net->cfg.gateway;
+}
+
+/* ---- ip4.c ---- */
+/* Validates the header; returns the L4 bytes and their count, or NULL (counted). */
+const uint8_t *ip4_check(struct net *net, const struct rte_mbuf *m, const uint8_t *p, uint32_t len,
+                         uint32_t *l4_len);
+/* A header without options in front of `l4_len` bytes. */
+void ip4_write(struct ip4_hdr *ip, uint32_t src, uint32_t dst, uint8_t proto, uint16_t l4_len);
+static inline uint64_t ip4_pseudo_sum(const struct ip4_hdr *ip, uint16_t l4_len)
+{
+    return (uint64_t)ip->src.raw + ip->dst.raw + be16(ip->proto).raw + be16(l4_len).raw;
+}
+
+/* ---- icmp.c ---- */
+void icmp_input(struct net *net, const struct ip4_hdr *ip, const uint8_t *p, uint32_t len,
+                const uint8_t src[6]);

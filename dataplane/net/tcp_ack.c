@@ -1,0 +1,156 @@
+/* tcp_ack: what a peer's acknowledgment and window do to our send side (RFC 9293 3.10.7.4 step five):
+ * the send queue, RTT, congestion window, fast retransmit and recovery (RFC 5681 3.2, RFC 6582). */
+#include "dataplane/net/tcp_internal.h"
+
+/* One sample per ACK: from our own clock if all it covers was sent once (Karn, RFC 6298 3), else from
+ * the echoed timestamp, which tells the copies apart (RFC 7323 4). A sample ends the back-off. */
+static void take_rtt(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t sent_ns)
+{
+    if (sent_ns) {
+        tcp_rtt_sample(tc, tc->net->now_ns - sent_ns);
+    } else if (seg->has_ts && seg->tsecr) {
+        uint32_t ms = tcp_ts_now(tc) - seg->tsecr;
+        if (ms > 60000)
+            return;
+        tcp_rtt_sample(tc, ms ? ms * NSEC_PER_MS : NSEC_PER_MS / 2);
+    } else {
+        return;
+    }
+    tc->cold->backoff = 0;
+}
+
+static void recovery_enter(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    STAT_INC(tc->net->stats->tcp_fast_retrans);
+    c->recover = tc->snd_nxt;
+    c->cc->loss(tc, tcp_flight(tc), false);
+    tc->flags |= TF_RECOVERY;
+    tcp_queue_mark_lost(tc, false);
+}
+
+/* RFC 6582 3.2 step 3: an ACK of new data during recovery. */
+static void recovery_advance(struct tcp_conn *tc, uint32_t acked)
+{
+    struct tcp_cold *c = tc->cold;
+    if (seq_le(c->recover, tc->snd_una)) { /* full */
+        uint32_t flight = tcp_flight(tc), fl = (flight > tc->mss ? flight : tc->mss) + tc->mss;
+        tc->cwnd = c->ssthresh < fl ? c->ssthresh : fl;
+        tc->flags &= ~TF_RECOVERY;
+        /* Recovery by partial ACKs resends only what was lost, so there are no duplicates of ours
+         * in flight whose ACKs could be mistaken: the next loss may be repaired fast again. */
+        c->recover = tc->snd_una - 1;
+        return;
+    }
+    /* partial: the next hole is lost too; deflate by what left, let one segment out */
+    tc->cwnd = tc->cwnd > acked ? tc->cwnd - acked : 0;
+    if (acked >= tc->mss)
+        tc->cwnd += tc->mss;
+    if (tc->cwnd < tc->mss)
+        tc->cwnd = tc->mss;
+    tcp_queue_mark_lost(tc, false);
+}
+
+void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    struct tcp_cold *c = tc->cold;
+    uint32_t acked = seg->ack - tc->snd_una;
+    uint64_t sent_ns;
+    tcp_queue_ack(tc, seg->ack, &sent_ns);
+    tc->snd_una = seg->ack;
+    if (unlikely_(tc->flags & TF_FIN_LOST) && tcp_fin_acked(tc)) {
+        tc->flags &= ~TF_FIN_LOST;
+        c->lost_bytes--;
+    }
+    take_rtt(tc, seg, sent_ns);
+    c->rtx_since_ns = 0;
+    tc->dupacks = 0;
+    if (unlikely_(tc->flags & TF_RECOVERY)) {
+        recovery_advance(tc, acked);
+    } else {
+        if (unlikely_(tc->flags & TF_LOSS) && seq_le(c->recover, tc->snd_una))
+            tc->flags &= ~TF_LOSS;
+        c->cc->acked(tc, acked);
+    }
+    if (tc->snd_una == tc->snd_nxt) /* RFC 6298 5.2, 5.3 */
+        tcp_timer_clear(tc, TT_REXMIT);
+    else
+        tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + tcp_rto_ns(tc));
+    if (tc->q_unsent || c->lost_bytes || (tc->flags & TF_APP_CLOSED))
+        tcp_mark(tc);
+}
+
+/* RFC 5681 2: a duplicate ACK. The third means loss; more of them mean segments that have left. */
+static void duplicate_ack(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    STAT_INC(tc->net->stats->tcp_dup_acks_in);
+    if (tc->dupacks < UINT8_MAX)
+        tc->dupacks++;
+    if (tc->flags & TF_RECOVERY) {
+        /* Never more than what could have left: forged duplicates gain nothing (RFC 5681 3.2). */
+        if (tc->cwnd < c->ssthresh + tcp_flight(tc))
+            tc->cwnd += tc->mss;
+    } else if (tc->dupacks == 3 && seq_lt(c->recover, tc->snd_una)) { /* RFC 6582 3.2 step 2 */
+        recovery_enter(tc);
+    }
+    if (tc->q_unsent)
+        tcp_mark(tc);
+}
+
+/* The window was shut and is open again. What was sent beyond it (a probe) the peer threw away. */
+static void window_opened(struct tcp_conn *tc)
+{
+    tc->cold->backoff = 0;
+    tcp_timer_clear(tc, TT_PERSIST);
+    if (tc->snd_una != tc->snd_nxt) {
+        tcp_queue_mark_lost(tc, true);
+        tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + tcp_rto_ns(tc));
+    }
+    tcp_mark(tc);
+}
+
+bool tcp_ack_input(struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    struct tcp_cold *c = tc->cold;
+    /* RFC 5961 5.2: neither beyond what was sent nor older than a window. */
+    if (seq_lt(tc->snd_nxt, seg->ack) || seq_lt(seg->ack, tc->snd_una - c->snd_wnd_max)) {
+        STAT_INC(tc->net->stats->drop_tcp_ack);
+        tcp_challenge_ack(tc);
+        return false;
+    }
+    if (seq_lt(seg->ack, tc->snd_una))
+        return true; /* an old duplicate: its window says nothing, its data may */
+    uint32_t wnd = seg->wnd << tc->snd_wscale, old = tc->snd_wnd;
+    bool dup = seg->ack == tc->snd_una && tc->snd_una != tc->snd_nxt && !seg->len &&
+               !(seg->flags & (TH_SYN | TH_FIN)) && wnd == old && old;
+    if (seg->ack != tc->snd_una)
+        tcp_ack_advance(tc, seg);
+    else if (dup)
+        duplicate_ack(tc);
+    if (seq_lt(tc->snd_wl1, seg->seq) ||
+        (tc->snd_wl1 == seg->seq && seq_le(tc->snd_wl2, seg->ack))) {
+        tc->snd_wnd = wnd;
+        tc->snd_wl1 = seg->seq;
+        tc->snd_wl2 = seg->ack;
+        if (wnd > c->snd_wnd_max)
+            c->snd_wnd_max = wnd;
+        if (!old && wnd)
+            window_opened(tc);
+        else if (wnd != old && tc->q_unsent)
+            tcp_mark(tc);
+    }
+    return true;
+}
+
+void tcp_ack_writable(struct tcp_conn *tc)
+{
+    uint32_t buf = tc->net->cfg.snd_buf_bytes;
+    if (!(tc->flags & TF_WANT_WRITE) || tc->tx_queued > buf / 4 * 3)
+        return;
+    if (tc->state != TCP_ESTABLISHED && tc->state != TCP_CLOSE_WAIT)
+        return;
+    tc->flags &= ~TF_WANT_WRITE;
+    if (tc->cookie && !(tc->flags & TF_APP_CLOSED))
+        tc->net->app.writable(tc->cookie);
+}

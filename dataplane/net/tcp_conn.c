@@ -1,0 +1,334 @@
+/* tcp_conn: life and death of connection records, and the application's calls on them.
+ *
+ *   tcp_conn_new -> (handshake) -> tcp_conn_established -> ... -> tcp_conn_kill -> tcp_reap
+ * tcp_conn_kill makes a record inert at once (CLOSED, out of the flow table, queues freed); tcp_reap
+ * tells the application and gives the record back when no caller can hold a pointer to it any more.
+ * So callbacks may close any connection, the current one included. */
+#include <errno.h>
+
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/tcp_internal.h"
+#include "engine/shard/config.h"
+
+/* RFC 6528 3: ISN = M + F(4-tuple, secret), M ticking every 4 us. */
+uint32_t tcp_isn(const struct net *net, const struct flow_key *key)
+{
+    struct siphash_key k = {net->cfg.secret[1], net->cfg.secret[0]};
+    return (uint32_t)(net->now_ns >> 12) + (uint32_t)siphash24(&k, key, sizeof(*key));
+}
+
+static void time_wait_leave(struct tcp_conn *tc)
+{
+    list_remove(&tc->cold->tw_link);
+    tc->net->time_wait_count--;
+    STAT_SET(tc->net->stats->tcp_time_wait, tc->net->time_wait_count);
+}
+
+struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint64_t hash)
+{
+    /* Ahead of need, because a record that ends now is free only after the next reap. */
+    uint32_t low = net->cfg.max_conns / 4 < 32 ? net->cfg.max_conns / 4 : 32;
+    if (unlikely_(net->free_count <= low) && !list_empty(&net->time_wait)) {
+        struct tcp_cold *oldest = list_entry(net->time_wait.next, struct tcp_cold, tw_link);
+        struct tcp_conn *tw = &net->conns[oldest - net->cold];
+        STAT_INC(net->stats->tcp_time_wait_recycled);
+        tcp_conn_kill(tw, 0, tw->flags & TF_NOTIFY);
+    }
+    if (unlikely_(!net->free_count))
+        return NULL;
+    uint32_t index = net->free_conns[--net->free_count];
+    struct tcp_conn *tc = &net->conns[index];
+    struct tcp_cold *c = &net->cold[index];
+    uint32_t generation = tc->generation + 1;
+    *tc = (struct tcp_conn){.key = *key, .net = net, .cold = c, .generation = generation};
+    *c = (struct tcp_cold){.timer_ns = UINT64_MAX, .cc = &tcp_cc_newreno};
+    for (int i = 0; i < TT_COUNT; i++)
+        c->deadline_ns[i] = UINT64_MAX;
+    wheel_node_init(&c->timer);
+    list_init(&c->tw_link);
+    c->last_rx_ns = net->now_ns;
+    c->ts_offset = (uint32_t)(hash >> 24) * 2654435761u;
+    tc->rcv_mss = 536;
+    tcp_rtt_init(tc);
+    flow_insert(&net->flow, hash, index);
+    STAT_ADD(net->stats->tcp_conns, 1);
+    return tc;
+}
+
+/* Fills what never changes in our headers and sums it once. mac NULL: not known yet. */
+void tcp_conn_template(struct tcp_conn *tc, const uint8_t *mac)
+{
+    static const uint8_t unknown[6];
+    struct net *net = tc->net;
+    struct tcp_cold *c = tc->cold;
+    unsigned l2 = eth_len(net);
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(c->tmpl + l2);
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
+    uint8_t *opt = (uint8_t *)(th + 1);
+    unsigned opt_len = tc->flags & TF_TS ? 12 : 0;
+
+    eth_write(net, (uint8_t *)ip, mac ? mac : unknown, ETH_TYPE_IP4);
+    if (mac)
+        tc->flags |= TF_MAC_KNOWN;
+    ip4_write(ip, tc->key.local_ip, tc->key.peer_ip, IP_PROTO_TCP, 0);
+    ip->total_len = be16(0);
+    ip->csum = 0;
+    c->ip_sum = csum_fold(csum_ip4_20(ip));
+    *th = (struct tcp_hdr){.sport = be16(tc->key.local_port), .dport = be16(tc->key.peer_port)};
+    th->off = (uint8_t)((sizeof(*th) + opt_len) / 4 << 4);
+    if (opt_len) {
+        static const uint8_t ts[4] = {1, 1, 8, 10}; /* RFC 7323 appendix A */
+        memcpy(opt, ts, sizeof(ts));
+        memset(opt + 4, 0, 8);
+    }
+    /* The pseudo header's length and the offset, flags and window word are added per segment. */
+    uint8_t off = th->off;
+    th->off = 0;
+    c->tcp_sum = csum_fold(csum_add(th, sizeof(*th) + opt_len, ip4_pseudo_sum(ip, 0)));
+    th->off = off;
+    c->l2_len = (uint8_t)l2;
+    c->tmpl_len = (uint8_t)(l2 + sizeof(*ip) + sizeof(*th) + opt_len);
+}
+
+static void half_open_leave(struct tcp_conn *tc)
+{
+    if (tc->flags & TF_HALF_OPEN) {
+        tc->flags &= ~TF_HALF_OPEN;
+        tc->net->half_open--;
+    }
+}
+
+/* The handshake is complete: MSS and template are final, the clocks of an open connection start. */
+void tcp_conn_established(struct tcp_conn *tc)
+{
+    struct net *net = tc->net;
+    half_open_leave(tc);
+    tc->state = TCP_ESTABLISHED;
+    tc->flags |= TF_ESTAB;
+    STAT_ADD(net->stats->tcp_curr_estab, 1);
+    tc->cold->backoff = 0;
+    tc->cold->cc->init(tc);
+    tcp_timer_clear(tc, TT_REXMIT);
+    tcp_keepalive_start(tc);
+}
+
+void tcp_reap_later(struct tcp_conn *tc)
+{
+    if (!(tc->flags & TF_REAP)) {
+        tc->flags |= TF_REAP;
+        tc->net->reap[tc->net->reap_count++] = tcp_index(tc);
+    }
+}
+
+static void estab_leave(struct tcp_conn *tc)
+{
+    if (tc->flags & TF_ESTAB) {
+        tc->flags &= ~TF_ESTAB;
+        STAT_ADD(tc->net->stats->tcp_curr_estab, -1ull);
+    }
+}
+
+void tcp_conn_kill(struct tcp_conn *tc, int err, bool notify)
+{
+    struct net *net = tc->net;
+    if (tc->state == TCP_CLOSED)
+        return;
+    if (tc->state == TCP_TIME_WAIT)
+        time_wait_leave(tc);
+    if (tc->state == TCP_SYN_SENT || tc->state == TCP_SYN_RCVD)
+        STAT_INC(net->stats->tcp_attempt_fails);
+    else if (err == -ECONNRESET && (tc->flags & TF_ESTAB))
+        STAT_INC(net->stats->tcp_estab_resets);
+    half_open_leave(tc);
+    estab_leave(tc);
+    flow_remove(&net->flow, flow_hash(&net->flow, &tc->key), tcp_index(tc));
+    wheel_cancel(&net->wheel, &tc->cold->timer);
+    tc->cold->timer_ns = UINT64_MAX;
+    tcp_queue_free(tc);
+    tcp_ooo_free(tc);
+    if (notify && tc->cookie) {
+        tc->flags |= TF_NOTIFY;
+        if (err && (tc->state == TCP_SYN_SENT || tc->state == TCP_SYN_RCVD))
+            tc->flags |= TF_CONN_OWED; /* an active open: the others have no cookie yet */
+        tc->cold->close_err = (int16_t)err;
+    } else if (!notify) {
+        tc->flags &= ~TF_NOTIFY;
+    }
+    tc->state = TCP_CLOSED;
+    tcp_reap_later(tc);
+}
+
+void tcp_conn_reset(struct tcp_conn *tc, int err, bool notify)
+{
+    if (tc->state == TCP_CLOSED)
+        return;
+    tcp_send_rst(tc);
+    tcp_conn_kill(tc, err, notify);
+}
+
+/* RFC 9293 3.6.1: both FINs are acknowledged; the record stays to answer what was delayed. */
+void tcp_conn_time_wait(struct tcp_conn *tc)
+{
+    struct net *net = tc->net;
+    estab_leave(tc);
+    tcp_queue_free(tc);
+    tcp_ooo_free(tc);
+    tc->state = TCP_TIME_WAIT;
+    list_push_back(&net->time_wait, &tc->cold->tw_link);
+    net->time_wait_count++;
+    STAT_SET(net->stats->tcp_time_wait, net->time_wait_count);
+    for (int i = 0; i < TT_COUNT; i++)
+        tcp_timer_clear(tc, (enum tcp_timer)i);
+    tcp_timer_set(tc, TT_LIFE, net->now_ns + net->cfg.time_wait_ms * NSEC_PER_MS);
+    if (tc->cookie) {
+        tc->flags |= TF_NOTIFY;
+        tc->cold->close_err = 0;
+        tcp_reap_later(tc);
+    }
+}
+
+/* Tells the application and frees records. A callback may add to the list: the loop takes that in. */
+void tcp_reap(struct net *net)
+{
+    for (uint32_t i = 0; i < net->reap_count; i++) {
+        struct tcp_conn *tc = &net->conns[net->reap[i]];
+        tc->flags &= ~TF_REAP;
+        if (tc->flags & TF_NOTIFY) {
+            void *cookie = tc->cookie;
+            tc->flags &= ~TF_NOTIFY;
+            tc->cookie = NULL;
+            if (tc->flags & TF_CONN_OWED)
+                net->app.connected(cookie, tc, tc->cold->close_err);
+            else
+                net->app.closed(cookie, tc->cold->close_err);
+        }
+        /* A dirty one is still in net->dirty: net_output hands it in again. */
+        if (tc->state != TCP_CLOSED || (tc->flags & (TF_REAP | TF_DIRTY)))
+            continue;
+        STAT_ADD(net->stats->tcp_conns, -1ull);
+        net->free_conns[net->free_count++] = net->reap[i];
+    }
+    net->reap_count = 0;
+}
+
+void tcp_conns_free(struct net *net)
+{
+    for (uint32_t i = 0; i < net->cfg.max_conns; i++) {
+        struct tcp_conn *tc = &net->conns[i];
+        if (!tc->net)
+            continue;
+        tcp_queue_free(tc);
+        tcp_ooo_free(tc);
+    }
+}
+
+/* ---- the application's calls ---- */
+
+struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_port,
+                             uint16_t local_port, void *cookie, uint64_t now_ns)
+{
+    net->now_ns = now_ns;
+    struct flow_key key = {peer_ip, net->cfg.ip, peer_port, local_port};
+    uint64_t hash = 0;
+    for (uint32_t tries = local_port ? 1 : 16384;; tries--) {
+        if (!tries)
+            return NULL;
+        if (!local_port) /* RFC 6056: the dynamic range, from a start that is not told */
+            key.local_port = (uint16_t)(49152 + net->ephemeral_port++ % 16384);
+        hash = flow_hash(&net->flow, &key);
+        if (flow_find(&net->flow, &key, hash) == FLOW_NONE)
+            break;
+    }
+    struct tcp_conn *tc = tcp_conn_new(net, &key, hash);
+    if (!tc)
+        return NULL;
+    struct tcp_cold *c = tc->cold;
+    tc->cookie = cookie;
+    tc->state = TCP_SYN_SENT;
+    tc->flags |= TF_ACTIVE | TF_SYN_DUE;
+    tc->rcv_wscale = tcp_opt_wscale(net->cfg.rcv_buf_bytes);
+    c->iss = tcp_isn(net, &key);
+    tc->snd_una = c->iss;
+    tc->snd_nxt = c->iss;
+    c->recover = c->iss;
+    tc->mss = 536;
+    tcp_conn_template(tc, NULL);
+    STAT_INC(net->stats->tcp_active_opens);
+    tcp_mark(tc);
+    return tc;
+}
+
+void tcp_addr(const struct tcp_conn *tc, struct tcp_addr *ret)
+{
+    *ret =
+        (struct tcp_addr){tc->key.local_ip, tc->key.peer_ip, tc->key.local_port, tc->key.peer_port};
+}
+
+void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret)
+{
+    uint32_t fin = tc->flags & TF_FIN_SENT ? 1 : 0, flight = tcp_flight(tc);
+    uint32_t unacked = flight > fin ? flight - fin : 0;
+    if (unacked > tc->tx_queued) /* a SYN in flight */
+        unacked = tc->tx_queued;
+    *ret = (struct tcp_info){.state = tc->state,
+                             .srtt_us = tc->cold->srtt_us,
+                             .rto_us = tc->cold->rto_us,
+                             .cwnd = tc->cwnd,
+                             .ssthresh = tc->cold->ssthresh,
+                             .snd_wnd = tc->snd_wnd,
+                             .rcv_wnd = tc->rcv_edge - tc->rcv_nxt,
+                             .mss = tc->mss,
+                             .unacked_bytes = unacked,
+                             .unsent_bytes = tc->tx_queued - unacked,
+                             .ooo_bytes = tc->ooo_bytes,
+                             .retrans = tc->cold->retrans};
+}
+
+const char *tcp_state_name(uint8_t state)
+{
+    static const char *const names[] = {"CLOSED",     "SYN_SENT",   "SYN_RCVD",   "ESTABLISHED",
+                                        "CLOSE_WAIT", "FIN_WAIT_1", "FIN_WAIT_2", "CLOSING",
+                                        "LAST_ACK",   "TIME_WAIT"};
+    return state < ARRAY_LEN(names) ? names[state] : "?";
+}
+
+void tcp_rx_hold(struct tcp_conn *tc, size_t bytes)
+{
+    uint32_t held = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+    if (held < tc->rx_hold && tc->state != TCP_CLOSED) {
+        tc->flags |= TF_WND_CHECK;
+        tcp_mark(tc);
+    }
+    tc->rx_hold = held;
+}
+
+void tcp_close(struct tcp_conn *tc)
+{
+    if (tc->flags & TF_APP_CLOSED)
+        return;
+    switch (tc->state) {
+    case TCP_SYN_SENT:
+        tcp_conn_kill(tc, 0, true); /* RFC 9293 3.10.4: delete the TCB */
+        return;
+    case TCP_SYN_RCVD:
+    case TCP_ESTABLISHED:
+    case TCP_CLOSE_WAIT:
+        if (tc->rx_hold) { /* RFC 9293 3.6.1, RFC 2525 2.17: data was lost, say so */
+            tcp_conn_reset(tc, 0, true);
+            return;
+        }
+        tc->flags |= TF_APP_CLOSED;
+        tcp_mark(tc);
+        return;
+    default: return;
+    }
+}
+
+void tcp_abort(struct tcp_conn *tc)
+{
+    tc->flags &= ~(TF_NOTIFY | TF_CONN_OWED);
+    tc->cookie = NULL;
+    if (tc->state == TCP_TIME_WAIT)
+        return;
+    tcp_conn_reset(tc, 0, false);
+}

@@ -1,0 +1,269 @@
+/* tcp_input: a segment for a connection, in the order of RFC 9293 3.10.7.4. The common case (open
+ * connection, next in order, nothing odd) is decided by one test and takes the short way. */
+#include <errno.h>
+
+#include "dataplane/net/tcp_internal.h"
+
+#define PAWS_IDLE_NS (24ull * 86400 * NSEC_PER_S) /* RFC 7323 5.5 */
+
+/* RFC 5961 7: challenge ACKs (and ACKs for segments outside the window that carry no data, which two
+ * confused ends could exchange for ever) are throttled per connection, never by a shared counter. */
+void tcp_challenge_ack(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    uint64_t now = tc->net->now_ns;
+    if (now - c->challenge_ns >= NSEC_PER_S) {
+        c->challenge_ns = now;
+        c->challenge_count = 0;
+    }
+    if (c->challenge_count >= LIMIT_TCP_CHALLENGE_PER_S)
+        return;
+    c->challenge_count++;
+    STAT_INC(tc->net->stats->tcp_challenge_acks);
+    tcp_ack_now(tc);
+}
+
+/* RFC 9293 3.4 table 6. */
+static bool acceptable(const struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    uint32_t len = seg->len + !!(seg->flags & TH_SYN) + !!(seg->flags & TH_FIN);
+    uint32_t wnd = tc->rcv_edge - tc->rcv_nxt;
+    bool first_in = seg->seq - tc->rcv_nxt < wnd;
+    if (!len)
+        return wnd ? first_in : seg->seq == tc->rcv_nxt;
+    /* With no window a segment at its edge still counts for its ACK, its text is cut off. */
+    if (!wnd)
+        return seg->seq == tc->rcv_nxt;
+    return first_in || seg->seq + len - 1 - tc->rcv_nxt < wnd;
+}
+
+/* RFC 7323 5.3 R1-R3 and 3.2. False: dropped. */
+static bool timestamps_ok(struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    struct tcp_cold *c = tc->cold;
+    uint64_t now = tc->net->now_ns;
+    if (!(tc->flags & TF_TS) || (seg->flags & TH_RST))
+        return true;
+    if (!seg->has_ts) {
+        STAT_INC(tc->net->stats->drop_tcp_no_timestamp);
+        return false;
+    }
+    if (seq_lt(seg->tsval, tc->ts_recent)) {
+        if (now - c->ts_recent_ns < PAWS_IDLE_NS) {
+            STAT_INC(tc->net->stats->drop_tcp_paws);
+            tcp_ack_now(tc);
+            return false;
+        }
+        tc->ts_recent = seg->tsval; /* older than the clock can tell: RFC 7323 5.5 */
+        c->ts_recent_ns = now;
+    }
+    return true;
+}
+
+/* RFC 7323 4.3: the echo is the timestamp of the segment that our next ACK answers. */
+static inline void take_timestamp(struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    if (seq_le(seg->seq, tc->rcv_acked) && seq_le(tc->ts_recent, seg->tsval)) {
+        tc->ts_recent = seg->tsval;
+        tc->cold->ts_recent_ns = tc->net->now_ns;
+    }
+}
+
+/* Step one failed: not in the window. */
+static void not_acceptable(struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    if (seg->len == 0 || seg->seq + seg->len != tc->rcv_nxt)
+        STAT_INC(tc->net->stats->drop_tcp_window);
+    if (seg->flags & TH_RST)
+        return;
+    if (tc->state == TCP_SYN_RCVD && (seg->flags & (TH_SYN | TH_ACK)) == TH_SYN &&
+        seg->seq == tc->cold->irs) { /* our SYN-ACK was lost */
+        tc->flags |= TF_SYN_DUE;
+        tcp_mark(tc);
+        return;
+    }
+    if (tc->state == TCP_TIME_WAIT && (seg->flags & TH_FIN)) /* our last ACK was lost */
+        tcp_timer_set(tc, TT_LIFE, tc->net->now_ns + tc->net->cfg.time_wait_ms * NSEC_PER_MS);
+    if (seg->len || (seg->flags & TH_FIN))
+        tcp_ack_now(tc); /* data tells of a lost ACK: answered always, once per pass */
+    else
+        tcp_challenge_ack(tc);
+}
+
+/* Step two: RFC 9293 3.10.7.4 with RFC 5961 3.2. */
+static void rst_input(struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    if (seg->seq != tc->rcv_nxt) { /* inside the window, but not where the peer must be */
+        tcp_challenge_ack(tc);
+        return;
+    }
+    STAT_INC(tc->net->stats->tcp_in_rsts);
+    switch (tc->state) {
+    case TCP_SYN_RCVD: tcp_conn_kill(tc, -ECONNREFUSED, true); return;
+    case TCP_CLOSING:
+    case TCP_LAST_ACK: tcp_conn_kill(tc, 0, true); return;
+    case TCP_TIME_WAIT: tcp_conn_kill(tc, 0, tc->flags & TF_NOTIFY); return;
+    default: tcp_conn_kill(tc, -ECONNRESET, true); return;
+    }
+}
+
+/* What an acknowledged FIN does to the state. */
+static void fin_acked(struct tcp_conn *tc)
+{
+    switch (tc->state) {
+    case TCP_FIN_WAIT_1:
+        tc->state = TCP_FIN_WAIT_2;
+        tcp_timer_set(tc, TT_LIFE, tc->net->now_ns + LIMIT_TCP_FIN_WAIT2_S * NSEC_PER_S);
+        return;
+    case TCP_CLOSING: tcp_conn_time_wait(tc); return;
+    case TCP_LAST_ACK: tcp_conn_kill(tc, 0, true); return;
+    default: return;
+    }
+}
+
+/* Steps seven and eight, by state. */
+static void text_and_fin(struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    bool fin = seg->flags & TH_FIN;
+    switch (tc->state) {
+    case TCP_ESTABLISHED:
+    case TCP_FIN_WAIT_1:
+    case TCP_FIN_WAIT_2:
+        if (!seg->len && !fin)
+            return;
+        /* RFC 9293 3.6.1: new data for an application that has left is lost: say so. */
+        if ((tc->flags & TF_APP_CLOSED) && seg->len && seq_lt(tc->rcv_nxt, seg->seq + seg->len)) {
+            tcp_conn_reset(tc, -ECONNRESET, true);
+            return;
+        }
+        tcp_text_input(tc, seg->seq, seg->data, seg->len, fin);
+        return;
+    case TCP_TIME_WAIT:
+        if (fin)
+            tcp_timer_set(tc, TT_LIFE, tc->net->now_ns + tc->net->cfg.time_wait_ms * NSEC_PER_MS);
+        if (fin || seg->len)
+            tcp_ack_now(tc);
+        return;
+    default: return; /* the peer's FIN was seen: no text can follow it */
+    }
+}
+
+static void input_slow(struct tcp_conn *tc, struct tcp_seg *seg)
+{
+    struct net *net = tc->net;
+    if (tc->state == TCP_SYN_SENT) {
+        tcp_syn_sent_input(tc, seg);
+        return;
+    }
+    if (!tcp_opt_parse(seg, NULL)) {
+        STAT_INC(net->stats->drop_tcp_header);
+        return;
+    }
+    /* TIME_WAIT gives way to a new incarnation that cannot be mistaken for the old one (RFC 6191,
+     * RFC 9293 3.6.1 MAY-2): newer timestamp or sequence number beyond all that was received. */
+    if (tc->state == TCP_TIME_WAIT && (seg->flags & (TH_SYN | TH_ACK | TH_RST)) == TH_SYN &&
+        (seg->has_ts && (tc->flags & TF_TS) ? seq_lt(tc->ts_recent, seg->tsval)
+                                            : seq_lt(tc->rcv_nxt, seg->seq))) {
+        tcp_conn_kill(tc, 0, tc->flags & TF_NOTIFY);
+        tcp_listen_input(net, seg);
+        return;
+    }
+    if (!timestamps_ok(tc, seg))
+        return;
+    if (!acceptable(tc, seg)) { /* one */
+        not_acceptable(tc, seg);
+        return;
+    }
+    tc->cold->last_rx_ns = net->now_ns;
+    if (seg->flags & TH_RST) { /* two */
+        rst_input(tc, seg);
+        return;
+    }
+    if (seg->has_ts && (tc->flags & TF_TS))
+        take_timestamp(tc, seg);
+    if (seg->flags & TH_SYN) { /* four: RFC 5961 4.2 */
+        if (tc->state == TCP_SYN_RCVD && !(tc->flags & TF_ACTIVE))
+            tcp_conn_kill(tc, 0, false); /* back to LISTEN */
+        else
+            tcp_challenge_ack(tc);
+        return;
+    }
+    if (!(seg->flags & TH_ACK)) { /* five */
+        STAT_INC(net->stats->drop_tcp_flags);
+        return;
+    }
+    if (tc->state == TCP_SYN_RCVD && !tcp_syn_rcvd_ack(tc, seg))
+        return;
+    if (!tcp_ack_input(tc, seg))
+        return;
+    if (tcp_fin_acked(tc))
+        fin_acked(tc);
+    if (tc->state == TCP_CLOSED)
+        return;
+    text_and_fin(tc, seg); /* seven, eight; urgent data is ordinary data (RFC 6093) */
+    if (tc->flags & TF_WANT_WRITE)
+        tcp_ack_writable(tc);
+}
+
+/* Everything about the segment is what an open connection expects next. Reads the timestamp. */
+static inline bool is_expected(const struct tcp_conn *tc, struct tcp_seg *seg)
+{
+    if (tc->state != TCP_ESTABLISHED || (seg->flags & ~TH_PSH) != TH_ACK ||
+        seg->seq != tc->rcv_nxt || (tc->flags & (TF_APP_CLOSED | TF_RECOVERY | TF_LOSS)) ||
+        tc->ooo_bytes)
+        return false;
+    if (tc->flags & TF_TS) {
+        static const uint8_t head[4] = {1, 1, 8, 10}; /* RFC 7323 appendix A */
+        const uint8_t *opt = (const uint8_t *)(seg->th + 1);
+        be32_t ts[2];
+        if (seg->doff != 32 || memcmp(opt, head, 4) != 0)
+            return false;
+        memcpy(ts, opt + 4, 8);
+        seg->has_ts = true;
+        seg->tsval = from_be32(ts[0]);
+        seg->tsecr = from_be32(ts[1]);
+        if (seq_lt(seg->tsval, tc->ts_recent))
+            return false;
+    } else {
+        if (seg->doff != 20)
+            return false;
+        seg->has_ts = false;
+    }
+    /* An ACK inside the flight, of new data or with data; a window that is and stays open. */
+    return seg->ack - tc->snd_una <= tc->snd_nxt - tc->snd_una &&
+           (seg->len || seg->ack != tc->snd_una) && seg->len <= tc->rcv_edge - tc->rcv_nxt &&
+           seg->wnd && tc->snd_wnd;
+}
+
+void tcp_input(struct net *net, struct tcp_seg *seg)
+{
+    struct tcp_conn *tc = seg->tc;
+    if (unlikely_(!tc)) {
+        tcp_listen_input(net, seg);
+        return;
+    }
+    if (unlikely_(!is_expected(tc, seg))) {
+        input_slow(tc, seg);
+        return;
+    }
+    struct tcp_cold *c = tc->cold;
+    c->last_rx_ns = net->now_ns;
+    if (seg->has_ts)
+        take_timestamp(tc, seg);
+    uint32_t wnd = seg->wnd << tc->snd_wscale;
+    if (seg->ack != tc->snd_una)
+        tcp_ack_advance(tc, seg);
+    if (wnd != tc->snd_wnd) {
+        if (wnd > c->snd_wnd_max)
+            c->snd_wnd_max = wnd;
+        tc->snd_wnd = wnd;
+        if (tc->q_unsent)
+            tcp_mark(tc);
+    }
+    tc->snd_wl1 = seg->seq;
+    tc->snd_wl2 = seg->ack;
+    if (seg->len)
+        tcp_deliver(tc, seg->data, seg->len);
+    if (unlikely_(tc->flags & TF_WANT_WRITE))
+        tcp_ack_writable(tc);
+}

@@ -1,0 +1,283 @@
+/* Private to dataplane/net: TCP's records and what tcp_*.c call of each other.
+ *
+ * struct tcp_conn is what every segment touches: two cache lines. struct tcp_cold is the rest.
+ * Both live in arrays with the same index; neither moves. A record that died keeps its memory until
+ * tcp_reap, at the end of the outermost net_* call, so callbacks may close anything at any time. */
+#pragma once
+
+#include "dataplane/net/net_internal.h"
+
+/* ---- sequence numbers, RFC 9293 3.4 ---- */
+static inline bool seq_lt(uint32_t a, uint32_t b)
+{
+    return (int32_t)(a - b) < 0;
+}
+static inline bool seq_le(uint32_t a, uint32_t b)
+{
+    return (int32_t)(a - b) <= 0;
+}
+
+/* RFC 9293 3.3.2. LISTEN has no record. */
+enum tcp_state {
+    TCP_CLOSED,
+    TCP_SYN_SENT,
+    TCP_SYN_RCVD,
+    TCP_ESTABLISHED,
+    TCP_CLOSE_WAIT,
+    TCP_FIN_WAIT_1,
+    TCP_FIN_WAIT_2,
+    TCP_CLOSING,
+    TCP_LAST_ACK,
+    TCP_TIME_WAIT,
+};
+
+#define TF_DIRTY       (1u << 0)  /* in net->dirty */
+#define TF_REAP        (1u << 1)  /* in net->reap */
+#define TF_NOTIFY      (1u << 2)  /* `closed` is owed */
+#define TF_ACK_NOW     (1u << 3)  /* an ACK must leave in this pass */
+#define TF_ACK_DELAYED (1u << 4)  /* an ACK is owed, the timer runs */
+#define TF_TS          (1u << 5)  /* RFC 7323 timestamps negotiated */
+#define TF_MAC_KNOWN   (1u << 6)  /* the template has the peer's MAC */
+#define TF_WANT_WRITE  (1u << 7)  /* `writable` is owed */
+#define TF_APP_CLOSED  (1u << 8)  /* tcp_close was called: FIN follows the queue */
+#define TF_FIN_SENT    (1u << 9)  /* our FIN has a sequence number, snd_nxt - 1 */
+#define TF_FIN_LOST    (1u << 10) /* and must be sent again */
+#define TF_RECOVERY    (1u << 11) /* fast recovery, RFC 6582 */
+#define TF_LOSS        (1u << 12) /* after a retransmission timeout */
+#define TF_SYN_DUE     (1u << 13) /* SYN or SYN-ACK must leave in this pass */
+#define TF_ACTIVE      (1u << 14) /* opened by tcp_connect */
+#define TF_WND_CHECK   (1u << 15) /* the window may have opened: tell the peer if it pays */
+#define TF_KEEP_DUE    (1u << 16) /* a keepalive probe must leave in this pass */
+#define TF_PROBE_DUE   (1u << 17) /* the persist timer lets one piece past the window */
+#define TF_CWND_FULL   (1u << 18) /* the last pass was stopped by cwnd: it may grow */
+#define TF_HALF_OPEN   (1u << 19) /* counted in net->half_open */
+#define TF_ESTAB       (1u << 20) /* counted in tcp_curr_estab */
+#define TF_CONN_OWED   (1u << 21) /* `connected` is owed (with close_err) */
+#define TF_WSCALE      (1u << 22) /* window scaling negotiated */
+
+/* ---- send queue ----
+ * One mbuf per segment. Its bookkeeping stands at the start of its headroom, the payload at
+ * TX_PAYLOAD_OFF, so that every header combination fits between:
+ *     buf_addr | tx_seg | ... eth ip tcp opts | payload ... |
+ * A segment that was sent is never appended to, nor changed but for its headers. */
+#define TX_PAYLOAD_OFF 168
+#define TXS_SENT       1
+#define TXS_LOST       2
+#define TXS_RETX       4 /* sent more than once: no RTT sample (Karn, RFC 6298 3) */
+
+struct tx_seg {
+    struct tx_seg *next;
+    struct rte_mbuf *m;
+    uint64_t sent_ns;
+    uint32_t seq;
+    uint16_t off; /* acknowledged bytes cut off the front */
+    uint16_t len;
+    uint8_t flags;
+};
+static_assert(sizeof(struct tx_seg) <= 48, "leaves room for 14+4+40+60 header bytes");
+
+static inline uint8_t *tx_seg_data(const struct tx_seg *s)
+{
+    return (uint8_t *)s->m->buf_addr + TX_PAYLOAD_OFF + s->off;
+}
+
+/* ---- reassembly ---- */
+struct tcp_ooo {
+    struct tcp_ooo *next; /* ascending, disjoint */
+    uint32_t seq, len;
+    bool fin;
+    uint8_t data[];
+};
+
+/* ---- congestion control table, RFC 5681 and successors ---- */
+struct tcp_conn;
+struct tcp_cc {
+    const char *name;
+    void (*init)(struct tcp_conn *tc);
+    /* New data acknowledged outside recovery. */
+    void (*acked)(struct tcp_conn *tc, uint32_t bytes);
+    /* Loss seen: sets ssthresh from the flight; `timeout`: by RTO. */
+    void (*loss)(struct tcp_conn *tc, uint32_t flight, bool timeout);
+};
+extern const struct tcp_cc tcp_cc_newreno;
+
+enum tcp_timer { TT_REXMIT, TT_PERSIST, TT_DELACK, TT_STARVED, TT_LIFE, TT_COUNT };
+/* TT_LIFE: keepalive, FIN_WAIT_2 and TIME_WAIT, by state. */
+
+#define TCP_HDR_MAX  98 /* 14 + 4 + 20 + 60 */
+#define TCP_TMPL_MAX 72
+
+struct tcp_conn {
+    struct flow_key key;
+    uint8_t state, snd_wscale, rcv_wscale, dupacks;
+    uint32_t flags;
+    uint32_t rcv_nxt;
+    uint32_t rcv_edge;  /* right edge of the offered window: never moves left */
+    uint32_t rcv_acked; /* rcv_nxt in the last ACK sent */
+    uint32_t snd_una, snd_nxt;
+    uint32_t snd_wnd; /* scaled */
+    uint32_t snd_wl1, snd_wl2;
+    uint32_t ts_recent;
+    void *cookie;
+    /* ---- */
+    struct net *net;
+    struct tcp_cold *cold;
+    struct tx_seg *q_head, *q_tail, *q_unsent; /* q_unsent: first never sent */
+    uint32_t tx_queued;                        /* data bytes in the queue */
+    uint32_t rx_hold;                          /* bytes the application sits on */
+    uint32_t ooo_bytes;
+    uint32_t cwnd;
+    uint16_t mss;     /* largest payload we send, options taken off */
+    uint16_t rcv_mss; /* largest payload seen: estimate of the peer's */
+    uint32_t generation;
+};
+static_assert(sizeof(struct tcp_conn) == 128, "two cache lines");
+static_assert(offsetof(struct tcp_conn, key) == 0, "flow table reads it");
+
+struct tcp_cold {
+    uint8_t tmpl[TCP_TMPL_MAX]; /* Ethernet, IP, TCP, timestamp option: what does not change */
+    uint8_t tmpl_len, l2_len;
+    uint8_t backoff, keep_sent;
+    uint32_t ip_sum, tcp_sum; /* checksums of the template's constant part */
+    struct wheel_node timer;
+    uint64_t timer_ns; /* when the wheel entry fires; UINT64_MAX: none */
+    uint64_t deadline_ns[TT_COUNT];
+    uint64_t last_rx_ns;
+    uint32_t srtt_us, rttvar_us, rto_us;
+    uint32_t ts_offset;
+    uint64_t ts_recent_ns; /* when ts_recent was taken */
+    uint32_t iss, irs;
+    uint32_t snd_wnd_max;
+    uint32_t ssthresh, cc_acked; /* cc_acked: bytes since cwnd last grew */
+    uint32_t recover;            /* RFC 6582: snd_nxt when loss was seen */
+    uint32_t lost_bytes;         /* marked lost and not sent again */
+    struct tx_seg *rtx;          /* where to look for lost segments; NULL: head */
+    uint32_t q_segs;
+    uint64_t rtx_since_ns; /* first timeout without progress; 0: none */
+    uint64_t last_tx_ns;
+    const struct tcp_cc *cc;
+    struct tcp_ooo *ooo;
+    uint32_t ooo_segs;
+    uint32_t retrans;
+    uint64_t challenge_ns; /* start of the throttle's second */
+    uint32_t challenge_count;
+    uint16_t peer_mss;
+    int16_t close_err;
+    struct list tw_link;
+};
+
+static inline uint32_t tcp_index(const struct tcp_conn *tc)
+{
+    return (uint32_t)(tc - tc->net->conns);
+}
+static inline uint32_t tcp_flight(const struct tcp_conn *tc)
+{
+    return tc->snd_nxt - tc->snd_una;
+}
+/* Bytes taken to be in the network (RFC 6675's pipe; without SACK: flight minus what is lost). */
+static inline uint32_t tcp_pipe(const struct tcp_conn *tc)
+{
+    return tc->snd_nxt - tc->snd_una - tc->cold->lost_bytes;
+}
+static inline bool tcp_fin_acked(const struct tcp_conn *tc)
+{
+    return (tc->flags & TF_FIN_SENT) && tc->snd_una == tc->snd_nxt;
+}
+static inline void tcp_mark(struct tcp_conn *tc)
+{
+    if (!(tc->flags & TF_DIRTY)) {
+        tc->flags |= TF_DIRTY;
+        tc->net->dirty[tc->net->dirty_count++] = tcp_index(tc);
+    }
+}
+static inline void tcp_ack_now(struct tcp_conn *tc)
+{
+    tc->flags |= TF_ACK_NOW;
+    tcp_mark(tc);
+}
+/* RFC 7323 4.1: a millisecond clock, offset per connection (7.1). */
+static inline uint32_t tcp_ts_now(const struct tcp_conn *tc)
+{
+    return (uint32_t)(tc->net->now_ns / NSEC_PER_MS) + tc->cold->ts_offset;
+}
+
+/* ---- tcp_conn.c ---- */
+struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint64_t hash);
+void tcp_conn_template(struct tcp_conn *tc, const uint8_t *mac);
+void tcp_conn_established(struct tcp_conn *tc);
+/* The connection is gone: out of the table, queues freed; the record goes at tcp_reap. notify: the
+ * application hears `closed` (or `connected`) with err then. */
+void tcp_conn_kill(struct tcp_conn *tc, int err, bool notify);
+void tcp_conn_reset(struct tcp_conn *tc, int err, bool notify); /* the same with a RST */
+void tcp_conn_time_wait(struct tcp_conn *tc);
+void tcp_reap_later(struct tcp_conn *tc);
+void tcp_reap(struct net *net);
+uint32_t tcp_isn(const struct net *net, const struct flow_key *key);
+void tcp_conns_free(struct net *net);
+
+/* ---- tcp_opt.c ---- */
+struct tcp_syn_opts {
+    uint16_t mss; /* 0: absent */
+    uint8_t wscale;
+    bool has_wscale, has_ts;
+};
+/* Walks the options; false: they lie. Fills seg's timestamp, and *syn when not NULL. */
+bool tcp_opt_parse(struct tcp_seg *seg, struct tcp_syn_opts *syn);
+/* Smallest shift that lets 16 bits tell a window of that many bytes (RFC 7323 2.2). */
+uint8_t tcp_opt_wscale(uint32_t bytes);
+unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool wscale, bool ts);
+/* What a SYN's options settle: MSS, scale, timestamps. */
+void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
+                       const struct tcp_syn_opts *opts);
+
+/* ---- tcp_seg.c ---- */
+/* Header, ports and checksum of a segment; false: dropped and counted. Options are not looked at. */
+bool tcp_seg_check(struct net *net, const struct rte_mbuf *m, const struct ip4_hdr *ip,
+                   const uint8_t *p, uint32_t len, struct tcp_seg *seg);
+
+/* ---- tcp_input.c, tcp_open.c, tcp_ack.c, tcp_reass.c ---- */
+void tcp_input(struct net *net, struct tcp_seg *seg);
+void tcp_listen_input(struct net *net, struct tcp_seg *seg);
+void tcp_syn_sent_input(struct tcp_conn *tc, struct tcp_seg *seg);
+/* The ACK that completes a handshake; false: the connection is not open. */
+bool tcp_syn_rcvd_ack(struct tcp_conn *tc, const struct tcp_seg *seg);
+/* RFC 9293 3.10.7.4 step five. False: stop processing the segment. */
+bool tcp_ack_input(struct tcp_conn *tc, const struct tcp_seg *seg);
+/* ACK-dependent work of the fast path: seg->ack > snd_una, window unchanged. */
+void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg);
+void tcp_ack_writable(struct tcp_conn *tc);
+/* In-order or not: delivers, keeps or drops; fin: the segment's last octet is followed by FIN. */
+void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_t len, bool fin);
+/* The next octets in order: counts, schedules the ACK, calls `received`. */
+void tcp_deliver(struct tcp_conn *tc, const uint8_t *p, uint32_t len);
+void tcp_ooo_free(struct tcp_conn *tc);
+void tcp_ooo_done_free(struct net *net);
+void tcp_challenge_ack(struct tcp_conn *tc);
+
+/* ---- tcp_queue.c ---- */
+/* Removes what `ack` covers. *sent_ns: when the last segment that was wholly covered was sent, 0 if
+ * none or if one of them was retransmitted. Returns data bytes removed. */
+uint32_t tcp_queue_ack(struct tcp_conn *tc, uint32_t ack, uint64_t *sent_ns);
+/* Cuts a segment: it keeps the first n bytes, a new one behind it takes the rest. */
+bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n);
+void tcp_queue_free(struct tcp_conn *tc);
+void tcp_queue_mark_lost(struct tcp_conn *tc, bool all);
+
+/* ---- tcp_output.c ---- */
+/* False: the wire or the pool is full, come again. */
+bool tcp_output(struct tcp_conn *tc);
+/* RFC 9293 3.10.7.1: the reset for a segment that belongs to no connection. */
+void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg);
+void tcp_send_rst(struct tcp_conn *tc);
+
+/* ---- tcp_timer.c ---- */
+void tcp_timer_set(struct tcp_conn *tc, enum tcp_timer t, uint64_t at_ns);
+static inline void tcp_timer_clear(struct tcp_conn *tc, enum tcp_timer t)
+{
+    tc->cold->deadline_ns[t] = UINT64_MAX;
+}
+void tcp_timers_run(struct net *net);
+void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns);
+void tcp_rtt_init(struct tcp_conn *tc);
+uint64_t tcp_rto_ns(const struct tcp_conn *tc);
+void tcp_keepalive_start(struct tcp_conn *tc);

@@ -1,0 +1,125 @@
+/* tcp_opt: TCP options in and out: MSS, window scale, timestamps (RFC 9293 3.2, RFC 7323 2 and 3).
+ * SACK is not offered: nothing here would honour it. */
+#include "dataplane/net/tcp_internal.h"
+
+#define OPT_END    0
+#define OPT_NOP    1
+#define OPT_MSS    2
+#define OPT_WSCALE 3
+#define OPT_TS     8
+
+static uint32_t load_be32(const uint8_t *p)
+{
+    be32_t v;
+    memcpy(&v, p, sizeof(v));
+    return from_be32(v);
+}
+
+static void take_option(struct tcp_seg *seg, struct tcp_syn_opts *syn, const uint8_t *p, uint8_t n)
+{
+    switch (p[0]) {
+    case OPT_MSS:
+        if (syn && n == 4)
+            syn->mss = (uint16_t)(p[2] << 8 | p[3]);
+        break;
+    case OPT_WSCALE:
+        if (syn && n == 3) {
+            syn->has_wscale = true;
+            syn->wscale = p[2] > 14 ? 14 : p[2]; /* RFC 7323 2.3 */
+        }
+        break;
+    case OPT_TS:
+        if (n == 10) {
+            seg->has_ts = true;
+            seg->tsval = load_be32(p + 2);
+            seg->tsecr = load_be32(p + 6);
+            if (syn)
+                syn->has_ts = true;
+        }
+        break;
+    default: /* RFC 9293 3.2 MUST-6: unknown options are skipped by their length */ break;
+    }
+}
+
+bool tcp_opt_parse(struct tcp_seg *seg, struct tcp_syn_opts *syn)
+{
+    const uint8_t *p = (const uint8_t *)(seg->th + 1);
+    uint32_t n = seg->doff - (uint32_t)sizeof(*seg->th);
+    seg->has_ts = false;
+    if (syn)
+        *syn = (struct tcp_syn_opts){0};
+    for (uint32_t i = 0; i < n;) {
+        if (p[i] == OPT_END)
+            return true;
+        if (p[i] == OPT_NOP) {
+            i++;
+            continue;
+        }
+        if (i + 1 >= n || p[i + 1] < 2 || p[i + 1] > n - i)
+            return false; /* RFC 9293 3.1 MUST-7: illegal lengths do no harm */
+        take_option(seg, syn, p + i, p[i + 1]);
+        i += p[i + 1];
+    }
+    return true;
+}
+
+unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool wscale, bool ts)
+{
+    /* RFC 6691: the MSS option ignores options; 40 = IPv4 and TCP headers. */
+    uint16_t mss = (uint16_t)(tc->net->cfg.mtu - 40);
+    unsigned n = 0;
+    p[n++] = OPT_MSS;
+    p[n++] = 4;
+    p[n++] = (uint8_t)(mss >> 8);
+    p[n++] = (uint8_t)mss;
+    if (wscale) {
+        p[n++] = OPT_NOP;
+        p[n++] = OPT_WSCALE;
+        p[n++] = 3;
+        p[n++] = tc->rcv_wscale;
+    }
+    if (ts) {
+        be32_t val = be32(tcp_ts_now(tc)), ecr = be32(tc->ts_recent);
+        p[n++] = OPT_NOP;
+        p[n++] = OPT_NOP;
+        p[n++] = OPT_TS;
+        p[n++] = 10;
+        memcpy(p + n, &val, 4);
+        memcpy(p + n + 4, &ecr, 4);
+        n += 8;
+    }
+    return n;
+}
+
+uint8_t tcp_opt_wscale(uint32_t bytes)
+{
+    uint8_t s = 0;
+    while (s < 14 && bytes >> s > 0xffff)
+        s++;
+    return s;
+}
+
+void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
+                       const struct tcp_syn_opts *opts)
+{
+    struct net *net = tc->net;
+    uint16_t mss = opts->mss ? opts->mss : 536; /* RFC 9293 3.7.1 MUST-15 */
+    if (mss < LIMIT_TCP_MSS_MIN)
+        mss = LIMIT_TCP_MSS_MIN; /* a peer's MSS of 1 must not cost a packet a byte */
+    if (mss > net->cfg.mtu - 40)
+        mss = (uint16_t)(net->cfg.mtu - 40);
+    tc->cold->peer_mss = mss;
+    if (opts->has_ts) {
+        tc->flags |= TF_TS;
+        tc->ts_recent = seg->tsval;
+        tc->cold->ts_recent_ns = net->now_ns;
+        mss = (uint16_t)(mss - 12); /* RFC 9293 3.7.1: SEND.MSS less the options */
+    }
+    /* A segment is one mbuf: what does not fit its buffer is not sent in one piece. */
+    uint32_t room = rte_pktmbuf_data_room_size(net->cfg.pool) - TX_PAYLOAD_OFF;
+    tc->mss = mss < room ? mss : (uint16_t)room;
+    if (opts->has_wscale)
+        tc->flags |= TF_WSCALE;
+    tc->rcv_wscale = opts->has_wscale ? tcp_opt_wscale(net->cfg.rcv_buf_bytes) : 0;
+    tc->snd_wscale = opts->has_wscale ? opts->wscale : 0;
+}

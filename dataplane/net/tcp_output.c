@@ -1,0 +1,425 @@
+/* tcp_output: what leaves. net_output calls tcp_output once per pass for each connection that has
+ * something to say: lost segments first, then new data as far as the windows allow, FIN, and an ACK
+ * only if nothing else carried it. There is no Nagle and no transmit delay.
+ *
+ * A frame is a copy of the connection's header template plus a few stores in front of the payload;
+ * the mbuf is lent to the wire (refcnt + 1) and stays in the send queue. */
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/tcp_internal.h"
+
+/* RFC 9293 3.8.6.2.2 (silly window avoidance, receiver): the edge moves only by a useful step. */
+static uint32_t window_step(const struct tcp_conn *tc)
+{
+    uint32_t half = tc->net->cfg.rcv_buf_bytes / 2, mss = tc->net->cfg.mtu - 40u;
+    return half < mss ? half : mss;
+}
+
+static uint32_t window_free(const struct tcp_conn *tc)
+{
+    uint64_t used = (uint64_t)tc->rx_hold + tc->ooo_bytes;
+    uint32_t buf = tc->net->cfg.rcv_buf_bytes;
+    return used < buf ? buf - (uint32_t)used : 0;
+}
+
+/* The window field of the segment that is being built; moves rcv_edge, never to the left (RFC 9293
+ * 3.8.6: SHLD-14). Scaling rounds: up while there is memory for it, so that the edge the peer sees does not
+ * move back either; down (by less than a unit, RFC 7323 2.4) only when there is none. */
+static uint16_t window_select(struct tcp_conn *tc)
+{
+    uint32_t cur = tc->rcv_edge - tc->rcv_nxt, free = window_free(tc), wnd = cur;
+    uint8_t s = tc->rcv_wscale;
+    if (free > cur && free - cur >= window_step(tc))
+        wnd = free;
+    uint32_t field = wnd >> s;
+    if (field << s < cur && (field + 1) << s <= free)
+        field++;
+    if (field > 0xffff)
+        field = 0xffff;
+    if (field << s > cur)
+        tc->rcv_edge = tc->rcv_nxt + (field << s);
+    return (uint16_t)field;
+}
+
+/* Is a window update worth a segment of its own? */
+static bool window_update_due(const struct tcp_conn *tc)
+{
+    uint32_t cur = tc->rcv_edge - tc->rcv_nxt, free = window_free(tc),
+             buf = tc->net->cfg.rcv_buf_bytes;
+    if (free <= cur || free - cur < window_step(tc))
+        return false;
+    return cur < buf / 4 || free - cur >= buf / 2;
+}
+
+static void copy_template(uint8_t *dst, const struct tcp_cold *c)
+{
+    if (likely_(c->tmpl_len == 66)) /* untagged, with timestamps */
+        memcpy(dst, c->tmpl, 66);
+    else
+        memcpy(dst, c->tmpl, c->tmpl_len);
+}
+
+/* Headers in front of `len` bytes at `payload`, which lies in m. */
+static void build(struct tcp_conn *tc, struct rte_mbuf *m, uint8_t *payload, uint32_t len,
+                  uint32_t seq, uint8_t flags)
+{
+    struct net *net = tc->net;
+    struct tcp_cold *c = tc->cold;
+    uint8_t *frame = payload - c->tmpl_len;
+    copy_template(frame, c);
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + c->l2_len);
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
+    uint16_t l4_len = (uint16_t)(c->tmpl_len - c->l2_len - sizeof(*ip) + len);
+
+    ip->total_len = be16((uint16_t)(sizeof(*ip) + l4_len));
+    th->seq = be32(seq);
+    th->ack = be32(tc->rcv_nxt);
+    th->flags = flags;
+    th->wnd = be16(window_select(tc));
+    uint64_t sum = (uint64_t)c->tcp_sum + be16(l4_len).raw;
+    if (tc->flags & TF_TS) {
+        be32_t ts[2] = {be32(tcp_ts_now(tc)), be32(tc->ts_recent)};
+        memcpy((uint8_t *)(th + 1) + 4, ts, sizeof(ts));
+        sum += (uint64_t)ts[0].raw + ts[1].raw;
+    }
+    m->ol_flags = 0;
+    if (net->wire.tx_ip_checksum) {
+        m->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
+    } else {
+        ip->csum = csum_finish((uint64_t)c->ip_sum + ip->total_len.raw);
+    }
+    if (net->wire.tx_tcp_checksum) {
+        m->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM;
+        th->csum = csum_fold(ip4_pseudo_sum(ip, l4_len));
+    } else {
+        uint32_t word; /* offset, flags, window */
+        memcpy(&word, &th->off, sizeof(word));
+        sum += (uint64_t)th->seq.raw + th->ack.raw + word;
+        if (len)
+            sum = csum_add(payload, len, sum);
+        th->csum = csum_finish(sum);
+    }
+    if (m->ol_flags) {
+        m->tx_offload = 0;
+        m->l2_len = c->l2_len;
+        m->l3_len = sizeof(*ip);
+        m->l4_len = (unsigned)(l4_len - len);
+    }
+    m->data_off = (uint16_t)(frame - (uint8_t *)m->buf_addr);
+    m->data_len = (uint16_t)(c->tmpl_len + len);
+    m->pkt_len = m->data_len;
+}
+
+/* Every segment but the first SYN acknowledges all we have: an owed ACK is paid. */
+static void ack_sent(struct tcp_conn *tc)
+{
+    tc->flags &= ~(TF_ACK_NOW | TF_ACK_DELAYED | TF_WND_CHECK);
+    tc->rcv_acked = tc->rcv_nxt;
+    tcp_timer_clear(tc, TT_DELACK);
+}
+
+/* Hands a frame to the wire, or to the neighbour queue as long as the peer's MAC is not known. */
+static void hand_over(struct tcp_conn *tc, struct rte_mbuf *m)
+{
+    struct net *net = tc->net;
+    STAT_INC(net->stats->tcp_out_segs);
+    if (unlikely_(!(tc->flags & TF_MAC_KNOWN))) {
+        const uint8_t *mac = neigh_lookup(net, net_next_hop(net, tc->key.peer_ip));
+        if (!mac) {
+            neigh_send(net, m, net_next_hop(net, tc->key.peer_ip));
+            return;
+        }
+        memcpy(tc->cold->tmpl, mac, 6);
+        memcpy(rte_pktmbuf_mtod(m, uint8_t *), mac, 6);
+        tc->flags |= TF_MAC_KNOWN;
+    }
+    net_send_or_drop(net, m); /* there is room: tcp_output looked */
+}
+
+/* A segment without data: ACK, FIN, RST, keepalive. False: no buffer. */
+static bool send_bare(struct tcp_conn *tc, uint32_t seq, uint8_t flags)
+{
+    struct rte_mbuf *m = net_alloc_control(tc->net);
+    if (unlikely_(!m))
+        return false;
+    build(tc, m, (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF, 0, seq, flags);
+    ack_sent(tc);
+    hand_over(tc, m);
+    return true;
+}
+
+static bool send_syn(struct tcp_conn *tc)
+{
+    struct net *net = tc->net;
+    struct tcp_cold *c = tc->cold;
+    bool passive = tc->state == TCP_SYN_RCVD;
+    struct rte_mbuf *m = net_alloc_control(net);
+    if (!m)
+        return false;
+    /* Before the options are settled: the template's first 40 bytes behind L2, then our own. */
+    uint8_t *frame = (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF - TCP_HDR_MAX;
+    memcpy(frame, c->tmpl, c->l2_len + 40u);
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + c->l2_len);
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
+    unsigned opt = tcp_opt_write_syn(tc, (uint8_t *)(th + 1), !passive || (tc->flags & TF_WSCALE),
+                                     !passive || (tc->flags & TF_TS));
+    uint16_t l4_len = (uint16_t)(sizeof(*th) + opt);
+    uint32_t free = window_free(tc),
+             wnd = free < 0xffff ? free : 0xffff; /* never scaled in a SYN */
+    ip4_write(ip, tc->key.local_ip, tc->key.peer_ip, IP_PROTO_TCP, l4_len);
+    th->seq = be32(c->iss);
+    th->ack = be32(passive ? tc->rcv_nxt : 0);
+    th->off = (uint8_t)(l4_len / 4 << 4);
+    th->flags = passive ? TH_SYN | TH_ACK : TH_SYN;
+    th->wnd = be16((uint16_t)wnd);
+    th->csum = 0;
+    th->csum = csum_finish(csum_add(th, l4_len, ip4_pseudo_sum(ip, l4_len)));
+    if (passive && tc->rcv_edge - tc->rcv_nxt < wnd)
+        tc->rcv_edge = tc->rcv_nxt + wnd;
+    m->data_off = (uint16_t)(frame - (uint8_t *)m->buf_addr);
+    m->data_len = (uint16_t)(c->l2_len + sizeof(*ip) + l4_len);
+    m->pkt_len = m->data_len;
+    tc->flags &= ~TF_SYN_DUE;
+    if (passive)
+        ack_sent(tc);
+    tc->snd_nxt = c->iss + 1;
+    c->last_tx_ns = net->now_ns;
+    if (c->deadline_ns[TT_REXMIT] == UINT64_MAX)
+        tcp_timer_set(tc, TT_REXMIT, net->now_ns + tcp_rto_ns(tc));
+    hand_over(tc, m);
+    return true;
+}
+
+/* RFC 9293 3.9.1.2: FIN takes a sequence number behind the last octet. */
+static void fin_sent(struct tcp_conn *tc)
+{
+    tc->flags |= TF_FIN_SENT;
+    tc->snd_nxt++;
+    tc->state = tc->state == TCP_CLOSE_WAIT ? TCP_LAST_ACK : TCP_FIN_WAIT_1;
+}
+
+static void arm_rexmit(struct tcp_conn *tc)
+{
+    if (tc->cold->deadline_ns[TT_REXMIT] == UINT64_MAX)
+        tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + tcp_rto_ns(tc));
+    tcp_timer_clear(tc, TT_PERSIST);
+}
+
+/* Sends a segment of the queue, for the first time or again. False: no buffer for the copy. */
+static bool send_seg(struct tcp_conn *tc, struct tx_seg *s)
+{
+    struct net *net = tc->net;
+    struct tcp_cold *c = tc->cold;
+    struct rte_mbuf *m = s->m;
+    uint8_t *data = tx_seg_data(s), flags = TH_ACK;
+    if (unlikely_(rte_mbuf_refcnt_read(m) > 1)) { /* the wire still has it: its bytes stay */
+        m = net_alloc_data(net);
+        if (!m)
+            return false;
+        data = memcpy((uint8_t *)m->buf_addr + TX_PAYLOAD_OFF, data, s->len);
+    } else {
+        rte_mbuf_refcnt_set(m, 2);
+    }
+    if (!s->next) {
+        flags |= TH_PSH; /* RFC 9293 3.9.1.2: the end of what is queued */
+        if (tc->flags & (s->flags & TXS_SENT ? TF_FIN_SENT : TF_APP_CLOSED))
+            flags |= TH_FIN;
+    }
+    build(tc, m, data, s->len, s->seq, flags);
+    ack_sent(tc);
+    s->sent_ns = net->now_ns;
+    c->last_tx_ns = net->now_ns;
+    hand_over(tc, m);
+    return true;
+}
+
+/* Segments that are taken for lost, as far as cwnd allows; the first always goes. */
+static bool output_lost(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    for (struct tx_seg *s = c->rtx ? c->rtx : tc->q_head; s && c->lost_bytes; s = s->next) {
+        c->rtx = s;
+        if (!(s->flags & TXS_SENT))
+            break;
+        if (!(s->flags & TXS_LOST))
+            continue;
+        if (s != tc->q_head && tcp_pipe(tc) + s->len > tc->cwnd)
+            return true;
+        if (net_tx_full(tc->net) || !send_seg(tc, s))
+            return false;
+        s->flags = (uint8_t)((s->flags & ~TXS_LOST) | TXS_RETX);
+        c->lost_bytes -= s->len;
+        if (!s->next && (tc->flags & TF_FIN_LOST)) { /* it took the FIN along */
+            tc->flags &= ~TF_FIN_LOST;
+            c->lost_bytes--;
+        }
+        c->retrans++;
+        STAT_INC(tc->net->stats->tcp_retrans_segs);
+        arm_rexmit(tc);
+    }
+    if (!(tc->flags & TF_FIN_LOST))
+        return true;
+    if (tc->q_head && (tc->q_tail->flags & TXS_LOST)) /* data in front of it waits for cwnd */
+        return true;
+    if (net_tx_full(tc->net) || !send_bare(tc, tc->snd_nxt - 1, TH_FIN | TH_ACK))
+        return false;
+    tc->flags &= ~TF_FIN_LOST;
+    c->lost_bytes--;
+    c->retrans++;
+    STAT_INC(tc->net->stats->tcp_retrans_segs);
+    arm_rexmit(tc);
+    return true;
+}
+
+/* RFC 9293 3.8.6.2.1: how much of a segment that does not fit the peer's window may go. A piece of
+ * at least half the largest window ever seen is worth it; the persist timer overrides. */
+static uint32_t window_piece(struct tcp_conn *tc, uint32_t len)
+{
+    int32_t left = (int32_t)(tc->snd_una + tc->snd_wnd - tc->snd_nxt);
+    if (left >= (int32_t)len)
+        return len;
+    if (tc->flags & TF_PROBE_DUE)
+        return left > 0 ? (uint32_t)left : 1; /* 3.8.6.1: at least one octet of new data */
+    if (left > 0 && (uint32_t)left >= tc->cold->snd_wnd_max / 2)
+        return (uint32_t)left;
+    return 0;
+}
+
+/* RFC 5681 4.1: after an idle time of an RTO the old cwnd says nothing any more. */
+static void restart_idle(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    uint32_t iw = tc->net->cfg.initial_window_segs * tc->mss;
+    if (tc->cwnd > iw && tc->net->now_ns - c->last_tx_ns > tcp_rto_ns(tc))
+        tc->cwnd = iw;
+}
+
+static bool output_new(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    struct net *net = tc->net;
+    if (tc->snd_una == tc->snd_nxt)
+        restart_idle(tc);
+    tc->flags &= ~TF_CWND_FULL;
+    /* RFC 3042: the first two duplicate ACKs each let a new segment out. */
+    uint32_t cwnd = tc->cwnd;
+    if (tc->dupacks && tc->dupacks < 3 && !(tc->flags & (TF_RECOVERY | TF_LOSS)))
+        cwnd += tc->dupacks * (uint32_t)tc->mss;
+    for (struct tx_seg *s; (s = tc->q_unsent) != NULL && s->len;) {
+        if (tcp_pipe(tc) && tcp_pipe(tc) + s->len > cwnd) {
+            tc->flags |= TF_CWND_FULL;
+            break;
+        }
+        uint32_t n = window_piece(tc, s->len);
+        if (!n)
+            break;
+        if (net_tx_full(net) || (n < s->len && !tcp_queue_split(tc, s, (uint16_t)n)))
+            return false;
+        s->seq = tc->snd_nxt;
+        if (!send_seg(tc, s))
+            return false;
+        s->flags |= TXS_SENT;
+        tc->snd_nxt += s->len;
+        tc->q_unsent = s->next;
+        tc->flags &= ~TF_PROBE_DUE;
+        if (!s->next && (tc->flags & TF_APP_CLOSED))
+            fin_sent(tc);
+        arm_rexmit(tc);
+    }
+    tc->flags &= ~TF_PROBE_DUE;
+    if (tc->q_unsent) {
+        /* Nothing in flight whose ACK could open the window: the persist timer asks. */
+        if (tc->q_unsent->len && tc->snd_una == tc->snd_nxt &&
+            c->deadline_ns[TT_PERSIST] == UINT64_MAX)
+            tcp_timer_set(tc, TT_PERSIST, net->now_ns + tcp_rto_ns(tc));
+        if (tc->q_unsent->len || !(tc->flags & TF_APP_CLOSED))
+            return true;
+    }
+    if ((tc->flags & TF_APP_CLOSED) && !(tc->flags & TF_FIN_SENT)) {
+        if (net_tx_full(net) || !send_bare(tc, tc->snd_nxt, TH_FIN | TH_ACK))
+            return false;
+        fin_sent(tc);
+        arm_rexmit(tc);
+    }
+    return true;
+}
+
+static bool output_ack(struct tcp_conn *tc)
+{
+    struct net *net = tc->net;
+    if (tc->flags & TF_KEEP_DUE) { /* RFC 1122 4.2.3.6: one below what the peer expects */
+        if (net_tx_full(net) || !send_bare(tc, tc->snd_una - 1, TH_ACK))
+            return false;
+        tc->flags &= ~TF_KEEP_DUE;
+        STAT_INC(net->stats->tcp_keepalives);
+    }
+    if ((tc->flags & TF_WND_CHECK) && window_update_due(tc))
+        tc->flags |= TF_ACK_NOW;
+    tc->flags &= ~TF_WND_CHECK;
+    if (!(tc->flags & TF_ACK_NOW))
+        return true;
+    if (net_tx_full(net) || !send_bare(tc, tc->snd_nxt, TH_ACK))
+        return false;
+    STAT_INC(net->stats->tcp_pure_acks_out);
+    return true;
+}
+
+bool tcp_output(struct tcp_conn *tc)
+{
+    switch (tc->state) {
+    case TCP_CLOSED: return true;
+    case TCP_SYN_SENT:
+    case TCP_SYN_RCVD:
+        if ((tc->flags & TF_SYN_DUE) && (net_tx_full(tc->net) || !send_syn(tc)))
+            return false;
+        return tc->state == TCP_SYN_SENT || output_ack(tc);
+    case TCP_TIME_WAIT:
+    case TCP_FIN_WAIT_2: return output_ack(tc);
+    default: break;
+    }
+    if (unlikely_(tc->cold->lost_bytes) && !output_lost(tc))
+        return false;
+    if ((tc->q_unsent || (tc->flags & TF_APP_CLOSED)) && !output_new(tc))
+        return false;
+    return output_ack(tc);
+}
+
+void tcp_send_rst(struct tcp_conn *tc)
+{
+    if (tc->state < TCP_SYN_RCVD || tc->state == TCP_TIME_WAIT)
+        return;
+    /* Behind all that was sent, so that it is exactly what the peer waits for or near it. */
+    if (send_bare(tc, tc->snd_nxt, TH_RST | TH_ACK))
+        STAT_INC(tc->net->stats->tcp_out_rsts);
+}
+
+void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg)
+{
+    if ((seg->flags & TH_RST) || !mac_is_unicast(seg->mac))
+        return;
+    struct rte_mbuf *m = net_alloc_control(net);
+    if (!m)
+        return;
+    uint8_t *l3 = (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF - 40;
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)l3;
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
+    unsigned l2 = eth_write(net, l3, seg->mac, ETH_TYPE_IP4);
+    ip4_write(ip, net->cfg.ip, seg->key.peer_ip, IP_PROTO_TCP, sizeof(*th));
+    *th = (struct tcp_hdr){.sport = be16(seg->key.local_port),
+                           .dport = be16(seg->key.peer_port),
+                           .off = 5 << 4,
+                           .flags = TH_RST};
+    if (seg->flags & TH_ACK) {
+        th->seq = be32(seg->ack);
+    } else {
+        uint32_t len = seg->len + !!(seg->flags & TH_SYN) + !!(seg->flags & TH_FIN);
+        th->flags |= TH_ACK;
+        th->ack = be32(seg->seq + len);
+    }
+    th->csum = csum_finish(csum_add(th, sizeof(*th), ip4_pseudo_sum(ip, sizeof(*th))));
+    m->data_off = (uint16_t)(l3 - l2 - (uint8_t *)m->buf_addr);
+    m->data_len = (uint16_t)(l2 + 40);
+    m->pkt_len = m->data_len;
+    STAT_INC(net->stats->tcp_out_rsts);
+    STAT_INC(net->stats->tcp_out_segs);
+    net_send_or_drop(net, m);
+}

@@ -1,0 +1,178 @@
+/* tcp_queue: the send queue of a connection: one mbuf per segment, written by the application in
+ * place, kept by reference until it is acknowledged.
+ *
+ *     q_head --> [sent] --> [sent] --> [unsent] --> [unsent, room left] <-- q_tail
+ *                                      ^ q_unsent
+ * Only the last unsent segment grows; what was sent once keeps its bounds, so a retransmission is
+ * the same octets (less what was acknowledged at its front). */
+#include "dataplane/net/tcp_internal.h"
+
+static bool may_write(const struct tcp_conn *tc)
+{
+    return (tc->state == TCP_ESTABLISHED || tc->state == TCP_CLOSE_WAIT) &&
+           !(tc->flags & TF_APP_CLOSED);
+}
+
+/* Small segments in flight hold a whole mbuf each: they are bounded by number as well. */
+static bool queue_full(const struct tcp_conn *tc)
+{
+    uint32_t buf = tc->net->cfg.snd_buf_bytes;
+    return tc->tx_queued >= buf || tc->cold->q_segs >= 32 + 4 * (buf / tc->mss);
+}
+
+static struct tx_seg *seg_new(struct tcp_conn *tc)
+{
+    struct rte_mbuf *m = net_alloc_data(tc->net);
+    if (unlikely_(!m))
+        return NULL;
+    struct tx_seg *s = m->buf_addr;
+    *s = (struct tx_seg){.m = m};
+    tc->cold->q_segs++;
+    return s;
+}
+
+uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
+{
+    struct tx_seg *s = tc->q_tail;
+    if (unlikely_(!may_write(tc))) {
+        /* Not yet open: told when it is. Over: nothing will follow. */
+        if (tc->state == TCP_SYN_SENT || tc->state == TCP_SYN_RCVD)
+            tc->flags |= TF_WANT_WRITE;
+        return NULL;
+    }
+    if (unlikely_(queue_full(tc))) {
+        tc->flags |= TF_WANT_WRITE;
+        return NULL;
+    }
+    if (!s || (s->flags & TXS_SENT) || s->len >= tc->mss) {
+        s = seg_new(tc);
+        if (unlikely_(!s)) {
+            /* The pool's state, not this connection's ACKs, decides: ask again soon. */
+            tc->flags |= TF_WANT_WRITE;
+            tcp_timer_set(tc, TT_STARVED, tc->net->now_ns + NSEC_PER_MS);
+            return NULL;
+        }
+        if (tc->q_tail)
+            tc->q_tail->next = s;
+        else
+            tc->q_head = s;
+        tc->q_tail = s;
+        if (!tc->q_unsent)
+            tc->q_unsent = s;
+    }
+    uint32_t left = (uint32_t)tc->mss - s->len, budget = tc->net->cfg.snd_buf_bytes - tc->tx_queued;
+    *room = left < budget ? left : budget;
+    return tx_seg_data(s) + s->len;
+}
+
+void tcp_tx_commit(struct tcp_conn *tc, size_t n)
+{
+    struct tx_seg *s = tc->q_tail;
+    if (unlikely_(!n || !s || (s->flags & TXS_SENT) || !may_write(tc)))
+        return;
+    ASSERT(s->len + n <= tc->mss);
+    s->len = (uint16_t)(s->len + n);
+    tc->tx_queued += (uint32_t)n;
+    tcp_mark(tc);
+}
+
+size_t tcp_tx_queued(const struct tcp_conn *tc)
+{
+    return tc->tx_queued;
+}
+
+/* Forgets that s was lost. */
+static void unlose(struct tcp_conn *tc, struct tx_seg *s, uint32_t bytes)
+{
+    if (s->flags & TXS_LOST)
+        tc->cold->lost_bytes -= bytes;
+}
+
+uint32_t tcp_queue_ack(struct tcp_conn *tc, uint32_t ack, uint64_t *sent_ns)
+{
+    uint32_t removed = 0;
+    bool again = false;
+    struct tx_seg *s = tc->q_head;
+    *sent_ns = 0;
+    while (s && (s->flags & TXS_SENT) && seq_lt(s->seq, ack)) {
+        uint32_t n = ack - s->seq;
+        again |= (s->flags & TXS_RETX) != 0;
+        if (n < s->len) { /* the peer took part of it */
+            unlose(tc, s, n);
+            s->seq = ack;
+            s->off = (uint16_t)(s->off + n);
+            s->len = (uint16_t)(s->len - n);
+            removed += n;
+            break;
+        }
+        removed += s->len;
+        unlose(tc, s, s->len);
+        *sent_ns = s->sent_ns;
+        struct tx_seg *next = s->next;
+        if (tc->cold->rtx == s)
+            tc->cold->rtx = next;
+        tc->cold->q_segs--;
+        rte_pktmbuf_free_seg(s->m);
+        s = next;
+    }
+    tc->q_head = s;
+    if (!s)
+        tc->q_tail = NULL;
+    tc->tx_queued -= removed;
+    if (again)
+        *sent_ns = 0;
+    return removed;
+}
+
+bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n)
+{
+    struct tx_seg *rest = seg_new(tc);
+    if (!rest)
+        return false;
+    rest->len = (uint16_t)(s->len - n);
+    rest->seq = s->seq + n;
+    memcpy(tx_seg_data(rest), tx_seg_data(s) + n, rest->len);
+    rest->next = s->next;
+    s->next = rest;
+    s->len = n;
+    if (tc->q_tail == s)
+        tc->q_tail = rest;
+    return true;
+}
+
+void tcp_queue_mark_lost(struct tcp_conn *tc, bool all)
+{
+    struct tcp_cold *c = tc->cold;
+    struct tx_seg *s = tc->q_head;
+    for (; s && (s->flags & TXS_SENT); s = s->next) {
+        if (!(s->flags & TXS_LOST)) {
+            s->flags |= TXS_LOST;
+            c->lost_bytes += s->len;
+        }
+        if (!all)
+            break;
+    }
+    c->rtx = NULL;
+    bool data_in_flight = tc->q_head && (tc->q_head->flags & TXS_SENT);
+    if ((all || !data_in_flight) && (tc->flags & TF_FIN_SENT) && !(tc->flags & TF_FIN_LOST) &&
+        !tcp_fin_acked(tc)) {
+        tc->flags |= TF_FIN_LOST;
+        c->lost_bytes++;
+    }
+    tcp_mark(tc);
+}
+
+void tcp_queue_free(struct tcp_conn *tc)
+{
+    struct tx_seg *s = tc->q_head;
+    while (s) {
+        struct tx_seg *next = s->next;
+        rte_pktmbuf_free_seg(s->m);
+        s = next;
+    }
+    tc->q_head = tc->q_tail = tc->q_unsent = NULL;
+    tc->tx_queued = 0;
+    tc->cold->rtx = NULL;
+    tc->cold->q_segs = 0;
+    tc->cold->lost_bytes = 0;
+}

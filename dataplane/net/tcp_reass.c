@@ -1,0 +1,189 @@
+/* tcp_reass: segment text, in order and out of it (RFC 9293 3.10.7.4 step seven).
+ *
+ * In-order octets go to the application straight from the received mbuf. What comes early is copied
+ * (an mbuf does not outlive its burst) into blocks, disjoint and ascending, bounded per connection in
+ * bytes and in number and per worker in bytes; of overlapping copies the first that came stays.
+ * Blocks that were delivered are kept until net_input_done, for `received` promises that. */
+#include <stdlib.h>
+
+#include "dataplane/net/tcp_internal.h"
+
+/* RFC 9293 3.8.6.3: an ACK for at least every second full segment, else within delayed_ack_ms. */
+static void schedule_ack(struct tcp_conn *tc)
+{
+    if (tc->rcv_nxt - tc->rcv_acked >= 2u * tc->rcv_mss) {
+        tcp_ack_now(tc);
+    } else if (!(tc->flags & TF_ACK_DELAYED)) {
+        tc->flags |= TF_ACK_DELAYED;
+        tcp_timer_set(tc, TT_DELACK, tc->net->now_ns + tc->net->cfg.delayed_ack_ms * NSEC_PER_MS);
+    }
+}
+
+void tcp_deliver(struct tcp_conn *tc, const uint8_t *p, uint32_t len)
+{
+    if (len > tc->rcv_mss)
+        tc->rcv_mss = len > UINT16_MAX ? UINT16_MAX : (uint16_t)len;
+    tc->rcv_nxt += len;
+    schedule_ack(tc);
+    tc->net->app.received(tc->cookie, p, len);
+}
+
+static void block_unlink(struct tcp_conn *tc, struct tcp_ooo *o)
+{
+    tc->cold->ooo = o->next;
+    tc->cold->ooo_segs--;
+    tc->ooo_bytes -= o->len;
+    tc->net->ooo_total_bytes -= o->len;
+}
+
+void tcp_ooo_free(struct tcp_conn *tc)
+{
+    for (struct tcp_ooo *o; (o = tc->cold->ooo) != NULL;) {
+        block_unlink(tc, o);
+        free(o);
+    }
+}
+
+void tcp_ooo_done_free(struct net *net)
+{
+    for (struct tcp_ooo *o; (o = net->ooo_done) != NULL;) {
+        net->ooo_done = o->next;
+        free(o);
+    }
+}
+
+/* Puts one block in front of *pp; false: over a bound. */
+static bool block_insert(struct tcp_conn *tc, struct tcp_ooo **pp, uint32_t seq, const uint8_t *p,
+                         uint32_t n, bool fin)
+{
+    struct net *net = tc->net;
+    struct tcp_ooo *o = NULL;
+    if (tc->cold->ooo_segs < net->cfg.ooo_segs && n <= net->cfg.ooo_bytes - tc->ooo_bytes &&
+        net->ooo_total_bytes + n <= LIMIT_NET_OOO_TOTAL_BYTES)
+        o = malloc(sizeof(*o) + n);
+    if (!o) {
+        STAT_INC(net->stats->drop_tcp_ooo);
+        return false;
+    }
+    o->next = *pp;
+    o->seq = seq;
+    o->len = n;
+    o->fin = fin;
+    memcpy(o->data, p, n);
+    *pp = o;
+    tc->cold->ooo_segs++;
+    tc->ooo_bytes += n;
+    net->ooo_total_bytes += n;
+    STAT_INC(net->stats->tcp_ofo_queued);
+    return true;
+}
+
+/* Keeps what fills gaps between the blocks that are there. */
+static void keep_early(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_t len, bool fin)
+{
+    struct tcp_ooo **pp = &tc->cold->ooo;
+    while (len) {
+        while (*pp && seq_le((*pp)->seq + (*pp)->len, seq))
+            pp = &(*pp)->next;
+        struct tcp_ooo *o = *pp;
+        if (o && seq_le(o->seq, seq)) { /* its start is here already */
+            uint32_t have = o->seq + o->len - seq, cut = have < len ? have : len;
+            seq += cut;
+            p += cut;
+            len -= cut;
+            continue;
+        }
+        uint32_t n = o && o->seq - seq < len ? o->seq - seq : len;
+        if (!block_insert(tc, pp, seq, p, n, fin && n == len))
+            return;
+        seq += n;
+        p += n;
+        len -= n;
+    }
+}
+
+/* RFC 9293 3.10.7.4 step eight. */
+static void fin_received(struct tcp_conn *tc)
+{
+    tc->rcv_nxt++;
+    if (seq_lt(tc->rcv_edge, tc->rcv_nxt)) /* FIN needs no window */
+        tc->rcv_edge = tc->rcv_nxt;
+    tcp_ack_now(tc);
+    tcp_ooo_free(tc); /* nothing can follow */
+    switch (tc->state) {
+    case TCP_ESTABLISHED:
+        tc->state = TCP_CLOSE_WAIT;
+        if (tc->cookie && !(tc->flags & TF_APP_CLOSED))
+            tc->net->app.peer_closed(tc->cookie);
+        break;
+    case TCP_FIN_WAIT_1:
+        if (tcp_fin_acked(tc))
+            tcp_conn_time_wait(tc);
+        else
+            tc->state = TCP_CLOSING;
+        break;
+    case TCP_FIN_WAIT_2: tcp_conn_time_wait(tc); break;
+    default: break;
+    }
+}
+
+/* What was kept and is next in order now. False: the connection ended, or its FIN came. */
+static bool drain(struct tcp_conn *tc)
+{
+    for (struct tcp_ooo *o; (o = tc->cold->ooo) != NULL && seq_le(o->seq, tc->rcv_nxt);) {
+        block_unlink(tc, o);
+        o->next = tc->net->ooo_done;
+        tc->net->ooo_done = o;
+        uint32_t skip = tc->rcv_nxt - o->seq;
+        if (skip < o->len)
+            tcp_deliver(tc, o->data + skip, o->len - skip);
+        if (tc->state == TCP_CLOSED || (tc->flags & TF_APP_CLOSED))
+            return false;
+        if (o->fin && tc->rcv_nxt == o->seq + o->len) {
+            fin_received(tc);
+            return false;
+        }
+        tcp_ack_now(tc); /* RFC 5681 4.2: at once when a gap was filled */
+    }
+    return true;
+}
+
+void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_t len, bool fin)
+{
+    uint32_t old = seq_lt(seq, tc->rcv_nxt) ? tc->rcv_nxt - seq : 0;
+    if (old) { /* the left part was received before */
+        STAT_INC(tc->net->stats->tcp_dup_data);
+        tcp_ack_now(tc);
+        if (old > len)
+            return; /* its FIN too, if it had one */
+        seq += old;
+        p += old;
+        len -= old;
+    }
+    uint32_t ahead = seq - tc->rcv_nxt, wnd = tc->rcv_edge - tc->rcv_nxt;
+    if (len && (ahead >= wnd || len > wnd - ahead)) { /* the right part is outside the window */
+        len = ahead < wnd ? wnd - ahead : 0;
+        fin = false;
+        tcp_ack_now(tc);
+        STAT_INC(tc->net->stats->drop_tcp_window);
+    }
+    if (ahead) {
+        /* A FIN alone ahead of data is not kept: it is sent again. */
+        tcp_ack_now(tc); /* RFC 5681 4.2: a duplicate ACK tells of the gap */
+        keep_early(tc, seq, p, len, fin);
+        return;
+    }
+    if (len) {
+        if (tc->cold->ooo)
+            tcp_ack_now(tc);
+        tcp_deliver(tc, p, len);
+        if (tc->state == TCP_CLOSED)
+            return;
+    }
+    if (fin) {
+        fin_received(tc);
+        return;
+    }
+    if (tc->cold->ooo && !(tc->flags & TF_APP_CLOSED))
+        drain(tc);
+}

@@ -1,0 +1,251 @@
+/* tcp_timer: a connection's deadlines behind its one wheel entry, RTT and RTO (RFC 6298).
+ *
+ * Setting a deadline is a store unless it is earlier than the wheel entry; clearing one never touches
+ * the wheel. The entry fires at the earliest deadline it was ever given, finds out what is really due
+ * and is set again: once per entry instead of once per segment. */
+#include <errno.h>
+
+#include "dataplane/net/tcp_internal.h"
+#include "engine/shard/config.h"
+
+#define RTO_INITIAL_US 1000000u /* RFC 6298 2.1 */
+#define BACKOFF_MAX    16
+#define ORPHAN_PROBES  8 /* zero-window probes for a connection the application has left */
+#define KEEP_OFF_NS    (60 * NSEC_PER_S) /* how often a switched-off keepalive looks at its config */
+
+void tcp_rtt_init(struct tcp_conn *tc)
+{
+    tc->cold->srtt_us = 0;
+    tc->cold->rttvar_us = 0;
+    tc->cold->rto_us = RTO_INITIAL_US;
+}
+
+void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns)
+{
+    struct tcp_cold *c = tc->cold;
+    const struct net_config *cfg = &tc->net->cfg;
+    uint64_t us = rtt_ns / 1000;
+    uint32_t r = us > 60000000 ? 60000000 : us ? (uint32_t)us : 1;
+    if (!c->srtt_us) { /* RFC 6298 2.2 */
+        c->srtt_us = r;
+        c->rttvar_us = r / 2;
+    } else { /* 2.3: beta 1/4, alpha 1/8 */
+        uint32_t err = r > c->srtt_us ? r - c->srtt_us : c->srtt_us - r;
+        c->rttvar_us = c->rttvar_us - c->rttvar_us / 4 + err / 4;
+        c->srtt_us = c->srtt_us - c->srtt_us / 8 + r / 8;
+        if (!c->srtt_us)
+            c->srtt_us = 1;
+    }
+    uint64_t rto = (uint64_t)c->srtt_us + 4ull * c->rttvar_us;
+    uint64_t min = cfg->rto_min_ms * 1000ull, max = cfg->rto_max_ms * 1000ull;
+    c->rto_us = (uint32_t)(rto < min ? min : rto > max ? max : rto);
+}
+
+uint64_t tcp_rto_ns(const struct tcp_conn *tc)
+{
+    uint64_t rto = ((uint64_t)tc->cold->rto_us * 1000) << tc->cold->backoff; /* 5.5 */
+    uint64_t max = tc->net->cfg.rto_max_ms * NSEC_PER_MS;
+    return rto < max ? rto : max;
+}
+
+void tcp_timer_set(struct tcp_conn *tc, enum tcp_timer t, uint64_t at_ns)
+{
+    struct tcp_cold *c = tc->cold;
+    c->deadline_ns[t] = at_ns;
+    if (at_ns < c->timer_ns) {
+        c->timer_ns = at_ns;
+        wheel_set(&tc->net->wheel, &c->timer, at_ns);
+    }
+}
+
+static void back_off(struct tcp_conn *tc)
+{
+    if (tc->cold->backoff < BACKOFF_MAX)
+        tc->cold->backoff++;
+}
+
+/* A peer that moved (failover, migration) answers ARP with another MAC than we remember. */
+static void refresh_mac(struct tcp_conn *tc)
+{
+    struct net *net = tc->net;
+    uint32_t hop = net_next_hop(net, tc->key.peer_ip);
+    if (tc->cold->backoff < 3 || !(net_on_link(net, hop)))
+        return;
+    struct neigh *n = neigh_find(net, hop);
+    if (n && neigh_fresh(net, n))
+        memcpy(tc->cold->tmpl, n->mac, 6);
+    else
+        (void)neigh_lookup(net, hop); /* asks; the next timeout sees the answer */
+}
+
+static void syn_timeout(struct tcp_conn *tc)
+{
+    uint32_t limit = tc->flags & TF_ACTIVE ? LIMIT_TCP_SYN_RETRIES : LIMIT_TCP_SYNACK_RETRIES;
+    if (tc->cold->retrans >= limit) {
+        tcp_conn_kill(tc, -ETIMEDOUT, true);
+        return;
+    }
+    back_off(tc);
+    tc->cold->retrans++;
+    STAT_INC(tc->net->stats->tcp_retrans_segs);
+    tc->flags |= TF_SYN_DUE;
+    tcp_mark(tc);
+    tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + tcp_rto_ns(tc));
+}
+
+/* RFC 9293 3.8.3 R2 and 3.8.6.1: no end for a zero window that is acknowledged, unless the application
+ * has left; else an end after LIMIT_TCP_USER_TIMEOUT_S without progress. */
+static bool given_up(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    uint64_t now = tc->net->now_ns, since = tc->snd_wnd ? c->rtx_since_ns : c->last_rx_ns;
+    bool orphan = !tc->snd_wnd && (tc->flags & TF_APP_CLOSED) && c->backoff >= ORPHAN_PROBES;
+    if (!orphan && (!since || now - since < LIMIT_TCP_USER_TIMEOUT_S * NSEC_PER_S))
+        return false;
+    STAT_INC(tc->net->stats->tcp_abort_timeout);
+    tcp_conn_reset(tc, -ETIMEDOUT, true);
+    return true;
+}
+
+static void on_rexmit(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    struct net *net = tc->net;
+    if (tc->state == TCP_SYN_SENT || tc->state == TCP_SYN_RCVD) {
+        syn_timeout(tc);
+        return;
+    }
+    if (tc->snd_una == tc->snd_nxt)
+        return;
+    if (!c->rtx_since_ns)
+        c->rtx_since_ns = net->now_ns;
+    if (given_up(tc))
+        return;
+    if (!tc->snd_wnd) { /* what is out is a probe: not congestion */
+        STAT_INC(net->stats->tcp_zero_window_probes);
+        tcp_queue_mark_lost(tc, false);
+    } else {
+        STAT_INC(net->stats->tcp_timeouts);
+        /* RFC 5681 3.1: ssthresh is not lowered again for a segment that was sent again by timeout. */
+        if (!c->backoff)
+            c->cc->loss(tc, tcp_flight(tc), true);
+        tc->cwnd = tc->mss;
+        c->recover = tc->snd_nxt;
+        tc->flags = (tc->flags & ~TF_RECOVERY) | TF_LOSS;
+        tc->dupacks = 0;
+        tcp_queue_mark_lost(tc, true);
+    }
+    back_off(tc);
+    refresh_mac(tc);
+    tcp_timer_set(tc, TT_REXMIT, net->now_ns + tcp_rto_ns(tc));
+    tcp_mark(tc);
+}
+
+static void on_persist(struct tcp_conn *tc)
+{
+    if (!tc->q_unsent || tc->snd_una != tc->snd_nxt || given_up(tc))
+        return;
+    STAT_INC(tc->net->stats->tcp_zero_window_probes);
+    tc->flags |= TF_PROBE_DUE;
+    back_off(tc);
+    tcp_mark(tc);
+}
+
+static void on_starved(struct tcp_conn *tc)
+{
+    if (!(tc->flags & TF_WANT_WRITE))
+        return;
+    if (net_admits(tc->net))
+        tcp_ack_writable(tc);
+    else
+        tcp_timer_set(tc, TT_STARVED, tc->net->now_ns + NSEC_PER_MS);
+}
+
+static uint64_t keepalive_ns(const struct net *net)
+{
+    const struct engine_config *e = net->cfg.engine;
+    return (e ? e->tcp_keepalive_s : net->cfg.keepalive_s) * NSEC_PER_S;
+}
+
+void tcp_keepalive_start(struct tcp_conn *tc)
+{
+    uint64_t period = keepalive_ns(tc->net);
+    tcp_timer_set(tc, TT_LIFE, tc->net->now_ns + (period ? period : KEEP_OFF_NS));
+}
+
+/* RFC 1122 4.2.3.6: probes only an idle connection; one answer of any kind starts anew. */
+static void on_keepalive(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    struct net *net = tc->net;
+    uint64_t period = keepalive_ns(net), idle = net->now_ns - c->last_rx_ns;
+    if (!period || tc->snd_una != tc->snd_nxt || idle < period) {
+        c->keep_sent = 0;
+        uint64_t left = !period || idle >= period ? 0 : period - idle;
+        tcp_timer_set(tc, TT_LIFE, net->now_ns + (left ? left : period ? period : KEEP_OFF_NS));
+        return;
+    }
+    if (c->keep_sent >= net->cfg.keepalive_probes) {
+        STAT_INC(net->stats->tcp_keepalive_drops);
+        tcp_conn_reset(tc, -ETIMEDOUT, true);
+        return;
+    }
+    c->keep_sent++;
+    tc->flags |= TF_KEEP_DUE;
+    tcp_mark(tc);
+    uint64_t interval = net->cfg.keepalive_interval_s * NSEC_PER_S;
+    tcp_timer_set(tc, TT_LIFE, net->now_ns + (interval ? interval : NSEC_PER_S));
+}
+
+static void on_life(struct tcp_conn *tc)
+{
+    switch (tc->state) {
+    case TCP_ESTABLISHED:
+    case TCP_CLOSE_WAIT: on_keepalive(tc); return;
+    case TCP_FIN_WAIT_2: tcp_conn_kill(tc, -ETIMEDOUT, true); return;
+    case TCP_TIME_WAIT: tcp_conn_kill(tc, 0, tc->flags & TF_NOTIFY); return;
+    default: return; /* the retransmission timer sees to the others */
+    }
+}
+
+static void on_delack(struct tcp_conn *tc)
+{
+    if (!(tc->flags & TF_ACK_DELAYED))
+        return;
+    STAT_INC(tc->net->stats->tcp_delayed_acks);
+    tcp_ack_now(tc);
+}
+
+static void conn_timers(struct tcp_conn *tc)
+{
+    static void (*const handler[TT_COUNT])(struct tcp_conn *) = {
+        [TT_REXMIT] = on_rexmit,   [TT_PERSIST] = on_persist, [TT_DELACK] = on_delack,
+        [TT_STARVED] = on_starved, [TT_LIFE] = on_life,
+    };
+    struct tcp_cold *c = tc->cold;
+    c->timer_ns = UINT64_MAX;
+    for (int t = 0; t < TT_COUNT; t++) {
+        if (c->deadline_ns[t] > tc->net->now_ns)
+            continue;
+        c->deadline_ns[t] = UINT64_MAX;
+        handler[t](tc);
+        if (tc->state == TCP_CLOSED)
+            return;
+    }
+    uint64_t next = UINT64_MAX;
+    for (int t = 0; t < TT_COUNT; t++)
+        next = c->deadline_ns[t] < next ? c->deadline_ns[t] : next;
+    if (next < c->timer_ns) {
+        c->timer_ns = next;
+        wheel_set(&tc->net->wheel, &c->timer, next);
+    }
+}
+
+void tcp_timers_run(struct net *net)
+{
+    wheel_advance(&net->wheel, net->now_ns);
+    for (struct wheel_node *n; (n = wheel_pop(&net->wheel)) != NULL;) {
+        struct tcp_cold *c = list_entry(n, struct tcp_cold, timer);
+        conn_timers(&net->conns[c - net->cold]);
+    }
+}
