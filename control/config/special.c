@@ -83,9 +83,9 @@ static bool all_of(struct span v, const char *extra)
 
 bool check_instance(struct span v, char *why)
 {
-    if (v.n && v.n <= 32 && v.p[0] != '.' && all_of(v, "._-"))
+    if (v.n && v.n <= 64 && v.p[0] != '.' && all_of(v, "._-"))
         return true;
-    return fail(why, "argument must be 1 to 32 letters, digits, '.', '_' or '-'");
+    return fail(why, "argument must be 1 to 64 letters, digits, '.', '_' or '-'");
 }
 
 bool check_net_port(struct span v, char *why)

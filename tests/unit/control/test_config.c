@@ -174,7 +174,7 @@ static void test_errors(void **state)
             "argument must be af_xdp:IFACE, tap:NAME, af_packet:IFACE, pci:ADDRESS or an EAL vdev "
             "(net_...)");
     refused("instance ../x", "instance ../x",
-            "argument must be 1 to 32 letters, digits, '.', '_' or '-'");
+            "argument must be 1 to 64 letters, digits, '.', '_' or '-'");
     refused("requirepass secret secret", "requirepass",
             "wrong number of arguments"); /* not into the log */
     memset(line, 0, sizeof(line));
