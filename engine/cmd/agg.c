@@ -2,7 +2,8 @@
  *
  * Where in the flow: the router calls agg_begin when it posts the parts, agg_part as each shard's or worker's reply comes back, in any
  * order, and agg_finish when all are there; on the client's home worker. Parts are replies of our own commands in the client's RESP
- * version, so they are well-formed; one that is not (a bug, or a reply cut short by memory) makes the whole an error. */
+ * version. One that is not what its kind must be (a reply cut short by memory, or a bug) makes the whole an error; only the elements of
+ * joined arrays are taken on trust. */
 #include <stdio.h>
 #include <string.h>
 
@@ -84,6 +85,8 @@ static bool part_random(struct agg *a, struct span reply, uint64_t random)
         return false;
     if (count == 0)
         return true;
+    if (!header(key, &type, &n, &rest) || type != '$' || n < 0 || rest.n != (uint64_t)n + 2)
+        return false;
     a->weight += (uint64_t)count;
     uint64_t drawn = (uint64_t)(((unsigned __int128)random * a->weight) >> 64);
     if (drawn < (uint64_t)count)

@@ -218,6 +218,7 @@ static void route(struct harness *h, struct cmd *c, struct reply *out)
         else
             call(h, c, out, &all, &h->shards[0], false);
         break;
+    case ROUTE_CURSOR: route_cursor(h, c, out); break;
     default: call(h, c, out, &all, &h->shards[0], false);
     }
 }
@@ -243,6 +244,7 @@ struct span harness_runv(struct harness *h, struct span *argv, uint32_t argc)
         route(h, &c, &out);
     }
     h->errors = out.errors;
+    out.muted = false;
     reply_raw(&out, "", 1); /* so that the reply reads as a string */
     reply_heap_finish(&out, &h->reply);
     return span_of(h->reply.p, h->reply.len - 1);
