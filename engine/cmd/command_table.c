@@ -1,8 +1,8 @@
 /* The command table as data, and the index over its names.
  *
  * Where in the flow: resp_parse -> cmd_lookup (dispatch.c) -> cmd_find here. Read-only after start, so every thread may use it.
- * Names are folded to lower case eight bytes at a time and compared as two words: no name is longer than 16 bytes at the top
- * level, so one multiplication, one probe and two compares find GET. Subcommands are few and are searched one by one. */
+ * Names are compared as two words whatever their case: no name at the top level is longer than 15 bytes, so one multiplication, one
+ * cache line and two compares find GET. Subcommands are few and are searched one by one. */
 #include "engine/cmd/command_table.h"
 
 #include <assert.h>
@@ -96,34 +96,30 @@ const struct cmd_detail cmd_details[CMD_COUNT] = {
 #undef SUB
 #undef END
 
-/* ---- the index over the names ---- */
-
-/* Longest name at the top level, and slots of the index: at most a quarter full, so probes are short. */
-#define NAME_BYTES  16
+/* ---- the index over the names ----
+ *
+ * A name is two words: | bytes 0..7 | bytes 8..14, length |, unused bytes zero. A slot keeps the lower-case words and, for each, the
+ * bits that must agree: all but 0x20 of the bytes that are letters. So no byte of the request is folded, and "GET", "get" and "gEt"
+ * fit while "\x47ET\0" and "GE4" do not. The hash leaves that bit out of every byte. */
+#define NAME_BYTES  15
 #define INDEX_SLOTS 512
+#define CASE_BITS   0x2020202020202020ull
 static_assert(CMD_COUNT < INDEX_SLOTS / 2, "grow the index");
 
 struct name_words {
     uint64_t lo, hi;
 };
 static struct name_slot {
-    struct name_words words;
+    _Alignas(64) struct name_words words; /* one line a slot */
+    struct name_words must;
     const struct cmd_desc *desc;
-    size_t len;
 } name_index[INDEX_SLOTS];
-
-/* Lower case for the eight ASCII bytes of a word at once: bit 7 of a byte marks 'A'..'Z', and a quarter of it is 0x20. */
-static inline uint64_t fold(uint64_t w)
-{
-    const uint64_t ones = 0x0101010101010101, seven = w & (0x7f * ones);
-    uint64_t from_a = seven + (0x80 - 'A') * ones, past_z = seven + (0x7f - 'Z') * ones;
-    return w | ((((from_a ^ past_z) & ~w) & (0x80 * ones)) >> 2);
-}
+static_assert(sizeof(struct name_slot) == 64, "one probe, one line");
 
 /* Up to eight bytes, zero-filled, with fixed-size loads only. */
 static inline uint64_t load_upto8(const uint8_t *p, size_t n)
 {
-    uint32_t a = 0, b = 0;
+    uint32_t a, b;
     if (n >= 4) {
         memcpy(&a, p, 4);
         memcpy(&b, p + n - 4, 4);
@@ -136,35 +132,46 @@ static inline uint64_t load_upto8(const uint8_t *p, size_t n)
 
 static inline struct name_words name_words_of(struct span name)
 {
-    struct name_words w = {0, 0};
-    if (name.n <= 8) {
-        w.lo = fold(load_upto8(name.p, name.n));
+    struct name_words w = {0, (uint64_t)name.n << 56};
+    if (likely_(name.n <= 8)) {
+        w.lo = load_upto8(name.p, name.n);
     } else {
         memcpy(&w.lo, name.p, 8);
-        w.lo = fold(w.lo);
-        w.hi = fold(load_upto8(name.p + 8, name.n - 8));
+        w.hi |= load_upto8(name.p + 8, name.n - 8);
     }
     return w;
 }
 
 static inline uint32_t name_hash(struct name_words w)
 {
-    return (uint32_t)(((w.lo ^ (w.hi << 7 | w.hi >> 57)) * 0x9e3779b97f4a7c15) >> 55);
+    uint64_t x = (w.lo & ~CASE_BITS) + (w.hi & ~CASE_BITS) * 31;
+    return (uint32_t)((x * 0x9e3779b97f4a7c15) >> 55);
 }
 static_assert(INDEX_SLOTS == 1 << (64 - 55), "name_hash gives an index");
 
 const struct cmd_desc *cmd_find(struct span name)
 {
-    if (name.n > NAME_BYTES)
+    if (unlikely_(name.n > NAME_BYTES))
         return NULL;
     struct name_words w = name_words_of(name);
     for (uint32_t i = name_hash(w);; i++) {
         const struct name_slot *s = &name_index[i % INDEX_SLOTS];
-        if (s->words.lo == w.lo && s->words.hi == w.hi && s->len == name.n)
-            return s->desc; /* an empty name meets an empty slot: NULL */
-        if (!s->desc)
-            return NULL;
+        if (likely_((((s->words.lo ^ w.lo) & s->must.lo) | ((s->words.hi ^ w.hi) & s->must.hi)) ==
+                    0))
+            return s->desc; /* an empty slot fits everything: NULL */
     }
+}
+
+/* 0x20 in every byte of a name's word that is a lower-case letter. */
+static uint64_t letter_bits(uint64_t w)
+{
+    uint64_t bits = 0;
+    for (int i = 0; i < 64; i += 8) {
+        uint8_t c = (uint8_t)(w >> i);
+        if (c >= 'a' && c <= 'z')
+            bits |= 0x20ull << i;
+    }
+    return bits;
 }
 
 /* Runs before main, so that no thread can see a half-made index. */
@@ -177,7 +184,8 @@ __attribute__((constructor)) static void name_index_build(void)
         uint32_t i = name_hash(w);
         while (name_index[i % INDEX_SLOTS].desc)
             i++;
-        name_index[i % INDEX_SLOTS] = (struct name_slot){w, d, name.n};
+        struct name_words must = {~letter_bits(w.lo), ~letter_bits(w.hi)};
+        name_index[i % INDEX_SLOTS] = (struct name_slot){w, must, d};
     }
 }
 
@@ -205,9 +213,4 @@ const struct cmd_desc *cmd_find_full(struct span full)
     if (d && bar)
         d = cmd_find_sub(d, span_of(bar + 1, (size_t)(full.p + full.n - bar - 1)));
     return d && !(d->flags & CMD_HIDDEN) ? d : NULL;
-}
-
-bool cmd_arity_ok(const struct cmd_desc *d, uint32_t argc)
-{
-    return d->arity >= 0 ? argc == (uint32_t)d->arity : argc >= (uint32_t)-d->arity;
 }

@@ -118,7 +118,10 @@ const struct cmd_desc *cmd_find_sub(const struct cmd_desc *parent, struct span n
 /* "get" or "client|list" (any case); hidden rows are not found. */
 const struct cmd_desc *cmd_find_full(struct span full);
 /* True when argc fits d's arity. */
-bool cmd_arity_ok(const struct cmd_desc *d, uint32_t argc);
+static inline bool cmd_arity_ok(const struct cmd_desc *d, uint32_t argc)
+{
+    return d->arity >= 0 ? argc == (uint32_t)d->arity : argc >= (uint32_t)-d->arity;
+}
 /* Bit of an ACL category by its name without '@' (any case), 0: no such category. */
 uint32_t cmd_acl_bit(struct span name);
 

@@ -55,20 +55,15 @@ void cmd_reset(struct cmd *c)
 }
 
 /* "POST / HTTP/1.1" or "Host: ..." as a request: a browser was lured into speaking to us. Closed without a word, as in Redis, so that
- * what the page put behind it is not executed. */
-static void close_at_once(struct cmd *c)
-{
-    c->session->close_asap = true;
-}
-
+ * what the page put behind it is not executed; what was answered before still leaves. */
 void cmd_http_post(struct cmd *c)
 {
-    close_at_once(c);
+    c->session->close_after_reply = true;
 }
 
 void cmd_http_host(struct cmd *c)
 {
-    close_at_once(c);
+    c->session->close_after_reply = true;
 }
 
 /* Compares all of both, however early they differ: the time tells nothing but the length of the guess. */

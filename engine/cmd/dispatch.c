@@ -12,7 +12,9 @@
 /* Redis shows at most this many bytes of what it did not understand. */
 #define SHOWN_BYTES 128
 
-static void unknown_command(const struct span *argv, uint32_t argc, struct reply *out)
+/* Refusals are kept out of line, so that cmd_lookup needs no stack. */
+__attribute__((noinline, cold)) static void unknown_command(const struct span *argv, uint32_t argc,
+                                                            struct reply *out)
 {
     char args[2 * SHOWN_BYTES];
     size_t n = 0;
@@ -23,7 +25,8 @@ static void unknown_command(const struct span *argv, uint32_t argc, struct reply
                  span_shown(argv[0], SHOWN_BYTES), (const char *)argv[0].p, (int)n, args);
 }
 
-static void unknown_subcommand(const struct cmd_desc *d, struct span word, struct reply *out)
+__attribute__((noinline, cold)) static void unknown_subcommand(const struct cmd_desc *d,
+                                                               struct span word, struct reply *out)
 {
     char upper[32];
     size_t n = 0;
@@ -47,6 +50,13 @@ lookup_sub(const struct cmd_desc *d, const struct span *argv, uint32_t argc, str
     return sub;
 }
 
+__attribute__((noinline, cold)) static const struct cmd_desc *wrong_arity(const struct cmd_desc *d,
+                                                                          struct reply *out)
+{
+    reply_errorf(out, "ERR wrong number of arguments for '%s' command", d->full);
+    return NULL;
+}
+
 const struct cmd_desc *cmd_lookup(struct span *argv, uint32_t argc, struct reply *out)
 {
     const struct cmd_desc *d = cmd_find(argv[0]);
@@ -59,11 +69,7 @@ const struct cmd_desc *cmd_lookup(struct span *argv, uint32_t argc, struct reply
         if (!d)
             return NULL;
     }
-    if (unlikely_(!cmd_arity_ok(d, argc))) {
-        reply_errorf(out, "ERR wrong number of arguments for '%s' command", d->full);
-        return NULL;
-    }
-    return d;
+    return likely_(cmd_arity_ok(d, argc)) ? d : wrong_arity(d, out);
 }
 
 /* Redis drops a connection from elsewhere at accept. Here clients from the network are the rule, so the connection stands and its

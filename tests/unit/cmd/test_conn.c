@@ -154,10 +154,10 @@ static void http_is_closed(void **state)
 {
     struct harness *h = *state;
     EXPECT(h, "POST / HTTP/1.1", "");
-    assert_true(h->session->close_asap);
-    h->session->close_asap = false;
+    assert_true(h->session->close_after_reply);
+    h->session->close_after_reply = false;
     EXPECT(h, "Host: example.com", "");
-    assert_true(h->session->close_asap);
+    assert_true(h->session->close_after_reply);
 }
 
 static void names(void **state)
