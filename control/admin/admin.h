@@ -38,7 +38,7 @@ void admin_reset_stats(struct admin *a);
 
 /* Runs INFO or CONFIG; always writes exactly one reply, in out->resp. Control accounts for what it runs here (commandstats,
  * errorstats, total_error_replies): workers do not count the errors in replies that they only pass on. */
-void admin_execute(struct admin *a, const struct msg_admin_request *req, struct span *argv, uint32_t argc, struct reply *out,
-                   int64_t now_ms);
+void admin_execute(struct admin *a, const struct msg_admin_request *req, struct span *argv,
+                   uint32_t argc, struct reply *out, int64_t now_ms);
 /* An error reply that control gave by itself elsewhere (SHUTDOWN refused ...): its first word enters errorstats. */
 void admin_count_error(struct admin *a, const char *code);

@@ -240,9 +240,10 @@ void admin_tick(struct admin *a, int64_t now_ms)
     rate_sample(&a->ops, commands, elapsed, at);
     rate_sample(&a->input, in, elapsed, at);
     rate_sample(&a->output, out, elapsed, at);
-    if (!a->startup_known && used && !keys) {
+    if (!a->startup_known && link_dp_state(a->link, NULL) == LINK_DP_RUNNING) {
         a->startup_known = true;
-        a->startup_memory = used;
+        a->startup_memory =
+            keys ? 0 : used; /* keys: control came back to a server at work, nobody knows */
     }
     a->sample = at;
     a->sampled_ms = now_ms;

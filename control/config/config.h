@@ -24,7 +24,8 @@ enum config_loglevel { LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE, LOGLEV
 
 /* Strings are heap-owned by struct config, never NULL; "" says unset. */
 struct config_dataplane {
-    char *net_port;    /* af_xdp:IFACE, tap:NAME, af_packet:IFACE, pci:0000:03:00.0 or an EAL vdev string */
+    char *
+        net_port; /* af_xdp:IFACE, tap:NAME, af_packet:IFACE, pci:0000:03:00.0 or an EAL vdev string */
     char *net_address; /* CIDR: "10.0.0.2/24" */
     char *net_gateway; /* "" none */
     uint32_t net_mtu;  /* 0: the port's own */
@@ -54,8 +55,8 @@ struct config {
     struct config_dataplane dataplane;
     struct config_control control;
 
-    char *file;         /* absolute path of the configuration file; "" none */
-    char **warnings;    /* one per directive that is accepted and not obeyed */
+    char *file;      /* absolute path of the configuration file; "" none */
+    char **warnings; /* one per directive that is accepted and not obeyed */
     uint32_t warnings_count;
 };
 
@@ -72,24 +73,35 @@ int config_load_text(struct config *c, struct span text, char *err, size_t err_l
 
 /* ---- CONFIG GET / SET / REWRITE ---- */
 enum config_flag {
-    CF_RUNTIME = 0,          /* CONFIG SET may change it */
-    CF_IMMUTABLE = 1 << 0,   /* only at start */
-    CF_PROTECTED = 1 << 1,   /* only at start, because it would let a client reach files */
-    CF_HIDDEN = 1 << 2,      /* CONFIG GET by its exact name only */
-    CF_OURS = 1 << 3,        /* not a directive of Redis */
-    CF_UNSUPPORTED = 1 << 4, /* known to Redis, has no effect here; GET tells the state that is true */
-    CF_DIRECTIVE = 1 << 5,   /* a word of the file only: neither GET nor SET */
-    CF_MULTI = 1 << 6,       /* several arguments; in CONFIG SET blanks separate them */
-    CF_SENSITIVE = 1 << 7,   /* never shown in reports */
+    CF_RUNTIME = 0,        /* CONFIG SET may change it */
+    CF_IMMUTABLE = 1 << 0, /* only at start */
+    CF_PROTECTED = 1 << 1, /* only at start, because it would let a client reach files */
+    CF_HIDDEN = 1 << 2,    /* CONFIG GET by its exact name only */
+    CF_OURS = 1 << 3,      /* not a directive of Redis */
+    CF_UNSUPPORTED =
+        1 << 4, /* known to Redis, has no effect here; GET tells the state that is true */
+    CF_DIRECTIVE = 1 << 5, /* a word of the file only: neither GET nor SET */
+    CF_MULTI = 1 << 6,     /* several arguments; in CONFIG SET blanks separate them */
+    CF_SENSITIVE = 1 << 7, /* never shown in reports */
     CF_OCTAL = 1 << 8,
-    CF_PATH = 1 << 9,        /* an existing path, kept absolute */
-    CF_CLAMP = 1 << 10,      /* an integer outside the range is moved to its end, as Redis does with hz */
+    CF_PATH = 1 << 9, /* an existing path, kept absolute */
+    CF_CLAMP =
+        1 << 10, /* an integer outside the range is moved to its end, as Redis does with hz */
 };
 
-enum config_kind { CONFIG_BOOL, CONFIG_INT, CONFIG_MEM, CONFIG_ENUM, CONFIG_STR, CONFIG_SPECIAL, CONFIG_FOREIGN };
+enum config_kind {
+    CONFIG_BOOL,
+    CONFIG_INT,
+    CONFIG_MEM,
+    CONFIG_ENUM,
+    CONFIG_STR,
+    CONFIG_SPECIAL,
+    CONFIG_FOREIGN
+};
 
 struct config_item {
-    const char *name; /* NULL: not a directive, the heading of those that follow; its title is `group` */
+    const char
+        *name; /* NULL: not a directive, the heading of those that follow; its title is `group` */
     enum config_kind kind;
     uint32_t flags;
     const char *group;
@@ -108,7 +120,8 @@ void config_range(uint32_t i, char *to, size_t n);
 
 /* Sets several values, all or none. `pairs` names and values in turn, `count` of them in all (even). On failure nothing is changed and
  * `err` has the whole error reply without its '-' ("ERR ..."). */
-int config_set(struct config *c, const struct span *pairs, uint32_t count, char *err, size_t err_len);
+int config_set(struct config *c, const struct span *pairs, uint32_t count, char *err,
+               size_t err_len);
 /* Writes the file anew: comments and order stay, changed values are replaced, new ones appended; temporary file, fsync, rename.
  * -ENOENT: no file was given at start. */
 int config_rewrite(struct config *c, char *err, size_t err_len);

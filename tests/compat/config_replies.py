@@ -3,7 +3,7 @@
 
     config_replies.py --target unix:/run/barewire.sock | tcp:HOST:PORT | admin:PROGRAM
 
-Both servers' settings are changed. Ends with "N passed, N failed"; exit code 1 when something failed.
+Settings are changed, and put back at the end. Ends with "N passed, N failed"; exit code 1 when something failed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SETTINGS = [
     ("proto-max-bulk-len", ["1mb", "512mb"], ["5", "1", "x"]),
     ("client-query-buffer-limit", ["1mb", "1gb"], ["1", "x"]),
     ("client-output-buffer-limit",
-     ["normal 1 2 3", "replica 1mb 1kb 60", "slave 1 1 1 pubsub 2 2 2", "NORMAL 0 0 0", ""],
+     ["normal 2gb 1gb 3", "replica 1mb 1kb 60", "slave 1 1 1 pubsub 2 2 2", "NORMAL 0 0 0", ""],
      ["normal 1 2", "foo 1 2 3", "normal x 2 3", "normal 1 2 -3", "normal 1 2 x", "normal 1  2 3", "normal"]),
     ("lazyfree-lazy-user-del", ["yes", "no"], ["maybe"]),
     ("lazyfree-lazy-user-flush", ["yes", "no"], ["maybe"]),
@@ -78,6 +78,7 @@ def main():
     try:
         with open_target(args.target) as address:
             pair = Pair(address, redis.address)
+            before = [(name, pair.ours.call("CONFIG", "GET", name).value[1].value) for name, _, _ in SETTINGS]
             for resp in "23":
                 pair.ours.call("HELLO", resp)
                 pair.theirs.call("HELLO", resp)
@@ -87,6 +88,8 @@ def main():
                         pair.same("CONFIG", "GET", name)
                 for argv in REFUSED:
                     pair.same(*argv)
+            for name, value in before:
+                pair.ours.call("CONFIG", "SET", name, value)
     finally:
         redis.stop()
     print("%d passed, %d failed" % (pair.passed, pair.failed))

@@ -30,6 +30,8 @@ def read(address, *words):
     conn = Conn(address)
     reply = conn.call("INFO", *words)
     conn.close()
+    if reply.is_error:
+        raise SystemExit("INFO %s: %s" % (" ".join(words), reply.value.decode()))
     return reply.value.decode()
 
 
