@@ -27,7 +27,7 @@ enum link_msg {
 };
 
 struct msg_door_open {
-    uint64_t door;     /* unique in a generation of the link; chosen by control */
+    uint64_t door;     /* chosen by control, unique; upper half: link_control_generation of the control that chose it */
     uint32_t source;   /* enum session_source */
     uint32_t pad;
     char peer[64], local[64]; /* NUL-terminated */
