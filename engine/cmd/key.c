@@ -75,11 +75,10 @@ static void rename_generic(struct cmd *c, bool nx)
             reply_ok(c->out);
         return;
     }
-    if (!ks_copy(to.shard, c->db, to.key, to.hash, e, entry_expire_ms(e))) {
+    if (!ks_move(from.shard, c->db, e, from.hash, to.shard, c->db, to.key, to.hash)) {
         cmd_reply_oom(c);
         return;
     }
-    ks_delete(from.shard, c->db, e, from.hash, false);
     keyref_changed(c, &from, KS_GENERIC, "rename_from");
     keyref_changed(c, &to, KS_GENERIC, "rename_to");
     if (nx)
@@ -165,11 +164,10 @@ void cmd_move(struct cmd *c)
         reply_int(c->out, 0);
         return;
     }
-    if (!ks_copy(k.shard, db, k.key, k.hash, e, entry_expire_ms(e))) {
+    if (!ks_move(k.shard, c->db, e, k.hash, k.shard, db, k.key, k.hash)) {
         cmd_reply_oom(c);
         return;
     }
-    ks_delete(k.shard, c->db, e, k.hash, false);
     keyref_changed(c, &k, KS_GENERIC, "move_from");
     ks_changed(k.shard, db, k.key, KS_GENERIC, "move_to");
     reply_int(c->out, 1);

@@ -162,6 +162,35 @@ struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t h
     return copy;
 }
 
+struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uint64_t from_hash,
+                      struct shard *to, uint32_t db, struct span key, uint64_t hash)
+{
+    int64_t when = entry_expire_fast(e);
+    if (!(e->flags & ENTRY_BLOCK)) {
+        struct entry *copy = ks_copy(to, db, key, hash, e, when);
+        if (copy) {
+            clock_inherit(to, copy, e);
+            ks_delete(from, from_db, e, from_hash, false);
+        }
+        return copy;
+    }
+    struct value v = {.type = entry_type(e),
+                      .enc = entry_enc_fast(e),
+                      .has_block = true,
+                      .block = entry_get_block(e)};
+    struct entry *moved = store(to, db, key, hash, &v, when);
+    if (!moved)
+        return NULL;
+    clock_inherit(to, moved, e);
+    if (to != from)
+        mem_adopt(&to->mem, &from->mem, v.block.cap);
+    if (when >= 0)
+        dict_remove(from->db[from_db].expires, from_hash, e);
+    dict_remove(from->db[from_db].keys, from_hash, e);
+    entry_free_shell(&from->mem, e);
+    return moved;
+}
+
 /* ---- resizing ---- */
 
 /* Greedy, as appends come in rows; exact when there is no memory for that. */

@@ -109,6 +109,11 @@ bool ks_set_expire(struct shard *s, uint32_t db, struct entry **e, uint64_t hash
 /* A deep copy of e's value under (to, db, key), replacing; `to` may be another leased shard. NULL: no memory. */
 struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t hash, const struct entry *e, int64_t expire_ms);
 
+/* Takes e away from (from, from_db) and puts its value, with its expiry, under (to, db, key), replacing; another place than e's own. A large
+ * value changes hands without a copy. NULL: no memory, nothing changed. */
+struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uint64_t from_hash, struct shard *to, uint32_t db,
+                      struct span key, uint64_t hash);
+
 size_t ks_count(const struct shard *s, uint32_t db);
 size_t ks_count_expires(const struct shard *s, uint32_t db);
 /* Removes all keys of the database; lazy: they are freed in slices by shard_tick. Adds their count to stats.dirty. */
