@@ -219,8 +219,8 @@ static void finish_close(struct conn *c)
     conn_unlist(c);
     if (c->kind == CONN_TCP) {
         struct tcp_conn *tc = c->tc;
-        if (tc && !c->ses.close_asap) {
-            c->ses.close_asap = true; /* said once; `closed` frees the conn */
+        if (tc && !c->fin_said) {
+            c->fin_said = true; /* once; `closed` frees the conn */
             tcp_close(tc);
         }
     } else {
