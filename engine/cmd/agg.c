@@ -72,6 +72,15 @@ static bool part_text(struct agg *a, struct span reply)
     return true;
 }
 
+/* A number for each part, independent of the others even when the caller draws one for all of them (splitmix64). */
+static uint64_t part_draw(struct agg *a, uint64_t random)
+{
+    uint64_t z = random + ++a->elements * 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+}
+
 /* [count, key]: the key replaces the one drawn so far with probability count / all seen so far, so that every key of the database has
  * the same chance whatever the order of the parts. */
 static bool part_random(struct agg *a, struct span reply, uint64_t random)
@@ -88,7 +97,7 @@ static bool part_random(struct agg *a, struct span reply, uint64_t random)
     if (!header(key, &type, &n, &rest) || type != '$' || n < 0 || rest.n != (uint64_t)n + 2)
         return false;
     a->weight += (uint64_t)count;
-    uint64_t drawn = (uint64_t)(((unsigned __int128)random * a->weight) >> 64);
+    uint64_t drawn = (uint64_t)(((unsigned __int128)part_draw(a, random) * a->weight) >> 64);
     if (drawn < (uint64_t)count)
         body_replace(a, key.p, key.n);
     return true;

@@ -125,6 +125,11 @@ static inline uint64_t load_upto8(const uint8_t *p, size_t n)
         memcpy(&b, p + n - 4, 4);
         return a | (uint64_t)b << (8 * (n - 4));
     }
+    if (likely_(n == 3)) { /* GET, SET, DEL, TTL */
+        uint16_t w;
+        memcpy(&w, p, 2);
+        return w | (uint64_t)p[2] << 16;
+    }
     if (n == 0)
         return 0;
     return p[0] | (uint64_t)p[n / 2] << (8 * (n / 2)) | (uint64_t)p[n - 1] << (8 * (n - 1));
