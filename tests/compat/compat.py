@@ -4,7 +4,8 @@
     compat.py --target unix:/run/barewire.sock                      the hand-written cases
     compat.py --target tcp:10.1.0.1:6379 --generate 20000 --seed 7  random commands as well
     compat.py --target engine:PATH:SHARDS                           the engine alone, in the engine_server that PATH names
-    compat.py --target self                                         redis-server against redis-server: tests this tool
+    compat.py --target self                                         redis-server against redis-server: this tool sees no difference
+    compat.py --target other                                        ... against one with 8 databases: this tool must find it out
 
 It starts a redis-server of its own on a unix socket in a temporary directory, so it runs in any network namespace. Both servers are
 EMPTIED. Where replies cannot be equal, normalise.py says what is compared instead. Ends with "N passed, N failed"; the exit code is 1
@@ -54,12 +55,12 @@ class Report:
 class Redis:
     """A redis-server on a unix socket in a directory of its own."""
 
-    def __init__(self, program):
+    def __init__(self, program, databases=16):
         self.dir = tempfile.mkdtemp(prefix="compat-")
         self.address = "unix:" + os.path.join(self.dir, "redis.sock")
         self.process = subprocess.Popen(
             [program, "--port", "0", "--unixsocket", self.address[5:], "--save", "", "--appendonly", "no", "--dir", self.dir,
-             "--daemonize", "no", "--enable-debug-command", "yes", "--logfile", os.path.join(self.dir, "log")],
+             "--daemonize", "no", "--databases", str(databases), "--enable-debug-command", "yes", "--logfile", os.path.join(self.dir, "log")],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while True:
@@ -191,7 +192,7 @@ def run_generated(addresses, total, seed, report):
 
 def parse_args():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--target", action="append", required=True, help='unix:/path, tcp:host:port, engine:program:shards, or "self"; may be given several times')
+    p.add_argument("--target", action="append", required=True, help='unix:/path, tcp:host:port, engine:program:shards, "self" or "other"; may be given several times')
     p.add_argument("--redis", default="redis-server", help="the reference's program")
     p.add_argument("--cases", nargs="*", help="case files (default: all in cases/)")
     p.add_argument("--no-cases", action="store_true", help="only what --generate makes")
@@ -215,8 +216,8 @@ def main():
             return 2
         for target in args.target:
             label = target
-            if target == "self":
-                servers.append(Redis(args.redis))
+            if target in ("self", "other"):
+                servers.append(Redis(args.redis, 16 if target == "self" else 8))
                 target = servers[-1].address
             elif target.startswith("engine:"):
                 servers.append(Engine(*target[7:].rsplit(":", 1)))
