@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <rte_cycles.h>
+#include <rte_mempool.h>
 #include <rte_pause.h>
 
 #include "dataplane/conn/conn_internal.h"
@@ -230,6 +231,20 @@ static void copy_stats(struct worker *w)
     }
 }
 
+static void copy_pools(struct worker *w)
+{
+    struct rte_mempool *pool[] = {w->cfg.net.pool, w->cfg.net.reserve};
+    uint64_t used = 0, total = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(pool); i++) {
+        if (!pool[i])
+            continue;
+        used += rte_mempool_in_use_count(pool[i]);
+        total += pool[i]->size;
+    }
+    STAT_SET(w->stats->mbufs_in_use, used);
+    STAT_SET(w->stats->mbufs_total, total);
+}
+
 static void copy_cmdstats(struct worker *w)
 {
     struct link_cmdstat *cs = link_cmdstats(w->link, w->id);
@@ -263,8 +278,10 @@ static void housekeeping(struct worker *w)
         copy_stats(w);
     if (w->link && (w->housekeepings & 7) == 0)
         door_check_control(w);
-    if (w->link && (w->housekeepings & 63) == 0)
+    if (w->link && (w->housekeepings & 63) == 0) {
         copy_cmdstats(w);
+        copy_pools(w);
+    }
 }
 
 /* ---- the loop ---- */

@@ -175,6 +175,7 @@ struct admin_wait {
     struct list node;
     uint64_t id;
     struct slot *slot;
+    uint64_t asked_ns;
     uint8_t *msg; /* not sent yet: the ring was full */
     uint32_t msg_len;
 };

@@ -11,9 +11,11 @@
 #include "engine/link/msg.h"
 
 #define DOOR_CHUNK (32 * 1024)
+#define ADMIN_PATIENCE_NS \
+    (30ull * 1000000000) /* a request that was lost with a damaged ring is answered by then */
 
 static const char no_control[] =
-    "-ERR the control process is not running: this command needs it\r\n";
+    "-ERR the control process does not answer: this command needs it\r\n";
 
 static struct conn *find_door(struct worker *w, uint64_t door)
 {
@@ -108,6 +110,17 @@ static void admin_done(struct admin_wait *a)
     slot_ready(slot);
 }
 
+static void fail_admin(struct worker *w)
+{
+    list_for_each_safe(n, next, &w->admin)
+    {
+        struct admin_wait *a = list_entry(n, struct admin_wait, node);
+        slot_bytes(a->slot, span_str(no_control));
+        admin_done(a);
+    }
+    w->admin_unsent = false;
+}
+
 static void on_admin_reply(struct worker *w, struct span p)
 {
     struct msg_admin_reply m;
@@ -150,6 +163,7 @@ bool door_receive(struct worker *w)
         if (st == RING_CORRUPT) {
             bad_message(w);
             ring_resync(ring);
+            fail_admin(w); /* a reply may have been among what was skipped */
             return true;
         }
         dispatch(w, &r);
@@ -273,6 +287,7 @@ bool admin_send(struct worker *w, struct conn *c, struct slot *slot, const struc
     }
     a->id = w->next_admin++;
     a->slot = slot;
+    a->asked_ns = w->now_ns;
     list_push_back(&w->admin, &a->node);
     if (!w->admin_unsent &&
         ring_send(link_from_worker(w->link, w->id), MSG_ADMIN_REQUEST, msg, len)) {
@@ -299,17 +314,6 @@ static void retry_admin(struct worker *w)
         free(a->msg);
         a->msg = NULL;
     }
-}
-
-static void fail_admin(struct worker *w)
-{
-    list_for_each_safe(n, next, &w->admin)
-    {
-        struct admin_wait *a = list_entry(n, struct admin_wait, node);
-        slot_bytes(a->slot, span_str(no_control));
-        admin_done(a);
-    }
-    w->admin_unsent = false;
 }
 
 static void drop_doors(struct worker *w)
@@ -347,7 +351,9 @@ void door_check_control(struct worker *w)
         w->control_generation = gen;
         drop_doors(w);
         fail_admin(w);
-    } else if (!list_empty(&w->admin) && !link_control_alive(w->link)) {
-        fail_admin(w);
+    } else if (!list_empty(&w->admin)) {
+        struct admin_wait *oldest = list_entry(w->admin.next, struct admin_wait, node);
+        if (w->now_ns - oldest->asked_ns > ADMIN_PATIENCE_NS || !link_control_alive(w->link))
+            fail_admin(w);
     }
 }

@@ -48,11 +48,17 @@ static void heap_room(struct conn *c, struct reply *r, size_t hint)
     c->room_heap = true;
 }
 
+/* What client-output-buffer-limit looks at: as in Redis the first block is free. */
+static uint64_t counted_bytes(const struct conn *c)
+{
+    return c->out_bytes > LIMIT_REPLY_CHUNK_BYTES ? c->out_bytes - LIMIT_REPLY_CHUNK_BYTES : 0;
+}
+
 /* Over the client's own hard limit: it is closed at the end of the turn; stop filling memory for it. */
 static bool over_hard_limit(struct conn *c)
 {
     uint64_t hard = c->w->config.output_limit[0].hard_bytes;
-    return hard && c->out_bytes > hard;
+    return hard && counted_bytes(c) > hard;
 }
 
 static void sink_more(struct reply *r, size_t hint)
@@ -146,8 +152,8 @@ void conn_out_limits(struct conn *c)
     int64_t now_ms = w->unix_us / 1000;
     if (c->out_bytes > w->stats->client_recent_max_output)
         STAT_SET(w->stats->client_recent_max_output, c->out_bytes);
-    bool kill = lim->hard_bytes && c->out_bytes > lim->hard_bytes;
-    if (lim->soft_bytes && c->out_bytes > lim->soft_bytes) {
+    bool kill = over_hard_limit(c);
+    if (lim->soft_bytes && counted_bytes(c) > lim->soft_bytes) {
         if (c->out_soft_since_ms == 0)
             c->out_soft_since_ms = (uint64_t)now_ms;
         kill |= (uint64_t)now_ms - c->out_soft_since_ms > (uint64_t)lim->soft_s * 1000;
@@ -175,7 +181,7 @@ struct slot *slot_new(struct conn *c)
 void slot_free(struct slot *s)
 {
     if (s->agg) {
-        reply_heap_free(&s->agg->body);
+        agg_free(s->agg);
         free(s->agg);
     }
     reply_heap_free(&s->bytes);
