@@ -52,14 +52,23 @@ class Report:
             print("\n(further differences are only counted)")
 
 
+def start(directory, argv, **pipes):
+    """Starts a server that lives in the directory; takes that away again when there is no such program."""
+    try:
+        return subprocess.Popen(argv, **pipes)
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
 class Redis:
     """A redis-server on a unix socket in a directory of its own."""
 
     def __init__(self, program, databases=16):
         self.dir = tempfile.mkdtemp(prefix="compat-")
         self.address = "unix:" + os.path.join(self.dir, "redis.sock")
-        self.process = subprocess.Popen(
-            [program, "--port", "0", "--unixsocket", self.address[5:], "--save", "", "--appendonly", "no", "--dir", self.dir,
+        self.process = start(
+            self.dir, [program, "--port", "0", "--unixsocket", self.address[5:], "--save", "", "--appendonly", "no", "--dir", self.dir,
              "--daemonize", "no", "--databases", str(databases), "--enable-debug-command", "yes", "--logfile", os.path.join(self.dir, "log")],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
@@ -93,7 +102,7 @@ class Engine:
     def __init__(self, program, shards):
         self.dir = tempfile.mkdtemp(prefix="compat-")
         self.address = "unix:" + os.path.join(self.dir, "engine.sock")
-        self.process = subprocess.Popen([program, self.address[5:], shards], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = start(self.dir, [program, self.address[5:], shards], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if self.process.stdout.readline() != b"ready\n":
             self.stop()
             raise Broken("%s did not start" % program)
