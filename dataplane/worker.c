@@ -357,7 +357,12 @@ static void sleep_until_woken(struct worker *w, uint64_t ns)
 
 void worker_wake(struct worker *w)
 {
+#pragma GCC diagnostic push
+#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wtsan" /* both sides are atomics: nothing for it to miss */
+#endif
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the mail is visible before the flag is looked at */
+#pragma GCC diagnostic pop
     if (__atomic_load_n(&w->sleeping, __ATOMIC_RELAXED) &&
         __atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST))
         syscall(SYS_futex, &w->sleeping, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
