@@ -314,6 +314,8 @@ static void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
 void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now_ns)
 {
     net->now_ns = now_ns;
+    if (!n)
+        return;
     uint32_t room = NET_HELD_SLOTS - net->held_count;
     if (unlikely_(n > room)) {
         STAT_ADD(net->stats->drop_burst, n - room);

@@ -1,0 +1,282 @@
+/* peer: see peer.h. */
+#include "tests/unit/net/peer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/net_internal.h"
+#include "tests/unit/net/check.h"
+
+#define PEER_GOT 4096
+
+static uint32_t rd32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static void parse_options(struct pkt *k, const uint8_t *o, uint32_t n)
+{
+    for (uint32_t i = 0; i < n && o[i];) {
+        if (o[i] == 1) {
+            i++;
+            continue;
+        }
+        assert_true(i + 1 < n && o[i + 1] >= 2 && i + o[i + 1] <= n);
+        if (o[i] == 2)
+            k->mss = (uint16_t)(o[i + 2] << 8 | o[i + 3]);
+        if (o[i] == 3) {
+            k->has_wscale = true;
+            k->wscale = o[i + 2];
+        }
+        if (o[i] == 8) {
+            k->has_ts = true;
+            k->tsval = rd32(o + i + 2);
+            k->tsecr = rd32(o + i + 6);
+        }
+        i += o[i + 1];
+    }
+}
+
+/* Everything that the stack sends is checked: lengths, checksums, addresses. */
+static void on_frame(void *ctx, struct wire_host *h, const uint8_t *f, uint32_t len)
+{
+    struct peer *p = ctx;
+    (void)h;
+    assert_true(len >= 14);
+    assert_memory_equal(f + 6, p->stack->mac, 6);
+    uint16_t type = (uint16_t)(f[12] << 8 | f[13]);
+    if (type == ETH_TYPE_ARP) {
+        p->arps++;
+        memcpy(p->last_arp, f, len < 64 ? len : 64);
+        p->last_arp_len = len;
+        return;
+    }
+    assert_int_equal(type, ETH_TYPE_IP4);
+    const struct ip4_hdr *ip = (const void *)(f + 14);
+    uint32_t total = from_be16(ip->total_len);
+    assert_int_equal(total + 14, len);
+    assert_int_equal(csum_fold(csum_ip4_20(ip)), 0xffff);
+    if (ip->proto == IP_PROTO_ICMP) {
+        memcpy(p->last_icmp, f, len < 2048 ? len : 2048);
+        p->last_icmp_len = len;
+        return;
+    }
+    const struct tcp_hdr *th = (const void *)(ip + 1);
+    uint16_t l4 = (uint16_t)(total - 20);
+    assert_int_equal(csum_fold(csum_add(th, l4, ip4_pseudo_sum(ip, l4))), 0xffff);
+    assert_true(p->got_len < PEER_GOT);
+    struct pkt *k = &p->got[p->got_len++];
+    uint32_t doff = (th->off >> 4) * 4u;
+    *k = (struct pkt){.seq = from_be32(th->seq),
+                      .ack = from_be32(th->ack),
+                      .wnd = from_be16(th->wnd),
+                      .len = l4 - doff,
+                      .sport = from_be16(th->sport),
+                      .dport = from_be16(th->dport),
+                      .flags = th->flags};
+    assert_true(k->len <= sizeof(k->data));
+    memcpy(k->data, (const uint8_t *)th + doff, k->len);
+    parse_options(k, (const uint8_t *)(th + 1), doff - 20);
+}
+
+void peer_up(struct peer *p, peer_tune tune)
+{
+    static const uint8_t mac[6] = {2, 0, 0, 0, 0, 0x99};
+    struct net_config c;
+    memset(p, 0, sizeof(*p));
+    p->ip = 0x0a000001;
+    p->stack_ip = 0x0a000002;
+    p->port = 40000;
+    p->stack_port = 6379;
+    p->wnd = 0xffff;
+    p->seq = 1000000;
+    memcpy(p->mac, mac, 6);
+    p->app = malloc(sizeof(*p->app));
+    p->got = malloc(PEER_GOT * sizeof(*p->got));
+    wire_init(&p->w, 1);
+    wire_config(&c, p->stack_ip);
+    c.listen_port = 6379;
+    if (tune)
+        tune(&c);
+    stream_app_init(p->app);
+    p->app->accept_as = (struct stream){.tx_seed = 3, .rx_seed = 5};
+    p->stack = wire_host_net(&p->w, &c, &p->app->app);
+    p->pool = p->stack->pool;
+    stream_app_attach(p->app, p->stack);
+    p->s = &p->app->stream[0];
+    p->raw = wire_host_raw(&p->w, mac);
+    p->raw->on_frame = on_frame;
+    p->raw->frame_ctx = p;
+}
+
+void peer_down(struct peer *p)
+{
+    wire_fini(&p->w);
+    free(p->app);
+    free(p->got);
+}
+
+void peer_fix_checksums(uint8_t *frame, uint32_t l2_len)
+{
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + l2_len);
+    uint32_t hl = (ip->ver_ihl & 15u) * 4;
+    uint16_t l4 = (uint16_t)(from_be16(ip->total_len) - hl);
+    ip->csum = 0;
+    ip->csum = csum_finish(csum_add(ip, hl, 0));
+    if (ip->proto != IP_PROTO_TCP)
+        return;
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)((uint8_t *)ip + hl);
+    th->csum = 0;
+    th->csum = csum_finish(csum_add(th, l4, ip4_pseudo_sum(ip, l4)));
+}
+
+static uint32_t frame_with(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
+                           const uint8_t *opt, uint32_t opt_len, const void *data, uint32_t len)
+{
+    struct eth_hdr *eh = (void *)buf;
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(buf + 14);
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
+    memcpy(eh->dst, p->stack->mac, 6);
+    memcpy(eh->src, p->mac, 6);
+    eh->type = be16(ETH_TYPE_IP4);
+    *ip = (struct ip4_hdr){.ver_ihl = 0x45,
+                           .total_len = be16((uint16_t)(40 + opt_len + len)),
+                           .ttl = 64,
+                           .proto = IP_PROTO_TCP,
+                           .src = be32(p->ip),
+                           .dst = be32(p->stack_ip)};
+    *th = (struct tcp_hdr){.sport = be16(p->port),
+                           .dport = be16(p->stack_port),
+                           .seq = be32(seq),
+                           .ack = be32(ack),
+                           .off = (uint8_t)((20 + opt_len) / 4 << 4),
+                           .flags = flags,
+                           .wnd = be16((uint16_t)p->wnd)};
+    if (opt_len)
+        memcpy(th + 1, opt, opt_len);
+    if (len)
+        memcpy((uint8_t *)(th + 1) + opt_len, data, len);
+    peer_fix_checksums(buf, 14);
+    return 54 + opt_len + len;
+}
+
+static uint32_t put_ts(const struct peer *p, uint8_t *o)
+{
+    be32_t v = be32(p->tsval), e = be32(p->tsecr);
+    memcpy(o, "\1\1\10\12", 4);
+    memcpy(o + 4, &v, 4);
+    memcpy(o + 8, &e, 4);
+    return 12;
+}
+
+uint32_t peer_frame(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
+                    const void *data, uint32_t len)
+{
+    uint8_t opt[12];
+    uint32_t n = p->ts ? put_ts(p, opt) : 0;
+    return frame_with(p, buf, flags, seq, ack, opt, n, data, len);
+}
+
+void peer_inject(struct peer *p, const void *frame, uint32_t len)
+{
+    wire_inject(&p->w, p->stack->id, frame, len, 0);
+    wire_turn(&p->w);
+}
+
+void peer_seg(struct peer *p, uint8_t flags, uint32_t seq, uint32_t ack, const void *data,
+              uint32_t len)
+{
+    uint8_t buf[2048];
+    peer_inject(p, buf, peer_frame(p, buf, flags, seq, ack, data, len));
+}
+
+void peer_data(struct peer *p, const void *data, uint32_t len)
+{
+    peer_seg(p, PEER_ACK | PEER_PSH, p->seq, p->ack, data, len);
+    p->seq += len;
+}
+
+void peer_ack(struct peer *p)
+{
+    peer_seg(p, PEER_ACK, p->seq, p->ack, NULL, 0);
+}
+
+void peer_syn(struct peer *p, uint16_t mss, int wscale, bool ts)
+{
+    uint8_t opt[40], buf[2048];
+    uint32_t n = 0;
+    if (mss) {
+        uint8_t m[4] = {2, 4, (uint8_t)(mss >> 8), (uint8_t)mss};
+        memcpy(opt, m, 4);
+        n = 4;
+    }
+    if (wscale >= 0) {
+        uint8_t m[4] = {1, 3, 3, (uint8_t)wscale};
+        memcpy(opt + n, m, 4);
+        n += 4;
+    }
+    if (ts) {
+        p->tsval = 5000;
+        n += put_ts(p, opt + n);
+    }
+    peer_inject(p, buf, frame_with(p, buf, PEER_SYN, p->seq, 0, opt, n, NULL, 0));
+}
+
+void peer_handshake(struct peer *p, uint16_t mss, int wscale, bool ts)
+{
+    peer_syn(p, mss, wscale, ts);
+    struct pkt *k = peer_get(p);
+    assert_int_equal(k->flags, PEER_SYN | PEER_ACK);
+    assert_int_equal(k->ack, p->seq + 1);
+    assert_int_equal(k->has_ts, ts);
+    assert_int_equal(k->has_wscale, wscale >= 0);
+    p->seq++;
+    p->ack = k->seq + 1;
+    p->ts = ts;
+    p->tsecr = k->tsval;
+    peer_ack(p);
+    peer_none(p);
+    assert_int_equal(p->app->accepted, 1);
+}
+
+struct pkt *peer_get(struct peer *p)
+{
+    if (p->got_at == p->got_len)
+        fail_msg("the stack sent nothing");
+    struct pkt *k = &p->got[p->got_at++];
+    if (k->seq == p->ack)
+        p->ack += k->len + !!(k->flags & PEER_SYN) + !!(k->flags & PEER_FIN);
+    if (k->has_ts)
+        p->tsecr = k->tsval;
+    return k;
+}
+
+void peer_none(struct peer *p)
+{
+    if (p->got_at < p->got_len) {
+        struct pkt *k = &p->got[p->got_at];
+        fail_msg("the stack sent flags %02x seq %u ack %u len %u", k->flags, k->seq, k->ack,
+                 k->len);
+    }
+}
+
+void peer_wait(struct peer *p, uint64_t ns)
+{
+    wire_run(&p->w, p->w.now_ns + ns, NULL, NULL);
+    wire_turn(&p->w);
+}
+
+void peer_app_write(struct peer *p, uint64_t n)
+{
+    p->s->tx_total += n;
+    wire_turn(&p->w);
+}
+
+const uint8_t *peer_octets(uint64_t from)
+{
+    static uint8_t buf[65536 + 4096];
+    for (uint64_t i = 0; i < sizeof(buf); i++)
+        buf[i] = stream_octet(5, from + i);
+    return buf;
+}

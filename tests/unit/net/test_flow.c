@@ -1,0 +1,113 @@
+/* The flow table against an array: insert, find, remove at full load, with hashes that collide, and
+ * the hash against SipHash's own function. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/net/flow.h"
+#include "tests/unit/net/check.h"
+
+#define MAX 3000
+
+struct record {
+    struct flow_key key;
+    uint32_t live;
+};
+
+static const struct siphash_key secret = {0x0706050403020100ull, 0x0f0e0d0c0b0a0908ull};
+
+static struct flow_key key_of(uint32_t i)
+{
+    return (struct flow_key){0x0a000000u + i / 7, 0xc0a80001u, (uint16_t)(1024 + i * 13), 6379};
+}
+
+static void test_hash_is_siphash13(void **state)
+{
+    (void)state;
+    struct flow f;
+    struct record r = {0};
+    assert_int_equal(flow_init(&f, 16, &r, sizeof(r), &secret), 0);
+    for (uint32_t i = 0; i < 1000; i++) {
+        struct flow_key k = key_of(i * 2654435761u);
+        assert_int_equal(flow_hash(&f, &k), siphash13(&secret, &k, sizeof(k)));
+    }
+    flow_fini(&f);
+}
+
+/* hash_mask narrows the hash, so that many keys share a bucket and its tag. */
+static void model(uint64_t hash_mask, uint32_t rounds)
+{
+    struct record *r = calloc(MAX, sizeof(*r));
+    struct flow f;
+    uint64_t rng = 42;
+    assert_int_equal(flow_init(&f, MAX, r, sizeof(*r), &secret), 0);
+    for (uint32_t i = 0; i < MAX; i++)
+        r[i].key = key_of(i);
+    for (uint32_t n = 0; n < rounds; n++) {
+        rng = rng * 6364136223846793005ull + 1442695040888963407ull;
+        uint32_t i = (uint32_t)(rng >> 33) % MAX;
+        uint64_t h = flow_hash(&f, &r[i].key) & hash_mask;
+        assert_int_equal(flow_find(&f, &r[i].key, h), r[i].live ? i : FLOW_NONE);
+        if (r[i].live)
+            flow_remove(&f, h, i);
+        else
+            flow_insert(&f, h, i);
+        r[i].live ^= 1;
+    }
+    uint32_t live = 0;
+    for (uint32_t i = 0; i < MAX; i++) { /* fill up, check all, then empty */
+        uint64_t h = flow_hash(&f, &r[i].key) & hash_mask;
+        live += r[i].live;
+        if (!r[i].live)
+            flow_insert(&f, h, i);
+    }
+    assert_true(live > 0);
+    for (uint32_t i = 0; i < MAX; i++)
+        assert_int_equal(flow_find(&f, &r[i].key, flow_hash(&f, &r[i].key) & hash_mask), i);
+    assert_int_equal(f.count, MAX);
+    for (uint32_t i = 0; i < MAX; i++)
+        flow_remove(&f, flow_hash(&f, &r[i].key) & hash_mask, i);
+    assert_int_equal(f.count, 0);
+    for (uint32_t b = 0; b <= f.mask; b++) {
+        assert_int_equal(f.bucket[b].overflow, 0);
+        for (int w = 0; w < FLOW_WAYS; w++)
+            assert_int_equal(f.bucket[b].tag[w], 0);
+    }
+    flow_fini(&f);
+    free(r);
+}
+
+static void test_model(void **state)
+{
+    (void)state;
+    model(UINT64_MAX, 200000);
+}
+
+static void test_model_collisions(void **state)
+{
+    (void)state;
+    model(0x7, 4000);                   /* eight home buckets, one tag */
+    model(0x0300000000000003ull, 8000); /* four homes, four tags */
+}
+
+static void test_miss_in_empty(void **state)
+{
+    (void)state;
+    struct flow f;
+    struct record r = {0};
+    struct flow_key k = key_of(5);
+    assert_int_equal(flow_init(&f, 1, &r, sizeof(r), &secret), 0);
+    assert_int_equal(flow_find(&f, &k, flow_hash(&f, &k)), FLOW_NONE);
+    assert_int_equal(flow_guess(&f, flow_hash(&f, &k)), FLOW_NONE);
+    flow_fini(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hash_is_siphash13),
+        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_model_collisions),
+        cmocka_unit_test(test_miss_in_empty),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
