@@ -325,7 +325,7 @@ int port_start(struct port **ret, const struct port_config *c, struct port_info 
         r = p->lock_fd;
         goto fail_spec;
     }
-    xdp_quiet();
+    xdp_prepare();
     r = eal_start(p, c, info, err, err_len);
     if (r < 0)
         goto fail_eal;

@@ -72,8 +72,8 @@ int host_lock(const struct port_spec *s, char *err, size_t err_len);
 /* ---- xdp.c ---- */
 /* Refuses an interface that carries somebody else's XDP program: the driver would take it off when it closes. */
 int xdp_check(const char *iface, char *err, size_t err_len);
-/* libbpf and libxdp talk to stderr unless told otherwise. */
-void xdp_quiet(void);
+/* Silences libbpf and libxdp, which talk to stderr, and keeps libxdp's dispatcher out. */
+void xdp_prepare(void);
 
 /* ---- eal_args.c ---- */
 struct port_args {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,8 +25,11 @@ static int xdp_print_none(enum libxdp_print_level level, const char *fmt, va_lis
     return 0;
 }
 
-void xdp_quiet(void)
+/* Without the dispatcher, libxdp attaches the default program itself: one program less in the packet's way, and no pins in a bpffs
+ * that a killed dataplane would leave. */
+void xdp_prepare(void)
 {
+    setenv("LIBXDP_SKIP_DISPATCHER", "1", 0);
     libbpf_set_print(bpf_print_none);
     libxdp_set_print(xdp_print_none);
 }
@@ -51,7 +55,7 @@ int xdp_check(const char *iface, char *err, size_t err_len)
                      iface, info.name, id, iface);
 }
 #else
-void xdp_quiet(void)
+void xdp_prepare(void)
 {
 }
 
