@@ -19,13 +19,15 @@
 
 #define BRIDGE_IDLE_MS 20
 #define BRIDGE_ROOM_MS 1
-#define BRIDGE_BATCH   256 /* messages of one worker in one turn, so that sockets and timers get theirs */
+#define BRIDGE_BATCH \
+    256 /* messages of one worker in one turn, so that sockets and timers get theirs */
 
 struct bridge_ops {
     void (*message)(void *ctx, uint32_t worker, uint32_t type, struct span payload);
     void (*room)(void *ctx, uint32_t worker);
     void (*damaged)(void *ctx, uint32_t worker); /* messages of this worker were lost */
-    void (*renewed)(void *ctx); /* the dataplane began anew: nothing of before is answered any more */
+    void (*renewed)(
+        void *ctx); /* the dataplane began anew: nothing of before is answered any more */
 };
 
 struct bridge {
@@ -43,13 +45,14 @@ struct bridge {
     bool thread_runs, stop;
 };
 
-int bridge_open(struct bridge *b, uv_loop_t *loop, struct link *link, const struct bridge_ops *ops, void *ctx);
+int bridge_open(struct bridge *b, uv_loop_t *loop, struct link *link, const struct bridge_ops *ops,
+                void *ctx);
 /* Stops the thread and closes the handles; run the loop once more before the memory goes. */
 void bridge_close(struct bridge *b);
 
 /* Header and body as one record. False: no room. */
-bool bridge_send(struct bridge *b, uint32_t worker, uint32_t type, const void *head, uint32_t head_len, const void *body,
-                 uint32_t body_len);
+bool bridge_send(struct bridge *b, uint32_t worker, uint32_t type, const void *head,
+                 uint32_t head_len, const void *body, uint32_t body_len);
 /* Room for a record to be filled in place; follow with ring_publish on bridge_ring. */
 static inline struct ring *bridge_ring(struct bridge *b, uint32_t worker)
 {

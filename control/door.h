@@ -28,7 +28,8 @@ struct door_config {
 };
 
 /* 0 or -errno with `err` filled. */
-int door_open(struct door **ret, uv_loop_t *loop, struct bridge *b, const struct door_config *c, char *err, size_t err_len);
+int door_open(struct door **ret, uv_loop_t *loop, struct bridge *b, const struct door_config *c,
+              char *err, size_t err_len);
 /* Closes listeners and clients and removes the socket. Handles end in the next turns of the loop; then door_free. */
 void door_close(struct door *d);
 void door_free(struct door *d);

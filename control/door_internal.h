@@ -28,7 +28,7 @@ struct door_conn {
     uint64_t out_bytes; /* replies that wait for the socket */
     uint8_t *reserved;  /* between on_alloc and on_read */
     bool open_due, close_due, reading, eof;
-    bool refused;       /* no dataplane, or too many: gets an error to its first request and is closed */
+    bool refused; /* no dataplane, or too many: gets an error to its first request and is closed */
     bool too_many, answered;
     bool worker_done, socket_closed;
     char peer[64], local[64];

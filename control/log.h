@@ -11,7 +11,8 @@ int log_open(const char *path);
 void log_set_level(enum config_loglevel level);
 /* The descriptor lines go to; a child's standard error is put there too. */
 int log_fd(void);
-void log_line(enum config_loglevel level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void log_line(enum config_loglevel level, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* `text` may have several lines; each becomes a line of the log. */
 void log_text(enum config_loglevel level, const char *text);
 

@@ -16,7 +16,8 @@ struct requests_ops {
     void (*shutdown)(void *ctx, const struct msg_admin_request *req); /* asked for and allowed */
 };
 
-struct requests *requests_new(struct bridge *b, struct admin *admin, const struct requests_ops *ops, void *ctx); /* NULL: no memory */
+struct requests *requests_new(struct bridge *b, struct admin *admin, const struct requests_ops *ops,
+                              void *ctx); /* NULL: no memory */
 void requests_free(struct requests *r);
 void requests_message(struct requests *r, uint32_t worker, struct span payload);
 void requests_room(struct requests *r, uint32_t worker);

@@ -16,27 +16,29 @@
 #include "control/bridge.h"
 #include "control/config/config.h"
 
-#define SUPERVISE_START_MS      60000 /* to RUNNING */
-#define SUPERVISE_STOP_MS       5000  /* from SIGTERM to SIGKILL */
-#define SUPERVISE_BACKOFF_MS    100   /* first wait; doubles */
+#define SUPERVISE_START_MS       60000 /* to RUNNING */
+#define SUPERVISE_STOP_MS        5000  /* from SIGTERM to SIGKILL */
+#define SUPERVISE_BACKOFF_MS     100   /* first wait; doubles */
 #define SUPERVISE_BACKOFF_MAX_MS 10000
-#define SUPERVISE_STEADY_MS     30000 /* a life this long makes the next wait short again */
+#define SUPERVISE_STEADY_MS      30000 /* a life this long makes the next wait short again */
 
 struct supervise;
 
 struct supervise_ops {
     void (*up)(void *ctx, bool adopted);
-    void (*down)(void *ctx, const char *why); /* will be started again */
+    void (*down)(void *ctx, const char *why);   /* will be started again */
     void (*failed)(void *ctx, const char *why); /* will not */
-    void (*stopped)(void *ctx);               /* after supervise_stop */
+    void (*stopped)(void *ctx);                 /* after supervise_stop */
 };
 
 /* `dir`: where control's own executable is. NULL: out of memory, or no barewire-dataplane found (err). */
-struct supervise *supervise_new(uv_loop_t *loop, struct bridge *b, const struct config_dataplane *c, const char *dir,
-                                const struct supervise_ops *ops, void *ctx, char *err, size_t err_len);
+struct supervise *supervise_new(uv_loop_t *loop, struct bridge *b, const struct config_dataplane *c,
+                                const char *dir, const struct supervise_ops *ops, void *ctx,
+                                char *err, size_t err_len);
 /* Adopts a living dataplane, or starts one. */
 void supervise_start(struct supervise *s);
 /* Asks it to end, then makes it; `stopped` follows. A second call does not wait. */
 void supervise_stop(struct supervise *s);
-void supervise_close(struct supervise *s); /* handles; then run the loop once, then supervise_free */
+void supervise_close(
+    struct supervise *s); /* handles; then run the loop once, then supervise_free */
 void supervise_free(struct supervise *s);

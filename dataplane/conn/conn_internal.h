@@ -55,7 +55,7 @@ struct conn {
     bool paused;    /* waits for a lease or for control: requests behind it wait */
     bool throttled; /* too much output: requests wait */
     bool closing;   /* no more requests; the transport is being closed */
-    bool fin_said;       /* tcp_close was called */
+    bool fin_said;  /* tcp_close was called */
     bool peer_fin;  /* the peer has ended its direction */
     bool dead;      /* on w->dead, freed at the end of the turn */
     bool dirty;     /* on w->dirty */

@@ -3,9 +3,6 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #include "engine/base/assert.h"
 
@@ -35,33 +32,12 @@ void flow_fini(struct flow *f)
     f->bucket = NULL;
 }
 
-/* Bit i is set where tag[i] == tag. */
-static inline unsigned match(const struct flow_bucket *b, uint8_t tag)
-{
-#if defined(__SSE2__)
-    __m128i v = _mm_load_si128((const __m128i *)(const void *)b);
-    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8((char)tag))) & 0xfff;
-#else
-    unsigned m = 0;
-    for (int i = 0; i < FLOW_WAYS; i++)
-        m |= (unsigned)(b->tag[i] == tag) << i;
-    return m;
-#endif
-}
-
-uint32_t flow_guess(const struct flow *f, uint64_t hash)
-{
-    const struct flow_bucket *b = &f->bucket[(uint32_t)hash & f->mask];
-    unsigned m = match(b, flow_tag(hash));
-    return m ? b->index[__builtin_ctz(m)] : FLOW_NONE;
-}
-
 uint32_t flow_find(const struct flow *f, const struct flow_key *key, uint64_t hash)
 {
     uint8_t tag = flow_tag(hash);
     for (uint32_t i = (uint32_t)hash & f->mask;; i = (i + 1) & f->mask) {
         const struct flow_bucket *b = &f->bucket[i];
-        for (unsigned m = match(b, tag); m; m &= m - 1) {
+        for (unsigned m = flow_match(b, tag); m; m &= m - 1) {
             uint32_t index = b->index[__builtin_ctz(m)];
             const void *k = f->keys + (size_t)index * f->stride;
             if (flow_key_equal(k, key))
@@ -77,7 +53,7 @@ void flow_insert(struct flow *f, uint64_t hash, uint32_t index)
 {
     for (uint32_t i = (uint32_t)hash & f->mask;; i = (i + 1) & f->mask) {
         struct flow_bucket *b = &f->bucket[i];
-        unsigned m = match(b, 0);
+        unsigned m = flow_match(b, 0);
         if (m) {
             unsigned w = (unsigned)__builtin_ctz(m);
             b->tag[w] = flow_tag(hash);
@@ -95,7 +71,7 @@ void flow_remove(struct flow *f, uint64_t hash, uint32_t index)
     uint8_t tag = flow_tag(hash);
     for (uint32_t left = f->mask + 1; left > 0; left--, at = (at + 1) & f->mask) {
         struct flow_bucket *b = &f->bucket[at];
-        for (unsigned m = match(b, tag); m; m &= m - 1) {
+        for (unsigned m = flow_match(b, tag); m; m &= m - 1) {
             unsigned w = (unsigned)__builtin_ctz(m);
             if (b->index[w] != index)
                 continue;

@@ -13,10 +13,7 @@ static void take_rtt(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t se
         if (ms > 60000)
             return;
         tcp_rtt_sample(tc, ms ? ms * NSEC_PER_MS : NSEC_PER_MS / 2);
-    } else {
-        return;
     }
-    tc->cold->backoff = 0;
 }
 
 static void recovery_enter(struct tcp_conn *tc)
@@ -102,6 +99,7 @@ static void duplicate_ack(struct tcp_conn *tc)
 static void window_opened(struct tcp_conn *tc)
 {
     tc->cold->backoff = 0;
+    tcp_rto_update(tc);
     tcp_timer_clear(tc, TT_PERSIST);
     if (tc->snd_una != tc->snd_nxt) {
         tcp_queue_mark_lost(tc, true);

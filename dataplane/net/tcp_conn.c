@@ -107,6 +107,7 @@ void tcp_conn_established(struct tcp_conn *tc)
     tc->flags |= TF_ESTAB;
     STAT_ADD(net->stats->tcp_curr_estab, 1);
     tc->cold->backoff = 0;
+    tcp_rto_update(tc);
     tc->cold->cc->init(tc);
     tcp_timer_clear(tc, TT_REXMIT);
     tcp_keepalive_start(tc);

@@ -143,6 +143,7 @@ struct tcp_cold {
     uint64_t timer_ns; /* when the wheel entry fires; UINT64_MAX: none */
     uint64_t deadline_ns[TT_COUNT];
     uint64_t last_rx_ns;
+    uint64_t rto_ns; /* rto_us << backoff, within bounds */
     uint32_t srtt_us, rttvar_us, rto_us;
     uint32_t ts_offset;
     uint64_t ts_recent_ns; /* when ts_recent was taken */
@@ -271,7 +272,14 @@ void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg);
 void tcp_send_rst(struct tcp_conn *tc);
 
 /* ---- tcp_timer.c ---- */
-void tcp_timer_set(struct tcp_conn *tc, enum tcp_timer t, uint64_t at_ns);
+/* Moves the wheel entry forward to at_ns. */
+void tcp_timer_hasten(struct tcp_conn *tc, uint64_t at_ns);
+static inline void tcp_timer_set(struct tcp_conn *tc, enum tcp_timer t, uint64_t at_ns)
+{
+    tc->cold->deadline_ns[t] = at_ns;
+    if (unlikely_(at_ns < tc->cold->timer_ns))
+        tcp_timer_hasten(tc, at_ns);
+}
 static inline void tcp_timer_clear(struct tcp_conn *tc, enum tcp_timer t)
 {
     tc->cold->deadline_ns[t] = UINT64_MAX;
@@ -279,5 +287,11 @@ static inline void tcp_timer_clear(struct tcp_conn *tc, enum tcp_timer t)
 void tcp_timers_run(struct net *net);
 void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns);
 void tcp_rtt_init(struct tcp_conn *tc);
-uint64_t tcp_rto_ns(const struct tcp_conn *tc);
+/* RFC 6298 2.3 and 5.5: with its back-off. */
+static inline uint64_t tcp_rto_ns(const struct tcp_conn *tc)
+{
+    return tc->cold->rto_ns;
+}
+/* After a change of rto_us or backoff. */
+void tcp_rto_update(struct tcp_conn *tc);
 void tcp_keepalive_start(struct tcp_conn *tc);

@@ -18,6 +18,14 @@ void tcp_rtt_init(struct tcp_conn *tc)
     tc->cold->srtt_us = 0;
     tc->cold->rttvar_us = 0;
     tc->cold->rto_us = RTO_INITIAL_US;
+    tcp_rto_update(tc);
+}
+
+void tcp_rto_update(struct tcp_conn *tc)
+{
+    uint64_t rto = ((uint64_t)tc->cold->rto_us * 1000) << tc->cold->backoff; /* RFC 6298 5.5 */
+    uint64_t max = tc->net->cfg.rto_max_ms * NSEC_PER_MS;
+    tc->cold->rto_ns = rto < max ? rto : max;
 }
 
 void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns)
@@ -39,29 +47,21 @@ void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns)
     uint64_t rto = (uint64_t)c->srtt_us + 4ull * c->rttvar_us;
     uint64_t min = cfg->rto_min_ms * 1000ull, max = cfg->rto_max_ms * 1000ull;
     c->rto_us = (uint32_t)(rto < min ? min : rto > max ? max : rto);
+    c->backoff = 0; /* a valid sample ends the back-off (Karn's algorithm, RFC 6298 5.7) */
+    c->rto_ns = c->rto_us * 1000ull;
 }
 
-uint64_t tcp_rto_ns(const struct tcp_conn *tc)
+void tcp_timer_hasten(struct tcp_conn *tc, uint64_t at_ns)
 {
-    uint64_t rto = ((uint64_t)tc->cold->rto_us * 1000) << tc->cold->backoff; /* 5.5 */
-    uint64_t max = tc->net->cfg.rto_max_ms * NSEC_PER_MS;
-    return rto < max ? rto : max;
-}
-
-void tcp_timer_set(struct tcp_conn *tc, enum tcp_timer t, uint64_t at_ns)
-{
-    struct tcp_cold *c = tc->cold;
-    c->deadline_ns[t] = at_ns;
-    if (at_ns < c->timer_ns) {
-        c->timer_ns = at_ns;
-        wheel_set(&tc->net->wheel, &c->timer, at_ns);
-    }
+    tc->cold->timer_ns = at_ns;
+    wheel_set(&tc->net->wheel, &tc->cold->timer, at_ns);
 }
 
 static void back_off(struct tcp_conn *tc)
 {
     if (tc->cold->backoff < BACKOFF_MAX)
         tc->cold->backoff++;
+    tcp_rto_update(tc);
 }
 
 /* A peer that moved (failover, migration) answers ARP with another MAC than we remember. */

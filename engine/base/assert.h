@@ -5,19 +5,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(cond)                                                                                \
-    do {                                                                                           \
-        if (__builtin_expect(!(cond), 0)) {                                                        \
-            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #cond);               \
-            abort();                                                                               \
-        }                                                                                          \
+#define CHECK(cond)                                                                  \
+    do {                                                                             \
+        if (__builtin_expect(!(cond), 0)) {                                          \
+            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #cond); \
+            abort();                                                                 \
+        }                                                                            \
     } while (0)
 
 #ifdef BAREWIRE_ASSERT
 #define ASSERT(cond) CHECK(cond)
 #else
-#define ASSERT(cond)                                                                               \
-    do {                                                                                           \
+#define ASSERT(cond) \
+    do {             \
     } while (0)
 #endif
 

@@ -11,15 +11,17 @@
 #include <stdint.h>
 
 struct mem {
-    int flags;           /* MALLOCX_ARENA | MALLOCX_TCACHE */
+    int flags; /* MALLOCX_ARENA | MALLOCX_TCACHE */
     unsigned arena, tcache;
-    size_t used_bytes;   /* size classes of live blocks; writer: the lease holder */
+    size_t used_bytes; /* size classes of live blocks; writer: the lease holder */
     size_t peak_bytes;
     uint64_t fail_after; /* tests: allocations until one fails; 0 = never */
 };
 
-int mem_init(struct mem *m);  /* 0 or -errno */
-void mem_fini(struct mem *m); /* all blocks must be free; the arena is purged and waits for the next mem_init */
+int mem_init(struct mem *m); /* 0 or -errno */
+void mem_fini(
+    struct mem
+        *m); /* all blocks must be free; the arena is purged and waits for the next mem_init */
 
 void *mem_alloc(struct mem *m, size_t n);
 void *mem_calloc(struct mem *m, size_t n);

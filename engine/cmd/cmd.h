@@ -39,24 +39,44 @@ enum cmd_split {
 
 /* Flags, as COMMAND INFO names them. */
 enum cmd_flags {
-    CMD_WRITE = 1 << 0, CMD_READONLY = 1 << 1, CMD_DENYOOM = 1 << 2, CMD_ADMIN = 1 << 3, CMD_PUBSUB = 1 << 4, CMD_NOSCRIPT = 1 << 5,
-    CMD_BLOCKING = 1 << 6, CMD_LOADING = 1 << 7, CMD_STALE = 1 << 8, CMD_SKIP_MONITOR = 1 << 9, CMD_SKIP_SLOWLOG = 1 << 10,
-    CMD_ASKING = 1 << 11, CMD_FAST = 1 << 12, CMD_NO_AUTH = 1 << 13, CMD_MAY_REPLICATE = 1 << 14, CMD_NO_ASYNC_LOADING = 1 << 15,
-    CMD_NO_MULTI = 1 << 16, CMD_MOVABLE_KEYS = 1 << 17, CMD_ALLOW_BUSY = 1 << 18, CMD_PROTECTED = 1 << 19 /* enable-debug-command */,
-    CMD_NO_MANDATORY_KEYS = 1 << 20, CMD_ONLY_SENTINEL = 1 << 21, CMD_NO_KEYS_ROUTE = 1 << 22,
-    CMD_HIDDEN = 1 << 23, /* a row for routing only: COMMAND does not tell of it; of a subcommand (DEBUG) the parent stands for it */
+    CMD_WRITE = 1 << 0,
+    CMD_READONLY = 1 << 1,
+    CMD_DENYOOM = 1 << 2,
+    CMD_ADMIN = 1 << 3,
+    CMD_PUBSUB = 1 << 4,
+    CMD_NOSCRIPT = 1 << 5,
+    CMD_BLOCKING = 1 << 6,
+    CMD_LOADING = 1 << 7,
+    CMD_STALE = 1 << 8,
+    CMD_SKIP_MONITOR = 1 << 9,
+    CMD_SKIP_SLOWLOG = 1 << 10,
+    CMD_ASKING = 1 << 11,
+    CMD_FAST = 1 << 12,
+    CMD_NO_AUTH = 1 << 13,
+    CMD_MAY_REPLICATE = 1 << 14,
+    CMD_NO_ASYNC_LOADING = 1 << 15,
+    CMD_NO_MULTI = 1 << 16,
+    CMD_MOVABLE_KEYS = 1 << 17,
+    CMD_ALLOW_BUSY = 1 << 18,
+    CMD_PROTECTED = 1 << 19 /* enable-debug-command */,
+    CMD_NO_MANDATORY_KEYS = 1 << 20,
+    CMD_ONLY_SENTINEL = 1 << 21,
+    CMD_NO_KEYS_ROUTE = 1 << 22,
+    CMD_HIDDEN =
+        1
+        << 23, /* a row for routing only: COMMAND does not tell of it; of a subcommand (DEBUG) the parent stands for it */
 };
 
 struct cmd_desc {
-    const char *name;   /* lower case; a subcommand's own word */
-    const char *full;   /* "client|list" */
-    cmd_fn *fn;         /* NULL: a container with subcommands only, or run by control */
-    int16_t arity;      /* as Redis: negative = at least */
+    const char *name; /* lower case; a subcommand's own word */
+    const char *full; /* "client|list" */
+    cmd_fn *fn;       /* NULL: a container with subcommands only, or run by control */
+    int16_t arity;    /* as Redis: negative = at least */
     uint8_t route, split;
     uint32_t flags;
-    uint32_t acl;       /* bits of enum cmd_acl in command_table.h */
+    uint32_t acl;                          /* bits of enum cmd_acl in command_table.h */
     int16_t first_key, last_key, key_step; /* legacy triple of COMMAND INFO, 0 0 0 for none */
-    uint16_t index;     /* dense; statistics are kept by it */
+    uint16_t index;                        /* dense; statistics are kept by it */
     const struct cmd_desc *parent;
     const struct cmd_desc *subs;
     uint16_t nsubs;
@@ -94,15 +114,17 @@ struct cmd {
     uint32_t argc;
     uint32_t db;
     const struct cmd_desc *desc;
-    struct session *session; /* the client's; on another worker than home: NULL (commands with a key never need it) */
+    struct session *
+        session; /* the client's; on another worker than home: NULL (commands with a key never need it) */
     struct reply *out;
     struct shard_set *shards;
-    struct shard *shard;     /* the shard of the first key, or the part's shard */
-    uint64_t hash;           /* of the first key, when there is one */
+    struct shard *shard; /* the shard of the first key, or the part's shard */
+    uint64_t hash;       /* of the first key, when there is one */
     struct host *host;
-    int64_t now_us;          /* unix time */
-    struct resp_parser *parser; /* the request was gathered by it: big arguments may be taken over; else NULL */
-    bool part;               /* one part of a split: write the part's form, the aggregator makes the reply */
+    int64_t now_us; /* unix time */
+    struct resp_parser
+        *parser; /* the request was gathered by it: big arguments may be taken over; else NULL */
+    bool part;   /* one part of a split: write the part's form, the aggregator makes the reply */
 };
 
 /* Finds the command and subcommand of argv and checks arity. NULL: the error was written. */
@@ -114,15 +136,18 @@ static inline bool cmd_is_http(struct span name)
     return span_is(name, "post") || span_is(name, "host:");
 }
 /* All that may refuse it at its home before it is routed: protected, NOAUTH, protected mode. False: the error was written. */
-bool cmd_admit(const struct cmd_desc *d, const struct session *s, const struct engine_config *cfg, struct reply *out);
+bool cmd_admit(const struct cmd_desc *d, const struct session *s, const struct engine_config *cfg,
+               struct reply *out);
 /* Positions of keys. Returns their count, or -1 when the arguments make no sense. `pos` may be NULL to count only. */
-int cmd_keys(const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint32_t *pos, uint32_t cap);
+int cmd_keys(const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint32_t *pos,
+             uint32_t cap);
 /* Runs it on c->shard(s): memory check, call, account. */
 void cmd_call(struct cmd *c);
 
 static inline struct shard *cmd_shard(struct cmd *c, struct span key)
 {
-    return c->shards->count == 1 ? c->shards->v[0] : c->shards->v[shard_of_key(key, c->shards->count)];
+    return c->shards->count == 1 ? c->shards->v[0]
+                                 : c->shards->v[shard_of_key(key, c->shards->count)];
 }
 
 /* ---- aggregation of split commands (engine/cmd/agg.c) ---- */
@@ -135,11 +160,12 @@ struct agg {
     struct reply_heap body; /* joined elements, or the first error */
     bool failed;
     uint64_t weight;
-    bool kill_one;          /* CLIENT KILL addr: the sum becomes +OK or an error */
-    bool lost;              /* a part was malformed or there was no memory for it: the reply is an error */
+    bool kill_one; /* CLIENT KILL addr: the sum becomes +OK or an error */
+    bool lost;     /* a part was malformed or there was no memory for it: the reply is an error */
 };
 /* For one request; what the router calls. */
-void agg_begin(struct agg *a, const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint8_t resp);
+void agg_begin(struct agg *a, const struct cmd_desc *d, const struct span *argv, uint32_t argc,
+               uint8_t resp);
 void agg_init(struct agg *a, enum cmd_split split, uint8_t resp);
 /* One part's reply bytes (always written in the session's RESP version). */
 void agg_part(struct agg *a, struct span reply, uint64_t random);

@@ -9,19 +9,24 @@
 struct cmd_desc;
 
 enum session_source { SESSION_NETWORK, SESSION_DOOR_UNIX, SESSION_DOOR_TCP };
-enum session_reply { SESSION_REPLY_ON, SESSION_REPLY_OFF, SESSION_REPLY_SKIP, SESSION_REPLY_SKIP_NEXT };
+enum session_reply {
+    SESSION_REPLY_ON,
+    SESSION_REPLY_OFF,
+    SESSION_REPLY_SKIP,
+    SESSION_REPLY_SKIP_NEXT
+};
 
 struct session {
-    uint64_t id;             /* CLIENT ID: unique in the server, ascending per worker */
-    uint32_t worker;         /* home */
+    uint64_t id;     /* CLIENT ID: unique in the server, ascending per worker */
+    uint32_t worker; /* home */
     uint32_t db;
-    uint8_t resp;            /* 2 or 3 */
-    uint8_t source;          /* enum session_source */
-    uint8_t reply_mode;      /* enum session_reply */
-    bool authenticated;      /* set at accept when no password is set, later by AUTH and HELLO */
+    uint8_t resp;       /* 2 or 3 */
+    uint8_t source;     /* enum session_source */
+    uint8_t reply_mode; /* enum session_reply */
+    bool authenticated; /* set at accept when no password is set, later by AUTH and HELLO */
     bool no_evict, no_touch;
-    bool close_asap;         /* killed: close without answering further */
-    bool close_after_reply;  /* QUIT and errors: close once the output has left */
+    bool close_asap;        /* killed: close without answering further */
+    bool close_after_reply; /* QUIT and errors: close once the output has left */
     int64_t created_ms, last_ms;
     uint64_t commands;
     const struct cmd_desc *last_cmd; /* set by the caller before each command */

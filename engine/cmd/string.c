@@ -21,7 +21,8 @@ static struct entry *store_arg(struct cmd *c, const struct keyref *k, uint32_t i
     if (c->argv[i].n >= LIMIT_BIG_ARG_BYTES && c->parser && k->shard == c->shard &&
         resp_take_big(c->parser, i, &block, &cap)) {
         if (c->parser->mem != &k->shard->mem)
-            mem_adopt(&k->shard->mem, c->parser->mem, cap); /* the query buffers' arena gives it away */
+            mem_adopt(&k->shard->mem, c->parser->mem,
+                      cap); /* the query buffers' arena gives it away */
         struct entry *e =
             ks_set_block(k->shard, c->db, k->key, k->hash, block, c->argv[i].n, cap, expire_ms);
         if (!e) {

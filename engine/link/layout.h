@@ -87,7 +87,8 @@ struct link_header {
     /* Writer: control. */
     uint32_t control_generation; /* counts attaches of control */
     int32_t control_pid;
-    uint32_t control_asleep; /* 1: control blocks and wants the bell. Also cleared by the worker that rings */
+    uint32_t
+        control_asleep; /* 1: control blocks and wants the bell. Also cleared by the worker that rings */
     uint8_t pad2[52];
     /* Writers: workers (atomic add). Futex word of the bell, on a line of its own. */
     uint32_t bell;
@@ -115,7 +116,8 @@ static_assert(offsetof(struct link_config, value) == 64, "sequence has its own l
 static_assert(sizeof(struct stats_worker) % 8 == 0, "counters of 64 bits");
 static_assert(sizeof(struct link_cmdstat) == 32, "two to a line");
 static_assert((LIMIT_LINK_RING_BYTES & (LIMIT_LINK_RING_BYTES - 1)) == 0, "power of two");
-static_assert(LIMIT_LINK_MSG_BYTES * 2 < LIMIT_LINK_RING_BYTES, "the longest record fits with a wrap before it");
+static_assert(LIMIT_LINK_MSG_BYTES * 2 < LIMIT_LINK_RING_BYTES,
+              "the longest record fits with a wrap before it");
 
 static inline size_t link_pages(size_t n)
 {
@@ -127,10 +129,11 @@ static inline size_t link_pages(size_t n)
 #define LINK_CONTROL_OFFSET  (LINK_CONFIG_OFFSET + link_pages(sizeof(struct link_config)))
 #define LINK_WORKERS_OFFSET  (LINK_CONTROL_OFFSET + link_pages(sizeof(struct link_control)))
 #define LINK_CMDSTATS_OFFSET link_pages(sizeof(struct stats_worker))
-#define LINK_RING_TO_OFFSET  (LINK_CMDSTATS_OFFSET + link_pages(sizeof(struct link_cmdstat) * LINK_COMMANDS))
-#define LINK_RING_SPAN       link_pages(sizeof(struct ring_shm) + LIMIT_LINK_RING_BYTES)
+#define LINK_RING_TO_OFFSET \
+    (LINK_CMDSTATS_OFFSET + link_pages(sizeof(struct link_cmdstat) * LINK_COMMANDS))
+#define LINK_RING_SPAN        link_pages(sizeof(struct ring_shm) + LIMIT_LINK_RING_BYTES)
 #define LINK_RING_FROM_OFFSET (LINK_RING_TO_OFFSET + LINK_RING_SPAN)
-#define LINK_WORKER_SPAN     (LINK_RING_FROM_OFFSET + LINK_RING_SPAN)
+#define LINK_WORKER_SPAN      (LINK_RING_FROM_OFFSET + LINK_RING_SPAN)
 
 static inline size_t link_total_bytes(uint32_t workers)
 {

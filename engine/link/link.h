@@ -36,7 +36,8 @@ struct link; /* one process's mapping */
  * link_workers). `ret_fresh`: it was created, so no dataplane knows it. A region whose dataplane is dead is replaced by a fresh one.
  * Every call counts link_control_generation up. -EBUSY: another control has it; -EPROTO: a living dataplane of another layout;
  * -EINVAL: the name; err is filled in every case. */
-int link_open_control(struct link **ret, const char *instance, uint32_t workers, bool *ret_fresh, char *err, size_t err_len);
+int link_open_control(struct link **ret, const char *instance, uint32_t workers, bool *ret_fresh,
+                      char *err, size_t err_len);
 /* Dataplane: attaches. -ENOENT, -EPROTO, -EBUSY (another dataplane has it) with err filled. */
 int link_open_dataplane(struct link **ret, const char *instance, char *err, size_t err_len);
 void link_close(struct link *l);
@@ -55,13 +56,17 @@ struct ring *link_from_worker(struct link *l, uint32_t worker);
 
 /* Config page: written by control under a sequence lock; a worker copies it when the version moved. */
 void link_config_publish(struct link *l, const struct engine_config *c);
-uint64_t link_config_version(const struct link *l); /* one relaxed load: cheap enough for every loop */
-bool link_config_read(struct link *l, struct engine_config *ret, uint64_t *ret_version); /* false: torn, try next loop */
+uint64_t
+link_config_version(const struct link *l); /* one relaxed load: cheap enough for every loop */
+bool link_config_read(struct link *l, struct engine_config *ret,
+                      uint64_t *ret_version); /* false: torn, try next loop */
 
 /* Life signs. */
 void link_dp_set_state(struct link *l, enum link_dp_state state, pid_t pid);
 enum link_dp_state link_dp_state(struct link *l, pid_t *ret_pid);
-void link_dp_set_banner(struct link *l, const char *text); /* plain words on port, offloads, hugepages, what is degraded */
+void link_dp_set_banner(
+    struct link *l,
+    const char *text); /* plain words on port, offloads, hugepages, what is degraded */
 void link_dp_banner(struct link *l, char *to, size_t n);
 bool link_dp_alive(struct link *l); /* control: by the lock; a system call */
 void link_control_set_pid(struct link *l, pid_t pid);

@@ -14,21 +14,24 @@
 
 enum link_msg {
     /* control -> worker */
-    MSG_DOOR_OPEN = 1,   /* struct msg_door_open */
-    MSG_DOOR_DATA = 2,   /* struct msg_door, bytes */
-    MSG_DOOR_CLOSE = 3,  /* struct msg_door: the client is gone, or asked to close after what was sent */
+    MSG_DOOR_OPEN = 1, /* struct msg_door_open */
+    MSG_DOOR_DATA = 2, /* struct msg_door, bytes */
+    MSG_DOOR_CLOSE =
+        3, /* struct msg_door: the client is gone, or asked to close after what was sent */
     MSG_ADMIN_REPLY = 4, /* struct msg_admin_reply, RESP bytes */
     MSG_SHUTDOWN = 5,    /* the dataplane stops cleanly */
     /* worker -> control */
-    MSG_DOOR_REPLY = 16,    /* struct msg_door, bytes */
-    MSG_DOOR_CLOSED = 17,   /* struct msg_door: the worker has ended it; all replies came before */
-    MSG_DOOR_ACK = 18,      /* struct msg_door_ack */
-    MSG_ADMIN_REQUEST = 19, /* struct msg_admin_request, then argc times { u32 len, bytes } unaligned */
+    MSG_DOOR_REPLY = 16,  /* struct msg_door, bytes */
+    MSG_DOOR_CLOSED = 17, /* struct msg_door: the worker has ended it; all replies came before */
+    MSG_DOOR_ACK = 18,    /* struct msg_door_ack */
+    MSG_ADMIN_REQUEST =
+        19, /* struct msg_admin_request, then argc times { u32 len, bytes } unaligned */
 };
 
 struct msg_door_open {
-    uint64_t door;     /* chosen by control, unique; upper half: link_control_generation of the control that chose it */
-    uint32_t source;   /* enum session_source */
+    uint64_t
+        door; /* chosen by control, unique; upper half: link_control_generation of the control that chose it */
+    uint32_t source; /* enum session_source */
     uint32_t pad;
     char peer[64], local[64]; /* NUL-terminated */
 };
@@ -40,8 +43,8 @@ struct msg_door_ack {
     uint32_t bytes, pad;
 };
 struct msg_admin_request {
-    uint64_t request;  /* unique per worker */
-    uint64_t client;   /* CLIENT ID */
+    uint64_t request; /* unique per worker */
+    uint64_t client;  /* CLIENT ID */
     uint32_t db;
     uint8_t resp, source, pad[2];
     uint32_t argc, pad2;

@@ -21,18 +21,18 @@ struct ring { /* one side's view; private memory of the process */
     struct ring_shm *shm;
     uint8_t *data;
     uint64_t mask;
-    uint64_t pos;        /* my own index: head for the producer, tail for the consumer */
-    uint64_t peer;       /* last seen index of the other side */
+    uint64_t pos;  /* my own index: head for the producer, tail for the consumer */
+    uint64_t peer; /* last seen index of the other side */
     uint32_t generation;
     uint64_t corrupt, full;
-    uint64_t bad_head;   /* consumer: a head that made no sense and was given up; UINT64_MAX: none */
+    uint64_t bad_head; /* consumer: a head that made no sense and was given up; UINT64_MAX: none */
     uint32_t reserved_len, peeked;
     uint64_t reserved_skip;
 };
 
 struct ring_record {
     uint32_t type;
-    uint64_t seq;        /* position of the record in the ring's stream of bytes: grows, but not by one */
+    uint64_t seq; /* position of the record in the ring's stream of bytes: grows, but not by one */
     struct span payload; /* in the ring, valid until ring_release */
 };
 

@@ -26,7 +26,8 @@ struct stats_worker {
 
 #define STAT_GET(f)    __atomic_load_n(&(f), __ATOMIC_RELAXED)
 #define STAT_SET(f, v) __atomic_store_n(&(f), (v), __ATOMIC_RELAXED)
-#define STAT_ADD(f, v) __atomic_store_n(&(f), __atomic_load_n(&(f), __ATOMIC_RELAXED) + (v), __ATOMIC_RELAXED)
-#define STAT_INC(f)    STAT_ADD(f, 1)
+#define STAT_ADD(f, v) \
+    __atomic_store_n(&(f), __atomic_load_n(&(f), __ATOMIC_RELAXED) + (v), __ATOMIC_RELAXED)
+#define STAT_INC(f) STAT_ADD(f, 1)
 /* Counts one error reply under its code. */
 void stats_count_error(struct stats_worker *s, const char *code);

@@ -12,10 +12,10 @@
 #define MAIL_SLOTS 1024 /* power of two */
 
 struct mail_ring {
-    _Alignas(64) uint64_t head; /* published; writer: producer */
+    _Alignas(64) uint64_t head;        /* published; writer: producer */
     uint64_t prod_pos, prod_seen_tail; /* producer's own */
-    _Alignas(64) uint64_t tail; /* writer: consumer */
-    uint64_t cons_seen_head;    /* consumer's own */
+    _Alignas(64) uint64_t tail;        /* writer: consumer */
+    uint64_t cons_seen_head;           /* consumer's own */
     _Alignas(64) void *slot[MAIL_SLOTS];
 };
 

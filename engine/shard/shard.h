@@ -14,8 +14,9 @@
 #include "engine/shard/entry.h"
 
 struct shard_db {
-    struct dict *keys;    /* all entries; created on first use */
-    struct dict *expires; /* the same entries, those with a TTL: active expiry and volatile-* sampling */
+    struct dict *keys; /* all entries; created on first use */
+    struct dict
+        *expires; /* the same entries, those with a TTL: active expiry and volatile-* sampling */
     uint64_t avg_ttl_ms;
 };
 
@@ -26,8 +27,18 @@ struct shard_stats {
 };
 
 /* Bits of an event, as notify-keyspace-events has them; commands name the class, listeners come later. */
-enum ks_class { KS_GENERIC = 1 << 2, KS_STRING = 1 << 3, KS_LIST = 1 << 4, KS_SET = 1 << 5, KS_HASH = 1 << 6, KS_ZSET = 1 << 7,
-                KS_EXPIRED = 1 << 8, KS_EVICTED = 1 << 9, KS_STREAM = 1 << 10, KS_NEW = 1 << 14 };
+enum ks_class {
+    KS_GENERIC = 1 << 2,
+    KS_STRING = 1 << 3,
+    KS_LIST = 1 << 4,
+    KS_SET = 1 << 5,
+    KS_HASH = 1 << 6,
+    KS_ZSET = 1 << 7,
+    KS_EXPIRED = 1 << 8,
+    KS_EVICTED = 1 << 9,
+    KS_STREAM = 1 << 10,
+    KS_NEW = 1 << 14
+};
 
 /* It stays where it was initialised: dicts point at its hash key. */
 struct shard {
@@ -37,7 +48,7 @@ struct shard {
     struct dict_type key_type;
     uint64_t rng[4];
     const struct engine_config *config; /* the worker's copy */
-    int64_t now_ms;                     /* set by the caller before each batch: all commands of a batch see one time */
+    int64_t now_ms; /* set by the caller before each batch: all commands of a batch see one time */
     struct shard_db db[LIMIT_DATABASES];
     struct shard_stats stats;
     /* active expiry */
@@ -47,15 +58,16 @@ struct shard {
     bool expire_paused; /* DEBUG SET-ACTIVE-EXPIRE 0 */
     bool expire_hot;    /* the last slice met more than a tenth of stale entries: go on at once */
     /* Told of every change, after it. The key may point into an entry that is freed after the call. NULL: nobody listens. */
-    void (*on_change)(void *ctx, struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event);
+    void (*on_change)(void *ctx, struct shard *s, uint32_t db, struct span key, enum ks_class cls,
+                      const char *event);
     void *on_change_ctx;
     /* values and whole dicts that are being freed in slices */
     struct list_lazy *lazy_head;
     size_t lazy_pending;
 };
 
-int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphash_key *key, const struct engine_config *config,
-               uint64_t seed);
+int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphash_key *key,
+               const struct engine_config *config, uint64_t seed);
 void shard_fini(struct shard *s);
 
 static inline uint64_t shard_hash(const struct shard *s, struct span key)
@@ -79,7 +91,8 @@ bool shard_over_memory(struct shard *s);
 
 /* The one choke point of every change: WATCH, notifications, tracking and the journal hang here. Call it once per key and effect,
  * after the change. Counts stats.dirty, but for expired and evicted keys, which are nobody's write. */
-void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event);
+void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls,
+                const char *event);
 
 /* Expiry is exact: an expired entry is removed and not seen. peek: no statistics, no access clock. read: counts a hit or a
  * miss and touches the access clock. write: touches the clock, no hit/miss. */
@@ -90,29 +103,35 @@ struct entry *ks_write(struct shard *s, uint32_t db, struct span key, uint64_t h
 /* Sets a string, replacing whatever was there. The value is encoded as Redis does (int if it reads as one, embstr up to 44 bytes, raw).
  * `expire_ms`: absolute unix ms, KS_NO_TTL or KS_KEEP_TTL. The value must not point into the entry that is replaced.
  * Returns the entry; NULL: no memory, the old value stands. Does not call ks_changed. */
-struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash, struct span value, int64_t expire_ms);
-struct entry *ks_set_int(struct shard *s, uint32_t db, struct span key, uint64_t hash, int64_t value, int64_t expire_ms);
+struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                     struct span value, int64_t expire_ms);
+struct entry *ks_set_int(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                         int64_t value, int64_t expire_ms);
 /* As ks_set, but never int-encoded, even when it reads as one (results of INCRBYFLOAT). */
-struct entry *ks_set_text(struct shard *s, uint32_t db, struct span key, uint64_t hash, struct span value, int64_t expire_ms);
+struct entry *ks_set_text(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                          struct span value, int64_t expire_ms);
 /* As ks_set, but always raw encoding (results of APPEND, SETRANGE) and takes over `block` (a mem block of `cap` bytes, the first
  * `len` the value), saving the copy of a streamed argument. On NULL the block still belongs to the caller. */
-struct entry *ks_set_block(struct shard *s, uint32_t db, struct span key, uint64_t hash, uint8_t *block, size_t len, size_t cap,
-                           int64_t expire_ms);
+struct entry *ks_set_block(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                           uint8_t *block, size_t len, size_t cap, int64_t expire_ms);
 /* Makes the string `new_len` bytes long and raw, zero-filling growth (with room to grow further), and returns its bytes for writing.
  * `*e` follows the entry if it moves. NULL: no memory, unchanged. */
-uint8_t *ks_string_resize(struct shard *s, uint32_t db, struct entry **e, uint64_t hash, size_t new_len);
+uint8_t *ks_string_resize(struct shard *s, uint32_t db, struct entry **e, uint64_t hash,
+                          size_t new_len);
 
 /* True when the key was there. Large values are freed in slices when `lazy`. */
 bool ks_delete(struct shard *s, uint32_t db, struct entry *e, uint64_t hash, bool lazy);
 /* Sets, changes (absolute ms) or removes (KS_NO_TTL) the expiry. `*e` follows the entry. False: no memory. */
-bool ks_set_expire(struct shard *s, uint32_t db, struct entry **e, uint64_t hash, int64_t expire_ms);
+bool ks_set_expire(struct shard *s, uint32_t db, struct entry **e, uint64_t hash,
+                   int64_t expire_ms);
 /* A deep copy of e's value under (to, db, key), replacing; `to` may be another leased shard. NULL: no memory. */
-struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t hash, const struct entry *e, int64_t expire_ms);
+struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t hash,
+                      const struct entry *e, int64_t expire_ms);
 
 /* Takes e away from (from, from_db) and puts its value, with its expiry, under (to, db, key), replacing; another place than e's own. A large
  * value changes hands without a copy. NULL: no memory, nothing changed. */
-struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uint64_t from_hash, struct shard *to, uint32_t db,
-                      struct span key, uint64_t hash);
+struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uint64_t from_hash,
+                      struct shard *to, uint32_t db, struct span key, uint64_t hash);
 
 size_t ks_count(const struct shard *s, uint32_t db);
 size_t ks_count_expires(const struct shard *s, uint32_t db);
@@ -122,7 +141,8 @@ void ks_swap(struct shard *s, uint32_t a, uint32_t b);
 struct entry *ks_random(struct shard *s, uint32_t db); /* never an expired one; NULL when empty */
 /* dict_scan over the database; expired entries are removed and not shown. A cursor is below 2^40, so a shard number and it fit the
  * 53 bits that every client library can carry. fn may ks_delete the entry it is given. */
-uint64_t ks_scan(struct shard *s, uint32_t db, uint64_t cursor, void (*fn)(void *ctx, struct entry *e), void *ctx);
+uint64_t ks_scan(struct shard *s, uint32_t db, uint64_t cursor,
+                 void (*fn)(void *ctx, struct entry *e), void *ctx);
 /* Seconds since last access (OBJECT IDLETIME) and the LFU counter (OBJECT FREQ). */
 uint64_t ks_idle_s(const struct shard *s, const struct entry *e);
 uint32_t ks_freq(const struct shard *s, const struct entry *e);

@@ -188,7 +188,7 @@ static void test_bad_indexes(void **state)
         tail = f->shm->tail;
         f->shm->tail = tail + lies[i];
         f->prod.peer = f->prod.pos - DATA; /* forces a look */
-        if (lies[i] != UINT64_MAX - 7) /* 8 bytes behind: could be true */
+        if (lies[i] != UINT64_MAX - 7)     /* 8 bytes behind: could be true */
             assert_null(ring_reserve(&f->prod, 10));
         f->shm->tail = tail;
         assert_true(put(f, 2, 10));
