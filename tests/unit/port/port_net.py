@@ -63,10 +63,13 @@ def veth(queues=1, mtu=1500):
 class Echo:
     """A running port_echo; `out` is what it printed until it was ready."""
 
+    started = []
+
     def __init__(self, namespace, port, workers=1, mtu=1500, huge="auto"):
         with inside(namespace):
             self.proc = subprocess.Popen([ECHO, INSTANCE, port, str(workers), str(mtu), ADDRESS, huge],
                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        Echo.started.append(self)
         self.out, deadline = b"", time.monotonic() + 20
         while b"ready\n" not in self.out:
             readable, _, _ = select.select([self.proc.stdout], [], [], max(0, deadline - time.monotonic()))
@@ -277,6 +280,9 @@ def main():
             print(f"ok {i} {name}", flush=True)
         except Exception as e:  # one case's failure leaves the others their turn
             failed += 1
+            for echo in Echo.started:
+                if echo.proc.poll() is None:
+                    echo.kill()
             text = str(e) + (str(e.stdout) if isinstance(e, subprocess.CalledProcessError) else "")
             print(f"not ok {i} {name}\n# " + text.replace("\n", "\n# "), flush=True)
             if os.path.isdir(f"/run/dpdk/barewire-{INSTANCE}"):
