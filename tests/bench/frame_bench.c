@@ -1,0 +1,487 @@
+/* frame_bench: what one request costs the server from frame in to frame out, with no kernel, driver or client in the account.
+ *
+ *   client stack (a struct net, active open) -- frames copied --> rx() -> worker_turn -> tx() -- frames copied --> client stack
+ *
+ * One worker on a port made of two arrays; no offloads, as on AF_XDP. The client keeps one pipeline of P requests under way on each
+ * connection, as redis-benchmark does; every reply is checked. Only measured_turn() counts, and it does nothing but call worker_turn:
+ *   valgrind --tool=callgrind --toggle-collect=measured_turn frame_bench ...     instructions (tests/bench/instructions does it)
+ *   frame_bench ...                                                              busy nanoseconds of worker_turn by rdtsc
+ *
+ *   frame_bench [--command get|set] [--pipeline P] [--connections C] [--burst B] [--keys N] [--requests R] [--json]
+ * --burst: frames a turn receives at most (1 to 32): 1 is a server that is not loaded, 32 one that is saturated.
+ * The clock is virtual: 5 us a frame, so that timers, delayed ACKs and housekeeping come as often as they do on a real port. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_mbuf.h>
+
+#include "dataplane/worker.h"
+#include "engine/base/assert.h"
+#include "engine/base/limits.h"
+
+#define SERVER_IP       0x0a000002
+#define CLIENT_IP       0x0a000001
+#define PORT            6379
+#define VALUE_BYTES     64
+#define KEY_BYTES       16
+#define QUEUE           4096 /* frames between the stacks */
+#define MAX_CONNECTIONS 1024
+#define MAX_PIPELINE    256
+#define MAX_REQUEST     128 /* bytes */
+#define NS_PER_FRAME    5000
+#define NS_PER_TURN     500
+#define MAX_SAMPLES     (1u << 20)
+#define STUCK_TURNS     1000000
+
+enum command { GET, SET };
+
+struct frames { /* on their way to one of the two stacks: mbufs of its own pool */
+    struct rte_mbuf *at[QUEUE];
+    uint32_t head, count;
+    struct rte_mempool *pool;
+};
+
+struct client {
+    struct tcp_conn *tc;
+    uint32_t awaited;   /* replies */
+    size_t reply_bytes; /* of the reply at hand */
+};
+
+static struct {
+    enum command command;
+    uint32_t pipeline, connections, burst, keys;
+    uint64_t requests;
+    bool json;
+    struct worker *worker;
+    struct net *net; /* the client's */
+    struct frames to_server, to_client;
+    struct rte_mbuf *sent[QUEUE]; /* by the server in this turn */
+    uint32_t nsent;
+    struct client client[MAX_CONNECTIONS];
+    uint32_t connected;
+    uint64_t now_ns, rng, next_key;
+    bool loading; /* keys in order, by SET */
+    uint64_t replies, frames_in, frames_out, turns;
+} bench = {.command = GET,
+           .pipeline = 1,
+           .connections = 50,
+           .burst = 1,
+           .keys = 1000000,
+           .requests = 200000,
+           .rng = 0x9e3779b97f4a7c15ull};
+
+static void fail(const char *text)
+{
+    fprintf(stderr, "frame_bench: %s\n", text);
+    exit(1);
+}
+
+/* ---- the wire ---- */
+
+static void push_copy(struct frames *to, const struct rte_mbuf *m)
+{
+    struct rte_mbuf *copy = rte_pktmbuf_alloc(to->pool);
+    if (!copy || to->count == QUEUE || m->nb_segs != 1)
+        fail("the wire is full");
+    memcpy(rte_pktmbuf_append(copy, m->data_len), rte_pktmbuf_mtod(m, const void *), m->data_len);
+    to->at[(to->head + to->count++) % QUEUE] = copy;
+}
+
+static uint16_t pop(struct frames *from, struct rte_mbuf **pkts, uint16_t n)
+{
+    uint16_t i = 0;
+    for (; i < n && from->count; i++, from->count--)
+        pkts[i] = from->at[from->head++ % QUEUE];
+    return i;
+}
+
+static uint16_t server_rx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+    (void)ctx;
+    uint16_t got = pop(&bench.to_server, pkts, n < bench.burst ? n : (uint16_t)bench.burst);
+    bench.frames_in += got;
+    return got;
+}
+
+static uint16_t server_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+    (void)ctx;
+    uint16_t i = 0;
+    for (; i < n && bench.nsent < QUEUE; i++)
+        bench.sent[bench.nsent++] = pkts[i];
+    return i;
+}
+
+static uint16_t client_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+    (void)ctx;
+    for (uint16_t i = 0; i < n; i++) {
+        push_copy(&bench.to_server, pkts[i]);
+        rte_pktmbuf_free(pkts[i]);
+    }
+    return n;
+}
+
+/* What a driver does outside of the stack: carries the frames off and gives the buffers back. */
+static void carry_replies(void)
+{
+    for (uint32_t i = 0; i < bench.nsent; i++) {
+        push_copy(&bench.to_client, bench.sent[i]);
+        rte_pktmbuf_free(bench.sent[i]);
+    }
+    bench.frames_out += bench.nsent;
+    bench.nsent = 0;
+}
+
+/* ---- the client ---- */
+
+static uint64_t draw(void)
+{
+    bench.rng ^= bench.rng << 13;
+    bench.rng ^= bench.rng >> 7;
+    bench.rng ^= bench.rng << 17;
+    return bench.rng;
+}
+
+static size_t request(char *to)
+{
+    static const char value[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    uint64_t key = bench.loading ? bench.next_key++ % bench.keys : draw() % bench.keys;
+    char digits[KEY_BYTES + 1];
+    snprintf(digits, sizeof(digits), "key:%012llu", (unsigned long long)key);
+    if (bench.command == GET && !bench.loading)
+        return (size_t)snprintf(to, MAX_REQUEST, "*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", KEY_BYTES,
+                                digits);
+    return (size_t)snprintf(to, MAX_REQUEST, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n",
+                            KEY_BYTES, digits, VALUE_BYTES, value);
+}
+
+static void ask(struct client *c, uint32_t pipeline)
+{
+    static char text[MAX_PIPELINE * MAX_REQUEST];
+    size_t len = 0, done = 0;
+    for (uint32_t i = 0; i < pipeline; i++)
+        len += request(text + len);
+    while (done < len) {
+        size_t room;
+        uint8_t *p = tcp_tx_reserve(c->tc, &room);
+        if (!p)
+            fail("the client's send queue is full");
+        if (room > len - done)
+            room = len - done;
+        memcpy(p, text + done, room);
+        tcp_tx_commit(c->tc, room);
+        done += room;
+    }
+    c->awaited = pipeline;
+}
+
+static void on_connected(void *cookie, struct tcp_conn *tc, int err)
+{
+    struct client *c = cookie;
+    if (err)
+        fail("no connection");
+    c->tc = tc;
+    bench.connected++;
+}
+
+static void on_received(void *cookie, const uint8_t *p, size_t n)
+{
+    static const char got[] = "$64\r\n", set[] = "+OK\r\n";
+    struct client *c = cookie;
+    bool value = bench.command == GET && !bench.loading;
+    size_t whole = value ? 5 + VALUE_BYTES + 2 : 5;
+    const char *head = value ? got : set;
+    for (size_t i = 0; i < n;) {
+        size_t part = whole - c->reply_bytes < n - i ? whole - c->reply_bytes : n - i;
+        for (size_t k = 0; k < part && c->reply_bytes + k < 5; k++) {
+            if (p[i + k] != (uint8_t)head[c->reply_bytes + k])
+                fail("a wrong reply");
+        }
+        i += part;
+        c->reply_bytes += part;
+        if (c->reply_bytes < whole)
+            continue;
+        c->reply_bytes = 0;
+        if (c->awaited-- == 0)
+            fail("a reply that was not asked for");
+        bench.replies++;
+    }
+}
+
+static void on_closed(void *cookie, int err)
+{
+    (void)cookie, (void)err;
+    fail("the server closed a connection");
+}
+
+static void on_nothing(void *cookie)
+{
+    (void)cookie;
+}
+
+static void client_turn(uint32_t pipeline)
+{
+    struct rte_mbuf *pkts[LIMIT_BURST_PKTS];
+    do {
+        uint16_t n = pop(&bench.to_client, pkts, LIMIT_BURST_PKTS);
+        net_input(bench.net, pkts, n, bench.now_ns);
+        net_input_done(bench.net);
+    } while (bench.to_client.count);
+    net_timers(bench.net, bench.now_ns);
+    for (uint32_t i = 0; pipeline && i < bench.connections; i++) {
+        struct client *c = &bench.client[i];
+        if (c->tc && c->awaited == 0)
+            ask(c, pipeline);
+    }
+    net_output(bench.net, bench.now_ns);
+}
+
+/* ---- turns ---- */
+
+/* Its own function, never inlined: callgrind collects between its entry and its return. */
+__attribute__((noinline)) bool measured_turn(struct worker *w, uint64_t now_ns);
+bool measured_turn(struct worker *w, uint64_t now_ns)
+{
+    return worker_turn(w, now_ns, 1700000000000000ll + (int64_t)(now_ns / 1000));
+}
+
+static uint64_t step(uint32_t pipeline, bool measured)
+{
+    uint64_t before = bench.frames_in, start;
+    client_turn(pipeline);
+    start = rte_rdtsc();
+    if (measured)
+        measured_turn(bench.worker, bench.now_ns);
+    else
+        worker_turn(bench.worker, bench.now_ns,
+                    1700000000000000ll + (int64_t)(bench.now_ns / 1000));
+    uint64_t took = rte_rdtsc() - start;
+    carry_replies();
+    bench.now_ns += NS_PER_TURN + (bench.frames_in - before) * NS_PER_FRAME;
+    bench.turns++;
+    return took;
+}
+
+/* At least `n` more replies, unmeasured. */
+static void run_until(uint64_t n, uint32_t pipeline)
+{
+    uint64_t end = bench.replies + n, still = 0, last = bench.replies;
+    while (bench.replies < end) {
+        step(pipeline, false);
+        still = bench.replies == last ? still + 1 : 0;
+        last = bench.replies;
+        if (still > STUCK_TURNS)
+            fail("no replies");
+    }
+}
+
+static void drain(void)
+{
+    for (bool waits = true; waits;) {
+        step(0, false);
+        waits = bench.to_client.count > 0;
+        for (uint32_t i = 0; i < bench.connections; i++)
+            waits |= bench.client[i].awaited > 0;
+    }
+}
+
+static void connect_all(void)
+{
+    /* Fifty SYNs would not fit the queue behind one ARP request. */
+    net_neigh_learn(bench.net, SERVER_IP, (uint8_t[]){2, 0, 0, 0, 0, 2}, bench.now_ns);
+    for (uint32_t i = 0; i < bench.connections; i++)
+        tcp_connect(bench.net, SERVER_IP, PORT, (uint16_t)(20000 + i), &bench.client[i],
+                    bench.now_ns);
+    for (uint32_t i = 0; bench.connected < bench.connections; i++) {
+        step(0, false);
+        if (i > STUCK_TURNS)
+            fail("the connections do not open");
+    }
+}
+
+static void load(void)
+{
+    bench.loading = true;
+    uint32_t burst = bench.burst;
+    bench.burst = LIMIT_BURST_PKTS;
+    run_until(bench.keys, 64);
+    drain();
+    bench.burst = burst;
+    bench.loading = false;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Turns are sampled one by one: on a shared machine a mean counts the time that other processes had the core. */
+static void measure(void)
+{
+    static uint32_t turn_tsc[MAX_SAMPLES];
+    uint64_t samples = 0, all_tsc = 0;
+    run_until(bench.requests / 10 + 1, bench.pipeline); /* caches and windows as they will be */
+    uint64_t first = bench.replies, end = first + bench.requests;
+    bench.frames_in = bench.frames_out = bench.turns = 0;
+    while (bench.replies < end) {
+        uint64_t took = step(bench.pipeline, true);
+        all_tsc += took;
+        turn_tsc[samples++ % MAX_SAMPLES] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+    }
+    if (samples > MAX_SAMPLES)
+        samples = MAX_SAMPLES;
+    qsort(turn_tsc, samples, sizeof(turn_tsc[0]), by_value);
+    double n = (double)(bench.replies - first), ns = 1e9 / (double)rte_get_tsc_hz();
+    double turns_ns = (double)bench.turns / n * ns; /* cycles of a turn -> ns of a request */
+    printf(
+        bench.json
+            ? "{\"command\": \"%s\", \"pipeline\": %u, \"connections\": %u, \"burst\": %u, "
+              "\"keys\": %u, \"requests\": %.0f, \"turns\": %llu, \"frames_in\": %llu, "
+              "\"frames_out\": %llu, \"ns_median\": %.1f, \"ns_p10\": %.1f, \"ns_mean\": %.1f}\n"
+            : "%s -P %u, %u connections, burst %u, %u keys: %.0f requests in %llu turns, %llu "
+              "frames in, %llu out; busy ns a request: median turn %.1f, 10 %% %.1f, mean %.1f\n",
+        bench.command == GET ? "GET" : "SET", bench.pipeline, bench.connections, bench.burst,
+        bench.keys, n, (unsigned long long)bench.turns, (unsigned long long)bench.frames_in,
+        (unsigned long long)bench.frames_out, turn_tsc[samples / 2] * turns_ns,
+        turn_tsc[samples / 10] * turns_ns, (double)all_tsc * ns / n);
+}
+
+/* ---- set-up ---- */
+
+static void eal_up(void)
+{
+    char prefix[48];
+    snprintf(prefix, sizeof(prefix), "--file-prefix=bw-bench-%d", (int)getpid());
+    char *argv[] = {"frame_bench", "--no-huge", "--no-pci",       "--no-shconf",
+                    "-m",          "512",       "--no-telemetry", "--iova-mode=va",
+                    "-l",          "0",         prefix,           "--log-level=error",
+                    NULL};
+    if (rte_eal_init((int)ARRAY_LEN(argv) - 1, argv) < 0)
+        fail("EAL does not start");
+}
+
+static void eal_down(void)
+{
+    char dir[256];
+    snprintf(dir, sizeof(dir), "%s", rte_eal_get_runtime_dir());
+    rte_eal_cleanup();
+    rmdir(dir); /* EAL makes it even without shared configuration */
+}
+
+static struct rte_mempool *pool(const char *name)
+{
+    struct rte_mempool *p =
+        rte_pktmbuf_pool_create(name, 8191, 256, 0, 2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+    if (!p)
+        fail("no packet buffers");
+    return p;
+}
+
+static void net_defaults(struct net_config *c, uint8_t last_octet, uint32_t ip)
+{
+    net_config_defaults(c);
+    memcpy(c->mac, (uint8_t[]){2, 0, 0, 0, 0, last_octet}, 6);
+    c->ip = ip;
+    c->secret[0] = 0x0706050403020100ull + last_octet;
+    c->secret[1] = 0x0f0e0d0c0b0a0908ull;
+}
+
+static void stacks_up(struct engine_config *engine)
+{
+    static struct worker *all[1];
+    struct worker_config wc = {.count = 1,
+                               .all = all,
+                               .config = engine,
+                               .rx = server_rx,
+                               .wire = {.tx = server_tx},
+                               .hash_seed = {1, 2},
+                               .seed = 7};
+    struct net_config cc;
+    struct net_wire wire = {.tx = client_tx};
+    struct tcp_app app = {.connected = on_connected,
+                          .received = on_received,
+                          .peer_closed = on_nothing,
+                          .writable = on_nothing,
+                          .closed = on_closed};
+    struct timespec ts;
+
+    engine_config_defaults(engine);
+    engine->protected_mode = 0;
+    bench.to_server.pool = pool("to_server");
+    bench.to_client.pool = pool("to_client");
+    net_defaults(&wc.net, 2, SERVER_IP);
+    wc.net.listen_port = PORT;
+    wc.net.pool = pool("server");
+    net_defaults(&cc, 1, CLIENT_IP);
+    cc.pool = pool("client");
+    clock_gettime(CLOCK_MONOTONIC, &ts); /* worker_create starts its timers there */
+    if (worker_create(&all[0], &wc) < 0)
+        fail("no worker");
+    bench.worker = all[0];
+    bench.now_ns = (uint64_t)(ts.tv_sec + 1) * 1000000000ull;
+    if (net_create(&bench.net, &cc, &wire, &app, NULL, bench.now_ns) < 0)
+        fail("no client stack");
+}
+
+static uint64_t number(const char *text, uint64_t least, uint64_t most)
+{
+    char *end;
+    uint64_t v = strtoull(text, &end, 10);
+    if (*end || end == text || v < least || v > most)
+        fail("a number is out of range; see the head of frame_bench.c");
+    return v;
+}
+
+static void options(int argc, char **argv)
+{
+    static const struct option known[] = {{"command", required_argument, NULL, 'c'},
+                                          {"pipeline", required_argument, NULL, 'P'},
+                                          {"connections", required_argument, NULL, 'n'},
+                                          {"burst", required_argument, NULL, 'b'},
+                                          {"keys", required_argument, NULL, 'k'},
+                                          {"requests", required_argument, NULL, 'r'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {NULL, 0, NULL, 0}};
+    for (int o; (o = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        switch (o) {
+        case 'c':
+            if (strcmp(optarg, "get") != 0 && strcmp(optarg, "set") != 0)
+                fail("--command get or set");
+            bench.command = *optarg == 'g' ? GET : SET;
+            break;
+        case 'P': bench.pipeline = (uint32_t)number(optarg, 1, MAX_PIPELINE); break;
+        case 'n': bench.connections = (uint32_t)number(optarg, 1, MAX_CONNECTIONS); break;
+        case 'b': bench.burst = (uint32_t)number(optarg, 1, LIMIT_BURST_PKTS); break;
+        case 'k': bench.keys = (uint32_t)number(optarg, 1, 100000000); break;
+        case 'r': bench.requests = number(optarg, 1, 1000000000); break;
+        case 'j': bench.json = true; break;
+        default: exit(2);
+        }
+    }
+    if (optind < argc)
+        fail("a word that is no option");
+}
+
+int main(int argc, char **argv)
+{
+    struct engine_config engine;
+    options(argc, argv);
+    eal_up();
+    stacks_up(&engine);
+    connect_all();
+    load();
+    measure();
+    drain();
+    net_destroy(bench.net);
+    worker_destroy(bench.worker);
+    eal_down();
+    return 0;
+}
