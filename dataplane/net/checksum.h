@@ -44,40 +44,35 @@ static inline uint64_t csum_64_bytes(const uint8_t *p, uint64_t sum)
     return sum;
 }
 
-/* Adds n bytes at p to a partial sum; the result is below 2^34, so a few hundred 32-bit words may be
+/* Adds n bytes at p to a partial sum; the result is below 2^33, so a few hundred 32-bit words may be
  * added to it by plain addition. p must be at an even offset of the data that is summed. */
 static inline uint64_t csum_add(const void *data, size_t n, uint64_t sum)
 {
     const uint8_t *p = data;
-    for (; n >= 64; n -= 64, p += 64)
+    size_t left = n;
+    for (; left >= 64; left -= 64, p += 64)
         sum = csum_64_bytes(p, sum);
-    for (; n >= 8; n -= 8, p += 8)
+    for (; left >= 8; left -= 8, p += 8)
         sum = csum_carry(sum, csum_load64(p));
-    sum = (sum >> 32) + (uint32_t)sum;
-    if (n & 4) {
-        uint32_t v;
-        memcpy(&v, p, sizeof(v));
-        sum += v;
-        p += 4;
+    if (left) {
+        uint64_t v = 0;
+        if (n >= 8) /* the last eight bytes, less those that are summed already */
+            v = csum_load64(p + left - 8) >> (8 * (8 - left));
+        else
+            memcpy(&v, p, left);
+        sum = csum_carry(sum, v);
     }
-    if (n & 2) {
-        uint16_t v;
-        memcpy(&v, p, sizeof(v));
-        sum += v;
-        p += 2;
-    }
-    if (n & 1)
-        sum += *p; /* padded with a zero byte behind it */
-    return sum;
+    return (sum >> 32) + (uint32_t)sum;
 }
 
 /* Folds a partial sum to 16 bits (not complemented). */
 static inline uint16_t csum_fold(uint64_t sum)
 {
-    sum = (sum >> 32) + (uint32_t)sum;
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    return (uint16_t)((sum >> 16) + (sum & 0xffff));
+    /* Adding the halves crosswise leaves their sum, end-around carry included, in the upper half. */
+    sum += sum << 32 | sum >> 32;
+    uint32_t w = (uint32_t)(sum >> 32);
+    w += w << 16 | w >> 16;
+    return (uint16_t)(w >> 16);
 }
 
 /* A whole checksum, ready to be stored in the header. */

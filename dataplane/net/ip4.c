@@ -4,8 +4,6 @@
 #include "dataplane/net/net_internal.h"
 #include "engine/shard/config.h"
 
-#define IP_FRAG_MASK 0x3fff /* MF and offset; DF is allowed */
-
 /* RFC 791 3.1 options. Source routes are refused (RFC 6274 3.13.2); others are skipped. */
 static bool ip4_options_ok(struct net *net, const uint8_t *p, uint32_t n)
 {
@@ -28,15 +26,6 @@ static bool ip4_options_ok(struct net *net, const uint8_t *p, uint32_t n)
         i += p[i + 1];
     }
     return true;
-}
-
-/* RFC 1122 3.2.1.3: addresses that must not be a source; our own covers the land attack. */
-static bool ip4_source_ok(const struct net *net, uint32_t src)
-{
-    if (src == net->cfg.ip || src == net->broadcast)
-        return false;
-    uint8_t top = (uint8_t)(src >> 24);
-    return top != 0 && top != 127 && top < 224;
 }
 
 static bool ip4_allowed(const struct net *net, uint32_t src)

@@ -11,7 +11,9 @@
 #include <rte_mempool.h>
 #include <rte_prefetch.h>
 
+#include "dataplane/net/checksum.h"
 #include "dataplane/net/tcp_internal.h"
+#include "engine/shard/config.h"
 
 void *net_map(size_t bytes)
 {
@@ -78,6 +80,12 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->wire = *wire;
     net->app = *app;
     net->now_ns = now_ns;
+    net->ip_wire = be32(cfg->ip);
+    memcpy(&net->mac48, cfg->mac, 6);
+    uint32_t half = cfg->rcv_buf_bytes / 2, mss = cfg->mtu - 40u;
+    net->window_step = half < mss ? half : mss;
+    net->rto_min_ns = cfg->rto_min_ms * NSEC_PER_MS;
+    net->rto_max_ns = cfg->rto_max_ms * NSEC_PER_MS;
     net->broadcast = cfg->ip | ~cfg->netmask;
     net->admission_mark = cfg->pool->size / 16;
     net->neigh_next_ns = UINT64_MAX;
@@ -130,49 +138,17 @@ void net_destroy(struct net *net)
 
 /* ---- frames ---- */
 
-/* rte_pktmbuf_alloc without touching the mbuf's second line: `next` is NULL in the pool. */
-static inline struct rte_mbuf *alloc_from(struct rte_mempool *pool)
-{
-    struct rte_mbuf *m = rte_mbuf_raw_alloc(pool);
-    if (unlikely_(!m))
-        return NULL;
-    m->data_off = RTE_PKTMBUF_HEADROOM;
-    m->data_len = 0;
-    m->pkt_len = 0;
-    m->ol_flags = 0;
-    m->vlan_tci = 0;
-    m->port = RTE_MBUF_PORT_INVALID;
-    m->packet_type = 0;
-    return m;
-}
-
-struct rte_mbuf *net_alloc_data(struct net *net)
-{
-    struct rte_mbuf *m = alloc_from(net->cfg.pool);
-    if (unlikely_(!m))
-        STAT_INC(net->stats->pool_exhausted);
-    return m;
-}
-
 struct rte_mbuf *net_alloc_control(struct net *net)
 {
     struct rte_mbuf *m = net_alloc_data(net);
     if (unlikely_(!m) && net->cfg.reserve)
-        m = alloc_from(net->cfg.reserve);
+        m = net_alloc_from(net->cfg.reserve);
     return m;
 }
 
 bool net_admits(const struct net *net)
 {
     return rte_mempool_avail_count(net->cfg.pool) > net->admission_mark;
-}
-
-bool net_send(struct net *net, struct rte_mbuf *m)
-{
-    if (unlikely_(net_tx_full(net)))
-        return false;
-    net->tx[net->tx_count++] = m;
-    return true;
 }
 
 void net_send_or_drop(struct net *net, struct rte_mbuf *m)
@@ -228,7 +204,8 @@ unsigned net_output(struct net *net, uint64_t now_ns)
     net->dirty_count = kept;
     if (net->tx_count > net->tx_refused)
         sent += net_flush(net);
-    tcp_reap(net);
+    if (net->reap_count)
+        tcp_reap(net);
     return sent;
 }
 
@@ -264,18 +241,56 @@ static bool net_classify(struct net *net, struct rte_mbuf *m, struct tcp_seg *se
     return tcp_seg_check(net, m, ip, l4, l4_len, seg);
 }
 
+/* The common frame (untagged, IPv4 without options, TCP, to us, whole), decided by one pass over its
+ * headers. False: not that; net_classify looks again and counts what is wrong. */
+static inline bool net_classify_fast(struct net *net, struct rte_mbuf *m, struct tcp_seg *seg)
+{
+    const uint64_t good = RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+    const uint8_t *f = rte_pktmbuf_mtod(m, const uint8_t *);
+    const struct eth_hdr *eh = (const void *)f;
+    const struct ip4_hdr *ip = (const void *)(f + sizeof(*eh));
+    const struct tcp_hdr *th = (const void *)(ip + 1);
+    uint64_t dst;
+    if (m->data_len < sizeof(*eh) + 40 || m->nb_segs != 1 ||
+        (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED))
+        return false;
+    memcpy(&dst, f, sizeof(dst));
+    uint32_t total = from_be16(ip->total_len), doff = (th->off >> 4) * 4u;
+    if (dst << 16 != net->mac48 << 16 || eh->type.raw != be16(ETH_TYPE_IP4).raw ||
+        ip->ver_ihl != 0x45 || ip->proto != IP_PROTO_TCP || ip->dst.raw != net->ip_wire.raw ||
+        (ip->frag.raw & be16(IP_FRAG_MASK).raw) || total > m->data_len - sizeof(*eh) ||
+        doff < sizeof(*th) || doff + sizeof(*ip) > total || !th->sport.raw || !th->dport.raw ||
+        !ip4_source_ok(net, from_be32(ip->src)))
+        return false;
+    uint32_t l4 = total - (uint32_t)sizeof(*ip);
+    if (net->wire.rx_checksum &&
+        (m->ol_flags & (RTE_MBUF_F_RX_IP_CKSUM_BAD | RTE_MBUF_F_RX_L4_CKSUM_BAD)))
+        return false; /* bad, or one of the codes that share the bit */
+    if (!net->wire.rx_checksum || (m->ol_flags & good) != good) {
+        if (csum_fold(csum_ip4_20(ip)) != 0xffff ||
+            csum_fold(csum_add(th, l4, ip4_pseudo_sum(ip, (uint16_t)l4))) != 0xffff)
+            return false;
+    }
+    tcp_seg_fill(seg, net, ip, th, l4, doff);
+    seg->mac = eh->src;
+    return true;
+}
+
 static void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
 {
     struct tcp_seg segs[LIMIT_BURST_PKTS];
     uint32_t guess[LIMIT_BURST_PKTS];
     uint16_t nseg = 0;
     uint64_t bytes = 0;
+    const struct engine_config *e = net->cfg.engine;
+    bool plain = !net->cfg.vlan && !(e && e->net_allow_count);
 
     for (uint16_t i = 0; i < n; i++)
         rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
     for (uint16_t i = 0; i < n; i++) {
         bytes += pkts[i]->pkt_len;
-        if (net_classify(net, pkts[i], &segs[nseg]))
+        if ((plain && net_classify_fast(net, pkts[i], &segs[nseg])) ||
+            net_classify(net, pkts[i], &segs[nseg]))
             nseg++;
     }
     STAT_ADD(net->stats->rx_pkts, n);
@@ -328,14 +343,40 @@ void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now
         net_burst(net, pkts + i, (uint16_t)RTE_MIN(n - i, LIMIT_BURST_PKTS));
 }
 
+/* Gives the burst's mbufs back, runs of one pool at once. */
+static void free_held(struct net *net)
+{
+    void *run[LIMIT_BURST_PKTS];
+    struct rte_mempool *pool = NULL;
+    unsigned n = 0;
+    for (uint32_t i = 0; i < net->held_count; i++) {
+        struct rte_mbuf *m = net->held[i];
+        if (unlikely_(m->nb_segs != 1)) {
+            rte_pktmbuf_free(m);
+            continue;
+        }
+        m = rte_pktmbuf_prefree_seg(m);
+        if (unlikely_(!m))
+            continue;
+        if (unlikely_(n && (m->pool != pool || n == LIMIT_BURST_PKTS))) {
+            rte_mempool_put_bulk(pool, run, n);
+            n = 0;
+        }
+        pool = m->pool;
+        run[n++] = m;
+    }
+    if (n)
+        rte_mempool_put_bulk(pool, run, n);
+    net->held_count = 0;
+}
+
 void net_input_done(struct net *net)
 {
-    for (uint32_t i = 0; i < net->held_count; i++)
-        rte_pktmbuf_free(net->held[i]);
-    net->held_count = 0;
+    free_held(net);
     if (net->ooo_done)
         tcp_ooo_done_free(net);
-    tcp_reap(net);
+    if (net->reap_count)
+        tcp_reap(net);
 }
 
 void net_timers(struct net *net, uint64_t now_ns)

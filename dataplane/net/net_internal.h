@@ -130,7 +130,11 @@ struct net {
     struct stats_worker *stats;
     struct stats_worker *own_stats; /* when the caller has none */
     uint64_t now_ns;
+    uint64_t rto_min_ns, rto_max_ns;
     uint32_t broadcast;
+    uint32_t window_step; /* RFC 9293 3.8.6.2.2: the receive window's edge moves by this at least */
+    uint64_t mac48;       /* cfg.mac as the low 48 bits of a load */
+    be32_t ip_wire;       /* cfg.ip as on the wire */
     uint32_t admission_mark; /* free mbufs below which SYNs are refused */
 
     /* connections */
@@ -168,16 +172,40 @@ struct net {
 
 /* ---- net.c ---- */
 /* Queues a finished frame; false (and the frame is the caller's still) when the array is full. */
-bool net_send(struct net *net, struct rte_mbuf *m);
-/* Sends or frees: for frames that belong to no connection. */
-void net_send_or_drop(struct net *net, struct rte_mbuf *m);
 static inline bool net_tx_full(const struct net *net)
 {
     return net->tx_count >= NET_TX_SLOTS;
 }
+static inline bool net_send(struct net *net, struct rte_mbuf *m)
+{
+    if (unlikely_(net_tx_full(net)))
+        return false;
+    net->tx[net->tx_count++] = m;
+    return true;
+}
+/* Sends or frees: for frames that belong to no connection. */
+void net_send_or_drop(struct net *net, struct rte_mbuf *m);
 /* A buffer for ACK, RST, ARP, ICMP: pool, then reserve. NULL: both are empty. */
 struct rte_mbuf *net_alloc_control(struct net *net);
-struct rte_mbuf *net_alloc_data(struct net *net);
+/* rte_pktmbuf_alloc without touching the mbuf's second line: `next` is NULL in the pool. */
+static inline struct rte_mbuf *net_alloc_from(struct rte_mempool *pool)
+{
+    struct rte_mbuf *m = rte_mbuf_raw_alloc(pool);
+    if (unlikely_(!m))
+        return NULL;
+    m->data_off = RTE_PKTMBUF_HEADROOM;
+    m->data_len = 0;
+    m->pkt_len = 0;
+    m->ol_flags = 0;
+    return m;
+}
+static inline struct rte_mbuf *net_alloc_data(struct net *net)
+{
+    struct rte_mbuf *m = net_alloc_from(net->cfg.pool);
+    if (unlikely_(!m))
+        STAT_INC(net->stats->pool_exhausted);
+    return m;
+}
 bool net_admits(const struct net *net);
 void *net_map(size_t bytes);
 void net_unmap(void *p, size_t bytes);
@@ -230,6 +258,13 @@ static inline uint32_t net_next_hop(const struct net *net, uint32_t ip)
 /* Validates the header; returns the L4 bytes and their count, or NULL (counted). */
 const uint8_t *ip4_check(struct net *net, const struct rte_mbuf *m, const uint8_t *p, uint32_t len,
                          uint32_t *l4_len);
+#define IP_FRAG_MASK 0x3fff /* MF and offset; DF is allowed */
+/* RFC 1122 3.2.1.3: addresses that must not be a source; our own covers the land attack. */
+static inline bool ip4_source_ok(const struct net *net, uint32_t src)
+{
+    uint8_t top = (uint8_t)(src >> 24);
+    return src != net->cfg.ip && src != net->broadcast && (uint8_t)(top - 1) < 223 && top != 127;
+}
 /* A header without options in front of `l4_len` bytes. */
 void ip4_write(struct ip4_hdr *ip, uint32_t src, uint32_t dst, uint8_t proto, uint16_t l4_len);
 static inline uint64_t ip4_pseudo_sum(const struct ip4_hdr *ip, uint16_t l4_len)

@@ -4,7 +4,7 @@
 
 /* One sample per ACK: from our own clock if all it covers was sent once (Karn, RFC 6298 3), else from
  * the echoed timestamp, which tells the copies apart (RFC 7323 4). A sample ends the back-off. */
-static void take_rtt(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t sent_ns)
+static inline void take_rtt(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t sent_ns)
 {
     if (sent_ns) {
         tcp_rtt_sample(tc, tc->net->now_ns - sent_ns);
@@ -53,7 +53,21 @@ void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg)
     struct tcp_cold *c = tc->cold;
     uint32_t acked = seg->ack - tc->snd_una;
     uint64_t sent_ns;
-    tcp_queue_ack(tc, seg->ack, &sent_ns);
+    struct tx_seg *s = tc->q_head;
+    if (likely_(s && s->flags == TXS_SENT && s->seq + s->len == seg->ack)) {
+        /* The common ACK: of exactly one segment, sent once. */
+        sent_ns = s->sent_ns;
+        tc->q_head = s->next;
+        if (!s->next)
+            tc->q_tail = NULL;
+        if (unlikely_(c->rtx == s))
+            c->rtx = s->next;
+        tc->tx_queued -= s->len;
+        c->q_segs--;
+        rte_pktmbuf_free_seg(s->m);
+    } else {
+        tcp_queue_ack(tc, seg->ack, &sent_ns);
+    }
     tc->snd_una = seg->ack;
     if (unlikely_(tc->flags & TF_FIN_LOST) && tcp_fin_acked(tc)) {
         tc->flags &= ~TF_FIN_LOST;
@@ -120,13 +134,16 @@ bool tcp_ack_input(struct tcp_conn *tc, const struct tcp_seg *seg)
     if (seq_lt(seg->ack, tc->snd_una))
         return true; /* an old duplicate: its window says nothing, its data may */
     uint32_t wnd = seg->wnd << tc->snd_wscale, old = tc->snd_wnd;
-    bool dup = seg->ack == tc->snd_una && tc->snd_una != tc->snd_nxt && !seg->len &&
+    bool advances = seg->ack != tc->snd_una;
+    bool dup = !advances && tc->snd_una != tc->snd_nxt && !seg->len &&
                !(seg->flags & (TH_SYN | TH_FIN)) && wnd == old && old;
-    if (seg->ack != tc->snd_una)
+    if (advances)
         tcp_ack_advance(tc, seg);
     else if (dup)
         duplicate_ack(tc);
-    if (seq_lt(tc->snd_wl1, seg->seq) ||
+    /* A new acknowledgment brings its window even in a segment with an old SEQ (a retransmission): the
+     * window of before, counted from the new SND.UNA, would reach further than the peer has said. */
+    if (advances || seq_lt(tc->snd_wl1, seg->seq) ||
         (tc->snd_wl1 == seg->seq && seq_le(tc->snd_wl2, seg->ack))) {
         tc->snd_wnd = wnd;
         tc->snd_wl1 = seg->seq;

@@ -272,8 +272,8 @@ void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret)
     if (unacked > tc->tx_queued) /* a SYN in flight */
         unacked = tc->tx_queued;
     *ret = (struct tcp_info){.state = tc->state,
-                             .srtt_us = tc->cold->srtt_us,
-                             .rto_us = tc->cold->rto_us,
+                             .srtt_us = (uint32_t)(((uint64_t)tc->cold->srtt_x8 << 7) / 1000),
+                             .rto_us = (uint32_t)(((uint64_t)tc->cold->rto_u << 10) / 1000),
                              .cwnd = tc->cwnd,
                              .ssthresh = tc->cold->ssthresh,
                              .snd_wnd = tc->snd_wnd,

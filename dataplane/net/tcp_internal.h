@@ -143,8 +143,9 @@ struct tcp_cold {
     uint64_t timer_ns; /* when the wheel entry fires; UINT64_MAX: none */
     uint64_t deadline_ns[TT_COUNT];
     uint64_t last_rx_ns;
-    uint64_t rto_ns; /* rto_us << backoff, within bounds */
-    uint32_t srtt_us, rttvar_us, rto_us;
+    uint64_t rto_ns; /* RTO << backoff, within bounds */
+    /* In units of 1.024 us (ns >> 10): SRTT * 8, RTTVAR * 4, RTO. 0: no sample yet. */
+    uint32_t srtt_x8, rttvar_x4, rto_u;
     uint32_t ts_offset;
     uint64_t ts_recent_ns; /* when ts_recent was taken */
     uint32_t iss, irs;
@@ -153,7 +154,7 @@ struct tcp_cold {
     uint32_t recover;            /* RFC 6582: snd_nxt when loss was seen */
     uint32_t lost_bytes;         /* marked lost and not sent again */
     struct tx_seg *rtx;          /* where to look for lost segments; NULL: head */
-    uint32_t q_segs;
+    uint32_t q_segs, q_segs_max;
     uint64_t rtx_since_ns; /* first timeout without progress; 0: none */
     uint64_t last_tx_ns;
     const struct tcp_cc *cc;
@@ -232,6 +233,23 @@ void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
                        const struct tcp_syn_opts *opts);
 
 /* ---- tcp_seg.c ---- */
+static inline void tcp_seg_fill(struct tcp_seg *seg, const struct net *net,
+                                const struct ip4_hdr *ip, const struct tcp_hdr *th, uint32_t len,
+                                uint32_t doff)
+{
+    seg->th = th;
+    seg->data = (const uint8_t *)th + doff;
+    seg->len = len - doff;
+    seg->seq = from_be32(th->seq);
+    seg->ack = from_be32(th->ack);
+    seg->wnd = from_be16(th->wnd);
+    seg->flags = th->flags;
+    seg->doff = (uint8_t)doff;
+    seg->key.peer_ip = from_be32(ip->src);
+    seg->key.local_ip = net->cfg.ip;
+    seg->key.peer_port = from_be16(th->sport);
+    seg->key.local_port = from_be16(th->dport);
+}
 /* Header, ports and checksum of a segment; false: dropped and counted. Options are not looked at. */
 bool tcp_seg_check(struct net *net, const struct rte_mbuf *m, const struct ip4_hdr *ip,
                    const uint8_t *p, uint32_t len, struct tcp_seg *seg);
@@ -285,6 +303,7 @@ static inline void tcp_timer_clear(struct tcp_conn *tc, enum tcp_timer t)
     tc->cold->deadline_ns[t] = UINT64_MAX;
 }
 void tcp_timers_run(struct net *net);
+#define TCP_RTT_SHIFT 10
 void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns);
 void tcp_rtt_init(struct tcp_conn *tc);
 /* RFC 6298 2.3 and 5.5: with its back-off. */
@@ -292,6 +311,6 @@ static inline uint64_t tcp_rto_ns(const struct tcp_conn *tc)
 {
     return tc->cold->rto_ns;
 }
-/* After a change of rto_us or backoff. */
+/* After a change of rto_u or backoff. */
 void tcp_rto_update(struct tcp_conn *tc);
 void tcp_keepalive_start(struct tcp_conn *tc);

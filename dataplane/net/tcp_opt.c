@@ -118,6 +118,8 @@ void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
     /* A segment is one mbuf: what does not fit its buffer is not sent in one piece. */
     uint32_t room = rte_pktmbuf_data_room_size(net->cfg.pool) - TX_PAYLOAD_OFF;
     tc->mss = mss < room ? mss : (uint16_t)room;
+    /* Small segments in flight hold a whole mbuf each: they are bounded by number as well. */
+    tc->cold->q_segs_max = 32 + 4 * (net->cfg.snd_buf_bytes / tc->mss);
     if (opts->has_wscale)
         tc->flags |= TF_WSCALE;
     tc->rcv_wscale = opts->has_wscale ? tcp_opt_wscale(net->cfg.rcv_buf_bytes) : 0;

@@ -8,13 +8,12 @@
 #include "dataplane/net/tcp_internal.h"
 
 /* RFC 9293 3.8.6.2.2 (silly window avoidance, receiver): the edge moves only by a useful step. */
-static uint32_t window_step(const struct tcp_conn *tc)
+static inline uint32_t window_step(const struct tcp_conn *tc)
 {
-    uint32_t half = tc->net->cfg.rcv_buf_bytes / 2, mss = tc->net->cfg.mtu - 40u;
-    return half < mss ? half : mss;
+    return tc->net->window_step;
 }
 
-static uint32_t window_free(const struct tcp_conn *tc)
+static inline uint32_t window_free(const struct tcp_conn *tc)
 {
     uint64_t used = (uint64_t)tc->rx_hold + tc->ooo_bytes;
     uint32_t buf = tc->net->cfg.rcv_buf_bytes;
@@ -24,19 +23,20 @@ static uint32_t window_free(const struct tcp_conn *tc)
 /* The window field of the segment that is being built; moves rcv_edge, never to the left (RFC 9293
  * 3.8.6: SHLD-14). Scaling rounds: up while there is memory for it, so that the edge the peer sees does not
  * move back either; down (by less than a unit, RFC 7323 2.4) only when there is none. */
-static uint16_t window_select(struct tcp_conn *tc)
+static inline uint16_t window_select(struct tcp_conn *tc)
 {
-    uint32_t cur = tc->rcv_edge - tc->rcv_nxt, free = window_free(tc), wnd = cur;
+    uint32_t wnd = tc->rcv_edge - tc->rcv_nxt, free = window_free(tc);
     uint8_t s = tc->rcv_wscale;
-    if (free > cur && free - cur >= window_step(tc))
+    if (free > wnd && free - wnd >= window_step(tc))
         wnd = free;
-    uint32_t field = wnd >> s;
-    if (field << s < cur && (field + 1) << s <= free)
-        field++;
+    uint32_t field = (wnd + (1u << s) - 1) >> s;
+    if (field << s > free)
+        field = wnd >> s;
     if (field > 0xffff)
         field = 0xffff;
-    if (field << s > cur)
-        tc->rcv_edge = tc->rcv_nxt + (field << s);
+    uint32_t edge = tc->rcv_nxt + (field << s);
+    if (seq_lt(tc->rcv_edge, edge))
+        tc->rcv_edge = edge;
     return (uint16_t)field;
 }
 
@@ -50,7 +50,7 @@ static bool window_update_due(const struct tcp_conn *tc)
     return cur < buf / 4 || free - cur >= buf / 2;
 }
 
-static void copy_template(uint8_t *dst, const struct tcp_cold *c)
+static inline void copy_template(uint8_t *dst, const struct tcp_cold *c)
 {
     if (likely_(c->tmpl_len == 66)) /* untagged, with timestamps */
         memcpy(dst, c->tmpl, 66);
@@ -59,8 +59,9 @@ static void copy_template(uint8_t *dst, const struct tcp_cold *c)
 }
 
 /* Headers in front of `len` bytes at `payload`, which lies in m. */
-static void build(struct tcp_conn *tc, struct rte_mbuf *m, uint8_t *payload, uint32_t len,
-                  uint32_t seq, uint8_t flags)
+static inline __attribute__((always_inline)) void build(struct tcp_conn *tc, struct rte_mbuf *m,
+                                                        uint8_t *payload, uint32_t len,
+                                                        uint32_t seq, uint8_t flags)
 {
     struct net *net = tc->net;
     struct tcp_cold *c = tc->cold;
@@ -110,33 +111,39 @@ static void build(struct tcp_conn *tc, struct rte_mbuf *m, uint8_t *payload, uin
 }
 
 /* Every segment but the first SYN acknowledges all we have: an owed ACK is paid. */
-static void ack_sent(struct tcp_conn *tc)
+static inline void ack_sent(struct tcp_conn *tc)
 {
     tc->flags &= ~(TF_ACK_NOW | TF_ACK_DELAYED | TF_WND_CHECK);
     tc->rcv_acked = tc->rcv_nxt;
     tcp_timer_clear(tc, TT_DELACK);
 }
 
-/* Hands a frame to the wire, or to the neighbour queue as long as the peer's MAC is not known. */
-static void hand_over(struct tcp_conn *tc, struct rte_mbuf *m)
+/* The peer's MAC is not known yet: the neighbour table sends the frame or keeps it. */
+static __attribute__((noinline)) void hand_to_neigh(struct tcp_conn *tc, struct rte_mbuf *m)
+{
+    struct net *net = tc->net;
+    uint32_t hop = net_next_hop(net, tc->key.peer_ip);
+    const uint8_t *mac = neigh_lookup(net, hop);
+    if (mac) {
+        memcpy(tc->cold->tmpl, mac, 6);
+        tc->flags |= TF_MAC_KNOWN;
+    }
+    neigh_send(net, m, hop);
+}
+
+/* Hands a frame to the wire. */
+static inline void hand_over(struct tcp_conn *tc, struct rte_mbuf *m)
 {
     struct net *net = tc->net;
     STAT_INC(net->stats->tcp_out_segs);
-    if (unlikely_(!(tc->flags & TF_MAC_KNOWN))) {
-        const uint8_t *mac = neigh_lookup(net, net_next_hop(net, tc->key.peer_ip));
-        if (!mac) {
-            neigh_send(net, m, net_next_hop(net, tc->key.peer_ip));
-            return;
-        }
-        memcpy(tc->cold->tmpl, mac, 6);
-        memcpy(rte_pktmbuf_mtod(m, uint8_t *), mac, 6);
-        tc->flags |= TF_MAC_KNOWN;
-    }
-    net_send_or_drop(net, m); /* there is room: tcp_output looked */
+    if (unlikely_(!(tc->flags & TF_MAC_KNOWN)))
+        hand_to_neigh(tc, m);
+    else if (unlikely_(!net_send(net, m)))
+        net_send_or_drop(net, m); /* a RST: for the others tcp_output has looked for room */
 }
 
 /* A segment without data: ACK, FIN, RST, keepalive. False: no buffer. */
-static bool send_bare(struct tcp_conn *tc, uint32_t seq, uint8_t flags)
+static __attribute__((noinline)) bool send_bare(struct tcp_conn *tc, uint32_t seq, uint8_t flags)
 {
     struct rte_mbuf *m = net_alloc_control(tc->net);
     if (unlikely_(!m))
@@ -197,7 +204,7 @@ static void fin_sent(struct tcp_conn *tc)
     tc->state = tc->state == TCP_CLOSE_WAIT ? TCP_LAST_ACK : TCP_FIN_WAIT_1;
 }
 
-static void arm_rexmit(struct tcp_conn *tc)
+static inline void arm_rexmit(struct tcp_conn *tc)
 {
     if (tc->cold->deadline_ns[TT_REXMIT] == UINT64_MAX)
         tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + tcp_rto_ns(tc));
@@ -205,7 +212,7 @@ static void arm_rexmit(struct tcp_conn *tc)
 }
 
 /* Sends a segment of the queue, for the first time or again. False: no buffer for the copy. */
-static bool send_seg(struct tcp_conn *tc, struct tx_seg *s)
+static inline __attribute__((always_inline)) bool send_seg(struct tcp_conn *tc, struct tx_seg *s)
 {
     struct net *net = tc->net;
     struct tcp_cold *c = tc->cold;
@@ -233,7 +240,7 @@ static bool send_seg(struct tcp_conn *tc, struct tx_seg *s)
 }
 
 /* Segments that are taken for lost, as far as cwnd allows; the first always goes. */
-static bool output_lost(struct tcp_conn *tc)
+static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
     for (struct tx_seg *s = c->rtx ? c->rtx : tc->q_head; s && c->lost_bytes; s = s->next) {
@@ -285,7 +292,7 @@ static uint32_t window_piece(struct tcp_conn *tc, uint32_t len)
 }
 
 /* RFC 5681 4.1: after an idle time of an RTO the old cwnd says nothing any more. */
-static void restart_idle(struct tcp_conn *tc)
+static inline void restart_idle(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
     uint32_t iw = tc->net->cfg.initial_window_segs * tc->mss;
@@ -293,7 +300,7 @@ static void restart_idle(struct tcp_conn *tc)
         tc->cwnd = iw;
 }
 
-static bool output_new(struct tcp_conn *tc)
+static inline __attribute__((always_inline)) bool output_new(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
     struct net *net = tc->net;
@@ -343,7 +350,7 @@ static bool output_new(struct tcp_conn *tc)
     return true;
 }
 
-static bool output_ack(struct tcp_conn *tc)
+static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
 {
     struct net *net = tc->net;
     if (tc->flags & TF_KEEP_DUE) { /* RFC 1122 4.2.3.6: one below what the peer expects */
@@ -361,6 +368,11 @@ static bool output_ack(struct tcp_conn *tc)
         return false;
     STAT_INC(net->stats->tcp_pure_acks_out);
     return true;
+}
+
+static inline bool output_ack(struct tcp_conn *tc)
+{
+    return likely_(!(tc->flags & (TF_ACK_NOW | TF_WND_CHECK | TF_KEEP_DUE))) || output_ack_due(tc);
 }
 
 bool tcp_output(struct tcp_conn *tc)

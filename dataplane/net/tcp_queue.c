@@ -7,26 +7,29 @@
  * the same octets (less what was acknowledged at its front). */
 #include "dataplane/net/tcp_internal.h"
 
-static bool may_write(const struct tcp_conn *tc)
+static inline bool may_write(const struct tcp_conn *tc)
 {
     return (tc->state == TCP_ESTABLISHED || tc->state == TCP_CLOSE_WAIT) &&
            !(tc->flags & TF_APP_CLOSED);
 }
 
-/* Small segments in flight hold a whole mbuf each: they are bounded by number as well. */
-static bool queue_full(const struct tcp_conn *tc)
+static inline bool queue_full(const struct tcp_conn *tc)
 {
     uint32_t buf = tc->net->cfg.snd_buf_bytes;
-    return tc->tx_queued >= buf || tc->cold->q_segs >= 32 + 4 * (buf / tc->mss);
+    return tc->tx_queued >= buf || tc->cold->q_segs >= tc->cold->q_segs_max;
 }
 
-static struct tx_seg *seg_new(struct tcp_conn *tc)
+static inline struct tx_seg *seg_new(struct tcp_conn *tc)
 {
     struct rte_mbuf *m = net_alloc_data(tc->net);
     if (unlikely_(!m))
         return NULL;
     struct tx_seg *s = m->buf_addr;
-    *s = (struct tx_seg){.m = m};
+    s->next = NULL;
+    s->m = m;
+    s->off = 0;
+    s->len = 0;
+    s->flags = 0;
     tc->cold->q_segs++;
     return s;
 }

@@ -34,17 +34,6 @@ bool tcp_seg_check(struct net *net, const struct rte_mbuf *m, const struct ip4_h
         STAT_INC(net->stats->drop_tcp_checksum);
         return false;
     }
-    seg->th = th;
-    seg->data = p + doff;
-    seg->len = len - doff;
-    seg->seq = from_be32(th->seq);
-    seg->ack = from_be32(th->ack);
-    seg->wnd = from_be16(th->wnd);
-    seg->flags = th->flags;
-    seg->doff = (uint8_t)doff;
-    seg->key.peer_ip = from_be32(ip->src);
-    seg->key.local_ip = net->cfg.ip;
-    seg->key.peer_port = from_be16(th->sport);
-    seg->key.local_port = from_be16(th->dport);
+    tcp_seg_fill(seg, net, ip, th, len, doff);
     return true;
 }

@@ -8,47 +8,48 @@
 #include "dataplane/net/tcp_internal.h"
 #include "engine/shard/config.h"
 
-#define RTO_INITIAL_US 1000000u /* RFC 6298 2.1 */
+#define RTO_INITIAL_NS NSEC_PER_S /* RFC 6298 2.1 */
+#define RTT_MAX_U      (1u << 26) /* 68 s */
 #define BACKOFF_MAX    16
 #define ORPHAN_PROBES  8 /* zero-window probes for a connection the application has left */
 #define KEEP_OFF_NS    (60 * NSEC_PER_S) /* how often a switched-off keepalive looks at its config */
 
 void tcp_rtt_init(struct tcp_conn *tc)
 {
-    tc->cold->srtt_us = 0;
-    tc->cold->rttvar_us = 0;
-    tc->cold->rto_us = RTO_INITIAL_US;
+    tc->cold->srtt_x8 = 0;
+    tc->cold->rttvar_x4 = 0;
+    tc->cold->rto_u = RTO_INITIAL_NS >> TCP_RTT_SHIFT;
     tcp_rto_update(tc);
 }
 
 void tcp_rto_update(struct tcp_conn *tc)
 {
-    uint64_t rto = ((uint64_t)tc->cold->rto_us * 1000) << tc->cold->backoff; /* RFC 6298 5.5 */
-    uint64_t max = tc->net->cfg.rto_max_ms * NSEC_PER_MS;
-    tc->cold->rto_ns = rto < max ? rto : max;
+    struct tcp_cold *c = tc->cold;
+    uint64_t rto = ((uint64_t)c->rto_u << TCP_RTT_SHIFT) << c->backoff; /* RFC 6298 5.5 */
+    uint64_t max = tc->net->rto_max_ns;
+    c->rto_ns = rto < max ? rto : max;
 }
 
+/* RFC 6298 2.2 and 2.3 with alpha 1/8 and beta 1/4, in Jacobson's scaled integers. */
 void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns)
 {
     struct tcp_cold *c = tc->cold;
-    const struct net_config *cfg = &tc->net->cfg;
-    uint64_t us = rtt_ns / 1000;
-    uint32_t r = us > 60000000 ? 60000000 : us ? (uint32_t)us : 1;
-    if (!c->srtt_us) { /* RFC 6298 2.2 */
-        c->srtt_us = r;
-        c->rttvar_us = r / 2;
-    } else { /* 2.3: beta 1/4, alpha 1/8 */
-        uint32_t err = r > c->srtt_us ? r - c->srtt_us : c->srtt_us - r;
-        c->rttvar_us = c->rttvar_us - c->rttvar_us / 4 + err / 4;
-        c->srtt_us = c->srtt_us - c->srtt_us / 8 + r / 8;
-        if (!c->srtt_us)
-            c->srtt_us = 1;
+    const struct net *net = tc->net;
+    uint64_t u = (rtt_ns >> TCP_RTT_SHIFT) + 1;
+    uint32_t r = u > RTT_MAX_U ? RTT_MAX_U : (uint32_t)u;
+    if (likely_(c->srtt_x8)) {
+        int32_t err = (int32_t)(r - (c->srtt_x8 >> 3));
+        c->srtt_x8 += (uint32_t)err;
+        c->rttvar_x4 += (uint32_t)((err < 0 ? -err : err) - (int32_t)(c->rttvar_x4 >> 2));
+    } else {
+        c->srtt_x8 = r << 3;
+        c->rttvar_x4 = r << 1;
     }
-    uint64_t rto = (uint64_t)c->srtt_us + 4ull * c->rttvar_us;
-    uint64_t min = cfg->rto_min_ms * 1000ull, max = cfg->rto_max_ms * 1000ull;
-    c->rto_us = (uint32_t)(rto < min ? min : rto > max ? max : rto);
+    uint64_t rto = (uint64_t)((c->srtt_x8 >> 3) + c->rttvar_x4) << TCP_RTT_SHIFT;
+    rto = rto < net->rto_min_ns ? net->rto_min_ns : rto > net->rto_max_ns ? net->rto_max_ns : rto;
     c->backoff = 0; /* a valid sample ends the back-off (Karn's algorithm, RFC 6298 5.7) */
-    c->rto_ns = c->rto_us * 1000ull;
+    c->rto_u = (uint32_t)((rto + (1u << TCP_RTT_SHIFT) - 1) >> TCP_RTT_SHIFT);
+    c->rto_ns = rto;
 }
 
 void tcp_timer_hasten(struct tcp_conn *tc, uint64_t at_ns)

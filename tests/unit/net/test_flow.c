@@ -1,5 +1,5 @@
 /* The flow table against an array: insert, find, remove at full load, with hashes that collide, and
- * the hash against SipHash's own function. */
+ * how the hash spreads. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,17 +20,32 @@ static struct flow_key key_of(uint32_t i)
     return (struct flow_key){0x0a000000u + i / 7, 0xc0a80001u, (uint16_t)(1024 + i * 13), 6379};
 }
 
-static void test_hash_is_siphash13(void **state)
+/* Neighbouring ports and addresses spread evenly over buckets and tags, under several secrets. */
+static void test_hash_spreads(void **state)
 {
     (void)state;
-    struct flow f;
     struct record r = {0};
-    assert_int_equal(flow_init(&f, 16, &r, sizeof(r), &secret), 0);
-    for (uint32_t i = 0; i < 1000; i++) {
-        struct flow_key k = key_of(i * 2654435761u);
-        assert_int_equal(flow_hash(&f, &k), siphash13(&secret, &k, sizeof(k)));
+    for (uint64_t seed = 1; seed < 20; seed++) {
+        struct flow f;
+        struct siphash_key k = {seed * 0x9e3779b97f4a7c15ull, ~seed * 0xbf58476d1ce4e5b9ull};
+        uint32_t *load = calloc(4096, sizeof(*load)), tags[256] = {0}, most = 0;
+        assert_int_equal(flow_init(&f, 20000, &r, sizeof(r), &k), 0);
+        assert_int_equal(f.mask + 1, 4096);
+        for (uint32_t i = 0; i < 16384; i++) {
+            struct flow_key key = {0x0a000000u + i / 4096, 0xc0a80001u, (uint16_t)(32768 + i),
+                                   6379};
+            uint64_t h = flow_hash(&f, &key);
+            load[h & f.mask]++;
+            tags[flow_tag(h)]++;
+        }
+        for (uint32_t i = 0; i < 4096; i++)
+            most = load[i] > most ? load[i] : most;
+        assert_true(most <= 20); /* mean 4: a random function stays under 17 */
+        for (uint32_t t = 2; t < 256; t++)
+            assert_true(tags[t] > 16 && tags[t] < 128); /* mean 64 */
+        flow_fini(&f);
+        free(load);
     }
-    flow_fini(&f);
 }
 
 /* hash_mask narrows the hash, so that many keys share a bucket and its tag. */
@@ -104,7 +119,7 @@ static void test_miss_in_empty(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hash_is_siphash13),
+        cmocka_unit_test(test_hash_spreads),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_model_collisions),
         cmocka_unit_test(test_miss_in_empty),
