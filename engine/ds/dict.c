@@ -22,6 +22,14 @@
  * segments do not all split at the same count of keys and the bytes per key stay flat over the size of the dict.
  * Equal hashes cannot be split apart: the depth is bounded by the count, beyond that entries go to one spill array.
  *
+ * The directory doubles when a segment of full depth wants to split, without a pause: a new one is filled beside it,
+ * DIR_SLICE words with each insert or removal, and takes its place when it is complete. Look-ups know only the old one
+ * until then. The split that asked waits; its segment has free slots for far more inserts than the copy takes.
+ *
+ *   dir   | w0 | w1 | w2 | w3 | w4 ...          below next_done a change of dir is made in both
+ *   next  | w0 | w0 | w1 | w1 |    ...          it halves in the same way
+ *                ^ next_done = 2
+ *
  * Memory: every allocation may fail; growth that fails is postponed while the segment has a free slot.
  * Thread: the lease holder's. Does not own entries and does not know what they are. */
 #include <string.h>
@@ -34,6 +42,8 @@
 #define DISPLACED_MAX 15
 /* Of 256: beyond it a segment grows or splits. Measured by tests/bench/dict_bench.c. */
 #define MAX_LOAD      242
+/* Words of the directory that one insert or removal copies while it doubles or halves: 8 KB read, 16 KB written. */
+#define DIR_SLICE     1024
 
 /* A place in a segment; bucket NULL: not found. */
 struct slot {
@@ -207,14 +217,31 @@ static uint32_t segment_collect(const struct dict *d, uint64_t w, struct dict_it
     return n;
 }
 
+static void dir_fill(struct dict *d, uint64_t *dir, size_t from, size_t n, uint64_t w)
+{
+    for (size_t i = from; i < from + n; i++)
+        dir[i] = w;
+    d->dir_words += n;
+}
+/* The word of `dir` at i in `next`. */
+static inline size_t next_index(const struct dict *d, size_t i)
+{
+    return d->next_depth > d->depth ? i << 1 : i >> 1;
+}
 static void dir_set(struct dict *d, size_t first, uint64_t w)
 {
-    for (size_t i = 0, n = dir_span(d, w); i < n; i++)
-        d->dir[first + i] = w;
+    size_t n = dir_span(d, w), end = first + n < d->next_done ? first + n : d->next_done;
+    dir_fill(d, d->dir, first, n, w);
+    if (first < end) {
+        size_t to = next_index(d, first);
+        dir_fill(d, d->next, to, next_index(d, end) - to, w);
+    }
 }
 static void count_add(struct dict *d, size_t first, int n)
 {
     d->dir[first] += (uint64_t)(int64_t)n << 54;
+    if (unlikely_(first < d->next_done))
+        d->next[next_index(d, first)] += (uint64_t)(int64_t)n << 54;
 }
 
 /* Takes spilled entries back into the new segment at `hash` while it has room, and marks the homes of the others. */
@@ -255,22 +282,56 @@ static bool spill_push(struct dict *d, uint64_t hash, void *entry)
 
 /* ---- growing and shrinking ---- */
 
-static bool dir_resize(struct dict *d, uint32_t depth)
+static void dir_cancel(struct dict *d)
 {
-    uint64_t *dir = dict_alloc(d, sizeof(*dir) << depth);
-    if (!dir)
-        return false;
-    if (depth > d->depth)
-        for (size_t i = 0; i < (size_t)1 << d->depth; i++)
-            dir[2 * i] = dir[2 * i + 1] = d->dir[i];
+    if (d->next)
+        dict_free(d, d->next, sizeof(*d->next) << d->next_depth);
+    d->next = NULL;
+    d->next_done = 0;
+}
+
+/* Nothing of the two lowest levels is in use: the next split does not double a halved directory again. */
+static bool dir_too_deep(const struct dict *d)
+{
+    return d->depth > 1 && !d->at_depth[d->depth] && !d->at_depth[d->depth - 1];
+}
+
+/* Begins to double or halve it. False: no memory. */
+static bool dir_begin(struct dict *d, uint32_t depth)
+{
+    ASSERT(!d->next && (depth == d->depth + 1 || depth + 1 == d->depth));
+    d->next = dict_alloc(d, sizeof(*d->next) << depth);
+    d->next_depth = depth;
+    return d->next != NULL;
+}
+
+/* The next words of a directory that is being filled; at its end it becomes the directory. */
+static void dir_slice(struct dict *d)
+{
+    size_t words = (size_t)1 << d->depth, i = d->next_done;
+    size_t end = words - i > DIR_SLICE ? i + DIR_SLICE : words;
+    d->dir_words += end - i;
+    if (d->next_depth > d->depth)
+        for (; i < end; i++)
+            d->next[2 * i] = d->next[2 * i + 1] = d->dir[i];
     else
-        for (size_t i = 0; i < (size_t)1 << depth; i++)
-            dir[i] = d->dir[2 * i];
-    dict_free(d, d->dir, sizeof(*dir) << d->depth);
-    d->dir = dir;
-    d->depth = depth;
-    d->shift = 63 - depth;
-    return true;
+        for (; i < end; i += 2)
+            d->next[i / 2] = d->dir[i];
+    d->next_done = end;
+    if (end < words)
+        return;
+    dict_free(d, d->dir, sizeof(*d->dir) << d->depth);
+    d->dir = d->next;
+    d->depth = d->next_depth;
+    d->shift = 63 - d->depth;
+    d->next = NULL;
+    d->next_done = 0;
+}
+
+static void dir_shrink(struct dict *d)
+{
+    while (!d->next && dir_too_deep(d) && dir_begin(d, d->depth - 1))
+        dir_slice(d); /* a small directory is done with one */
 }
 
 /* Some levels more than an even spread of the entries needs: random hashes never get there, equal ones soon. */
@@ -280,7 +341,26 @@ static uint32_t depth_bound(const struct dict *d)
     return bound < DICT_MAX_DEPTH ? bound : DICT_MAX_DEPTH;
 }
 
-enum growth { GROWTH_DONE, GROWTH_USELESS, GROWTH_NO_MEMORY };
+enum growth {
+    GROWTH_DONE,
+    GROWTH_USELESS, /* or not yet possible: what finds no slot is spilled */
+    GROWTH_NO_MEMORY,
+};
+
+/* DONE when a segment may have this depth, USELESS when the directory is on its way there. */
+static enum growth dir_make_deep(struct dict *d, uint32_t depth)
+{
+    if (d->next && d->next_depth < depth)
+        dir_cancel(d); /* it was about to halve */
+    if (depth <= d->depth)
+        return GROWTH_DONE;
+    if (!d->next) {
+        if (!dir_begin(d, depth))
+            return GROWTH_NO_MEMORY;
+        dir_slice(d);
+    }
+    return depth <= d->depth ? GROWTH_DONE : GROWTH_USELESS;
+}
 
 static enum growth segment_grow(struct dict *d, uint64_t hash, uint32_t nb)
 {
@@ -308,11 +388,10 @@ static enum growth segment_split(struct dict *d, uint64_t hash)
     uint32_t depth = dict_word_depth(old) + 1;
     if (depth > depth_bound(d))
         return GROWTH_USELESS;
-    if (depth > d->depth) {
-        if (!dir_resize(d, depth))
-            return GROWTH_NO_MEMORY;
-        first *= 2;
-    }
+    enum growth deep = dir_make_deep(d, depth);
+    if (deep != GROWTH_DONE)
+        return deep;
+    first = first_index(d, dict_dir_index(d, hash));
     uint64_t bit = 1ull << (64 - depth); /* tells the halves apart */
     uint64_t hash0 = hash & ~(bit | (bit - 1)), hash1 = hash0 | bit;
     uint32_t nb0 = base_buckets(depth, hash0), nb1 = base_buckets(depth, hash1);
@@ -388,10 +467,7 @@ static void segment_merge(struct dict *d, uint64_t hash, uint32_t limit_256)
         segment_free(d, dict_word_buckets(ow), dict_word_nb(ow));
         d->at_depth[depth] -= 2;
         d->at_depth[depth - 1]++;
-        /* Two empty levels before the directory shrinks by one: the next split does not double it again. */
-        while (d->depth > 1 && !d->at_depth[d->depth] && !d->at_depth[d->depth - 1])
-            if (!dir_resize(d, d->depth - 1))
-                break;
+        dir_shrink(d);
         if (d->spilled_n)
             spill_reclaim(d, hash);
     }
@@ -428,11 +504,12 @@ void dict_destroy(struct dict *d)
 {
     if (!d)
         return;
-    for (size_t i = 0, step; i < (size_t)1 << d->depth; i += step) {
+    for (size_t i = d->freed, step; i < (size_t)1 << d->depth; i += step) {
         uint64_t w = d->dir[i];
         step = dir_span(d, w);
         segment_free(d, dict_word_buckets(w), dict_word_nb(w));
     }
+    dir_cancel(d);
     dict_free(d, d->spilled, d->spilled_cap * sizeof(*d->spilled));
     dict_free(d, d->dir, sizeof(*d->dir) << d->depth);
     mem_free(d->mem, d, sizeof(*d));
@@ -507,6 +584,8 @@ bool dict_insert(struct dict *d, uint64_t hash, void *entry)
 {
     ASSERT(((uintptr_t)entry & ~0xffffffffffffull) == 0);
     enum growth growth = GROWTH_DONE;
+    if (unlikely_(d->next != NULL))
+        dir_slice(d);
     size_t first = first_index(d, dict_dir_index(d, hash));
     uint64_t w = d->dir[first];
     if (unlikely_(word_count(w) >= segment_limit(w))) {
@@ -540,6 +619,8 @@ void dict_replace(struct dict *d, uint64_t hash, void *old_entry, void *new_entr
 
 bool dict_remove(struct dict *d, uint64_t hash, void *entry)
 {
+    if (unlikely_(d->next != NULL))
+        dir_slice(d);
     size_t first = first_index(d, dict_dir_index(d, hash));
     struct slot at = segment_locate(d->dir[first], hash, entry);
     if (at.bucket) {
@@ -654,44 +735,47 @@ void *dict_random(const struct dict *d, uint64_t (*rnd)(void *), void *rnd_ctx)
     return d->spilled_n ? d->spilled[0].entry : NULL;
 }
 
-/* Empties the segment whose first word is at `first`. Returns how many entries it had. */
-static size_t segment_drain(struct dict *d, size_t first, void (*fn)(void *ctx, void *entry),
-                            void *ctx)
+/* Calls fn on the entries of a segment and frees it. */
+static size_t segment_destroy(struct dict *d, uint64_t w, void (*fn)(void *ctx, void *entry),
+                              void *ctx)
 {
-    uint64_t w = d->dir[first];
     struct dict_bucket *b = dict_word_buckets(w);
-    size_t n = word_count(w);
-    count_add(d, first, -(int)n);
-    d->count -= n;
-    for (uint32_t i = 0; i < dict_word_nb(w); i++) {
+    for (uint32_t i = 0; fn && i < dict_word_nb(w); i++) {
         uint32_t full = ~dict_bucket_match(b + i, 0) & 0x1ff;
         for (uint32_t m = full; m; m &= m - 1)
             __builtin_prefetch(dict_slot_get(b + i, (uint32_t)__builtin_ctz(m)));
         for (uint32_t m = full; m; m &= m - 1)
             fn(ctx, dict_slot_get(b + i, (uint32_t)__builtin_ctz(m)));
     }
-    memset(b, 0, (size_t)dict_word_nb(w) * DICT_BUCKET_BYTES);
-    return n;
+    segment_free(d, b, dict_word_nb(w));
+    return word_count(w);
 }
 
-bool dict_drain(struct dict *d, size_t budget, void (*fn)(void *ctx, void *entry), void *ctx)
+bool dict_free_slice(struct dict *d, size_t budget, void (*fn)(void *ctx, void *entry), void *ctx)
 {
-    size_t done = 0;
+    size_t done = 0, words = (size_t)1 << d->depth;
     while (d->spilled_n && done < budget) {
         d->count--;
         done++;
-        fn(ctx, d->spilled[--d->spilled_n].entry);
+        d->spilled_n--;
+        if (fn)
+            fn(ctx, d->spilled[d->spilled_n].entry);
     }
-    /* Empty segments melt into one behind us, so the walk from the start is short. */
-    for (size_t i = 0; i < (size_t)1 << d->depth && done < budget;) {
-        if (!word_count(d->dir[i])) {
-            i += dir_span(d, d->dir[i]);
-            continue;
-        }
-        uint64_t hash = d->depth ? (uint64_t)i << (64 - d->depth) : 0;
-        done += segment_drain(d, i, fn, ctx);
-        segment_merge(d, hash, 0);
-        i = 0;
+    /* An empty segment is work too. */
+    for (; d->freed < words && done < budget; done++) {
+        uint64_t w = d->dir[d->freed];
+        size_t n = segment_destroy(d, w, fn, ctx);
+        d->count -= n;
+        done += n;
+        d->freed += dir_span(d, w);
     }
-    return d->count == 0;
+    if (d->freed < words)
+        return false;
+    dict_destroy(d);
+    return true;
+}
+
+uint64_t dict_dir_words(const struct dict *d)
+{
+    return d->dir_words;
 }

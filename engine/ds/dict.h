@@ -3,7 +3,8 @@
  *   directory (2^depth pointers) -> segment -> 64-byte buckets
  *   bucket: one-byte tags compared with SIMD | 48-bit entry pointers (9 slots of 7 bytes + 1 byte of state)
  *
- * A full segment splits into two (bounded work: one segment), the directory doubles by copying pointers only.
+ * A full segment splits into two (bounded work: one segment); the directory doubles beside itself, a bounded number of
+ * pointers with each insert. No call does more than that, however large the dict is.
  * Removal merges buddies when both are nearly empty. The scan cursor is the hash prefix, so a scan sees every
  * entry that is there from its start to its end, whatever splits or merges happen between its calls.
  * The dict holds pointers; it never frees entries. Not thread-safe: the lease holder's. */
@@ -19,7 +20,7 @@
 struct dict;
 
 struct dict_type {
-    uint64_t (*hash)(const void *entry, const void *ctx);               /* for splits */
+    uint64_t (*hash)(const void *entry, const void *ctx); /* for splits */
     bool (*equal)(const void *entry, struct span key);
     const void *ctx;
 };
@@ -46,5 +47,8 @@ bool dict_remove(struct dict *d, uint64_t hash, void *entry);
 uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*fn)(void *ctx, void *entry), void *ctx);
 /* A uniformly chosen entry (rejection sampling over slots), NULL when empty. `rnd` draws 64 random bits. */
 void *dict_random(const struct dict *d, uint64_t (*rnd)(void *), void *rnd_ctx);
-/* Frees in bounded slices: calls fn on up to about `budget` entries, removing them; true when empty. */
-bool dict_drain(struct dict *d, size_t budget, void (*fn)(void *ctx, void *entry), void *ctx);
+/* Takes a dict apart that nobody uses any more, in bounded slices: fn (NULL: nobody) gets about `budget` entries a call,
+ * which are no longer in it. True: nothing is left and d itself is freed. Only this, dict_count and dict_destroy may be called in between. */
+bool dict_free_slice(struct dict *d, size_t budget, void (*fn)(void *ctx, void *entry), void *ctx);
+/* Words of the directory written since creation: what growing and shrinking cost beside the segments. For tests and benches. */
+uint64_t dict_dir_words(const struct dict *d);

@@ -34,10 +34,16 @@ struct dict {
     struct dict_type type;
     size_t count, bytes;
     struct mem *mem;
+    /* A directory of twice or half the size that is being filled, some words a call; NULL: none. */
+    uint64_t *next;
+    size_t next_done; /* words of dir that it has; 0 when there is none */
+    uint32_t next_depth;
     struct dict_item *spilled;
     size_t spilled_n, spilled_cap;
     uint32_t paused;                       /* a scan is in a callback: no merges */
     uint32_t at_depth[DICT_MAX_DEPTH + 1]; /* segments by local depth */
+    size_t freed;       /* dict_free_slice: words of dir whose segments are gone */
+    uint64_t dir_words; /* written since creation */
 };
 
 static inline struct dict_bucket *dict_word_buckets(uint64_t w)

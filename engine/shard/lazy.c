@@ -14,16 +14,12 @@ static void free_entry(void *ctx, void *entry)
     struct shard *s = ctx;
     entry_free(&s->mem, entry);
 }
-static void forget_entry(void *ctx, void *entry)
-{
-}
 
 void db_free_now(struct shard *s, struct dict *keys, struct dict *expires)
 {
     dict_destroy(expires);
     if (keys)
-        dict_drain(keys, SIZE_MAX, free_entry, s);
-    dict_destroy(keys);
+        dict_free_slice(keys, SIZE_MAX, free_entry, s);
 }
 
 void lazy_free_db(struct shard *s, struct dict *keys, struct dict *expires)
@@ -41,21 +37,22 @@ void lazy_free_db(struct shard *s, struct dict *keys, struct dict *expires)
 size_t lazy_tick(struct shard *s, size_t budget)
 {
     struct list_lazy *l = s->lazy_head;
-    if (!l)
+    if (!l || !budget)
         return 0;
-    size_t before = dict_count(l->keys);
-    if (before) {
-        dict_drain(l->keys, budget, free_entry, s);
-        size_t done = before - dict_count(l->keys);
-        s->lazy_pending -= done;
-        return done;
+    size_t before = s->lazy_pending;
+    if (l->keys) {
+        s->lazy_pending -= dict_count(l->keys);
+        if (dict_free_slice(l->keys, budget, free_entry, s))
+            l->keys = NULL;
+        else
+            s->lazy_pending += dict_count(l->keys);
+    } else if (l->expires) {
+        if (dict_free_slice(l->expires, budget, NULL, NULL))
+            l->expires = NULL;
     }
-    size_t expires = l->expires ? dict_count(l->expires) : 0;
-    if (expires && !dict_drain(l->expires, budget, forget_entry, NULL))
-        return expires - dict_count(l->expires);
-    s->lazy_head = l->next;
-    dict_destroy(l->keys);
-    dict_destroy(l->expires);
-    mem_free(&s->mem, l, sizeof(*l));
-    return expires + 1;
+    if (!l->keys && !l->expires) {
+        s->lazy_head = l->next;
+        mem_free(&s->mem, l, sizeof(*l));
+    }
+    return before - s->lazy_pending + 1;
 }
