@@ -1,0 +1,105 @@
+"""The table of scripts/bench: medians, spreads, ratios against redis-server, and who was the limit."""
+from statistics import median
+
+BOUND_SHARE = 0.93  # of a core: more cannot be asked of it on a shared machine
+OTHERS_SHARE = 0.15
+
+# What must be reached: a ratio of throughputs, or of the p50 of single requests
+RATIO = {"get-64": 3.0, "set-64": 3.0, "get-16": 2.0, "set-16": 2.0, "get-1": 1.2, "set-1": 1.2}
+LATENCY_RATIO = 0.45
+USER_US = {"get-1": 0.8, "set-1": 0.8, "get-16": 0.3, "set-16": 0.3}
+BYTES_PER_KEY = 32
+
+
+def middle(runs, field):
+    return median(r[field] for r in runs)
+
+
+def spread(values, form):
+    return f"{form.format(median(values))} [{form.format(min(values))}-{form.format(max(values))}]"
+
+
+def limit(runs):
+    """Who could not do more: the process whose core was used up; `others` when neither was and the cores went to somebody else."""
+    client, server = middle(runs, "client_share"), middle(runs, "server_share")
+    if client >= BOUND_SHARE and server < BOUND_SHARE:
+        return "client"
+    if server >= BOUND_SHARE and client < BOUND_SHARE:
+        return "server"
+    if server >= BOUND_SHARE:
+        return "both"
+    return "others" if median(r["others_share"] + r["steal_share"] for r in runs) > OTHERS_SHARE else "neither"
+
+
+def verdict(ok):
+    return "holds" if ok else "MISSED"
+
+
+def print_throughput(results, ours):
+    print(f"\n{'':8} {'':18} {'requests/s, median [min-max]':>34} {'us/redis [min-max]':>22} {'target':>7} {'':6} "
+          f"{'client':>7} {'server':>7} {'limit':>8} {'the client could':>16}")
+    for name, by in results.items():
+        if name == "latency":
+            continue
+        for who in (*ours, "redis"):
+            runs = by[who]
+            ratio, target, said = "", "", ""
+            if who != "redis":
+                ratios = [a["rps"] / b["rps"] for a, b in zip(runs, by["redis"])]
+                ratio, target, said = spread(ratios, "{:.2f}"), f">={RATIO[name]}", verdict(median(ratios) >= RATIO[name])
+            print(f"{name:8} {who:18} {spread([r['rps'] / 1000 for r in runs], '{:.0f}') + ' k':>34} {ratio:>22} {target:>7} {said:6} "
+                  f"{middle(runs, 'client_share'):>7.0%} {middle(runs, 'server_share'):>7.0%} {limit(runs):>8} "
+                  f"{1000 / middle(runs, 'client_us'):>14.0f} k")
+    print("client, server: share of its core that the client process used; that the server's process used (Barewire: its worker was busy).\n"
+          "the client could: requests/s at which redis-benchmark's own CPU time a request, here measured, fills its core.\n"
+          "limit `others`: neither core was used up by the two, other processes had it.")
+
+
+def print_cost(results, ours):
+    print(f"\nus a request {'':14} {'CPU':>7} {'busy':>7} {'driver':>7} {'ours':>7} = {'net':>6} {'exec':>6} {'tx':>6} {'target':>7} {'':6} "
+          f"{'control':>8} {'frames in':>9} {'out':>6} {'retransmits':>11}")
+    for name, by in results.items():
+        for who in (*ours, "redis"):
+            runs = by[who]
+            line = f"{name:8} {who:18} {middle(runs, 'cpu_us'):>7.2f}"
+            if who != "redis":
+                target = USER_US.get(name)
+                said = verdict(middle(runs, "user_us") <= target) if target else ""
+                line += "".join(f" {middle(runs, k):>{w}.2f}{eq}" for k, w, eq in (
+                    ("busy_us", 7, ""), ("driver_us", 7, ""), ("user_us", 7, " ="), ("net_us", 6, ""), ("exec_us", 6, ""), ("tx_us", 6, "")))
+                line += f" {'<=' + str(target) if target else '':>7} {said:6} {middle(runs, 'control_us'):>8.2f}"
+                line += f" {middle(runs, 'rx_packets'):>9.3f} {middle(runs, 'tx_packets'):>6.3f} {middle(runs, 'retransmits'):>11.0f}"
+            print(line)
+    print("CPU: utime + stime of the server's process, polling included. busy: turns of the worker that did work, in wall time; driver: receive and\n"
+          "transmit bursts, on AF_XDP with the kernel's share; ours: TCP input and parsing (net), execution (exec), building segments (tx).\n"
+          "A batch that fills up while the burst is still being parsed is executed there, in net.")
+
+
+def print_latency(by, ours):
+    print(f"\none client, one request at a time {'p50 us':>24} {'p99 us':>24} {'p50 us/redis':>20}")
+    for who in (*ours, "redis"):
+        runs, ratio = by[who], ""
+        if who != "redis":
+            ratios = [a["p50_us"] / b["p50_us"] for a, b in zip(runs, by["redis"])]
+            ratio = f"{spread(ratios, '{:.2f}')} <={LATENCY_RATIO} {verdict(median(ratios) <= LATENCY_RATIO)}"
+        print(f"{'latency':8} {who:24} {spread([r['p50_us'] for r in runs], '{:.0f}'):>24} {spread([r['p99_us'] for r in runs], '{:.0f}'):>24} {ratio:>32}")
+
+
+def print_report(found, ours):
+    facts, results = found["facts"], found["results"]
+    print(f"{facts['command']}   commit {facts['commit']}, {facts['date']}\n"
+          f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}; MTU {facts['mtu']}, {facts['keys']} keys; load average before {facts['load_average']:.1f}\n"
+          f"{facts['redis']}; Barewire: {facts['barewire']}")
+    if any(name != "latency" for name in results):
+        print_throughput(results, ours)
+    if results:
+        print_cost(results, ours)
+    if "latency" in results:
+        print_latency(results["latency"], ours)
+    memory = found["bytes_per_key"]
+    print(f"\nbytes a key beyond its 16 and 64: redis {memory['redis']:.1f}, barewire {memory['barewire']:.1f}; target <={BYTES_PER_KEY}: "
+          f"{verdict(memory['barewire'] <= BYTES_PER_KEY)}")
+    every = [r for by in results.values() for runs in by.values() for r in runs]
+    if every:
+        others = [r["others_share"] + r["steal_share"] for r in every]
+        print(f"other processes, interrupts and the hypervisor took {median(others):.0%} of the cores (median of runs; most {max(others):.0%})")
