@@ -315,11 +315,12 @@ static uint64_t some_bytes(struct sim *s, unsigned max_log2)
     return sim_between(s, 0, top);
 }
 
+/* In less time than LIMIT_TCP_FIN_WAIT2_S: a peer that has closed does not wait longer for our FIN. */
 static void slow_reader(struct sim *s, struct end *e)
 {
     uint64_t steps = sim_between(s, 1, 200);
     e->drain_bytes = e->rx_total / steps + 1;
-    e->drain_every_ns = sim_between(s, 1, 400) * SIM_MS / (1 + sim_random(s) % 100);
+    e->drain_every_ns = sim_between(s, 1, 200) * SIM_MS / (1 + sim_random(s) % 100);
 }
 
 static void plan_sizes(struct sim *s, struct conn_plan *p, unsigned max_log2)
