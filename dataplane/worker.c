@@ -135,6 +135,8 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     w->set.count = w->lease_set.count = w->count;
     w->set.v[w->id] = &w->shard;
     host_init(w);
+    w->nowhere = (struct reply){.muted = true, .resp = 2};
+    w->cmd = route_cmd(w, NULL, NULL, 0, NULL);
     struct net_wire wire = c->wire;
     wire.tx = wire_tx;
     wire.ctx = w;
@@ -300,9 +302,10 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
     uint64_t tsc = rte_rdtsc();
     w->now_ns = now_ns;
     w->unix_us = now_unix_us;
+    w->now_ms = now_unix_us / 1000;
     bool mine = w->lease.holder == LEASE_FREE;
     if (mine) {
-        w->shard.now_ms = now_unix_us / 1000;
+        w->shard.now_ms = w->now_ms;
         if (w->link && link_config_version(w->link) != w->config_version)
             take_config(w);
     }

@@ -11,26 +11,22 @@
 #include "engine/base/assert.h"
 
 /* Requests that may pause their client, or change how the next ones are parsed, end the batch. */
-static bool is_barrier(const struct worker *w, const struct staged *s)
+static inline bool is_barrier(const struct worker *w, const struct conn *c,
+                              const struct cmd_desc *d)
 {
-    const struct cmd_desc *d = s->desc;
-    if (!d)
-        return s->protocol_error != NULL;
-    if (d->route == ROUTE_CONTROL || !s->conn->ses.authenticated)
+    if (unlikely_(d->route == ROUTE_CONTROL || !c->ses.authenticated))
         return true;
     return w->count > 1 &&
            (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS);
 }
 
-static void stage_keys(struct worker *w, struct staged *s)
+static inline void stage_keys(struct worker *w, struct staged *s, const struct cmd_desc *d)
 {
-    const struct cmd_desc *d = s->desc;
-    s->keyed = d && (d->route == ROUTE_KEY || d->route == ROUTE_KEYS) && d->first_key > 0 &&
-               (uint32_t)d->first_key < s->argc;
-    s->owner = w->id;
-    if (!s->keyed)
+    if ((d->route != ROUTE_KEY && d->route != ROUTE_KEYS) || d->first_key <= 0 ||
+        (uint32_t)d->first_key >= s->argc)
         return;
     struct span key = s->argv[d->first_key];
+    s->keyed = true;
     if (w->count > 1)
         s->owner = shard_of_key(key, w->count);
     s->hash = shard_hash(&w->shard, key);
@@ -57,28 +53,32 @@ static bool adopt_gathered(struct batch *b, struct resp_cmd *cmd)
     return true;
 }
 
-static void stage(struct conn *c, struct resp_cmd *cmd)
+static inline void stage(struct conn *c, struct resp_cmd *cmd)
 {
     struct worker *w = c->w;
     struct batch *b = w->batch;
     struct staged *s = &b->cmd[b->n];
-    *s = (struct staged){.conn = c, .argv = cmd->argv, .argc = cmd->argc};
     bool run_now = false;
-    if (cmd->gathered) {
-        if (adopt_gathered(b, cmd)) {
-            s->argv = cmd->argv;
-        } else {
-            s->big = true;
-            run_now = true;
-        }
+    s->big = false;
+    if (unlikely_(cmd->gathered)) {
+        run_now = !adopt_gathered(b, cmd);
+        s->big = run_now;
     } else {
         b->nargs += cmd->argc;
     }
-    struct reply nowhere = {.muted = true, .resp = 2};
-    s->desc = cmd_lookup(s->argv, s->argc, &nowhere);
-    stage_keys(w, s);
+    s->conn = c;
+    s->argv = cmd->argv;
+    s->argc = cmd->argc;
+    s->protocol_error = NULL;
+    s->owner = w->id;
+    s->keyed = false;
+    s->desc = cmd_lookup(s->argv, s->argc, &w->nowhere);
     b->n++;
-    if (run_now || is_barrier(w, s) || b->n == LIMIT_BATCH_CMDS)
+    if (likely_(s->desc != NULL)) {
+        stage_keys(w, s, s->desc);
+        run_now |= is_barrier(w, c, s->desc);
+    }
+    if (unlikely_(run_now || b->n == LIMIT_BATCH_CMDS))
         batch_run(w);
 }
 
@@ -93,15 +93,15 @@ void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end)
 {
     struct worker *w = c->w;
     struct batch *b = w->batch;
+    struct resp_limits lim = {.max_bulk_bytes = w->config.proto_max_bulk_bytes,
+                              .max_query_bytes = w->config.client_query_buffer_bytes};
     while (*cur < end && !c->closing && !c->paused && !c->throttled) {
         if (c->nslots >= LIMIT_CONN_SLOTS) {
             batch_run(w);
             c->throttled = true;
             return;
         }
-        struct resp_limits lim = {.max_bulk_bytes = w->config.proto_max_bulk_bytes,
-                                  .max_query_bytes = w->config.client_query_buffer_bytes,
-                                  .authenticated = c->ses.authenticated};
+        lim.authenticated = c->ses.authenticated;
         struct resp_cmd cmd;
         ASSERT(b->n < LIMIT_BATCH_CMDS);
         switch (resp_parse(&c->parser, &lim, cur, end, b->args + b->nargs,
@@ -178,6 +178,7 @@ void batch_run(struct worker *w)
         struct conn *c = b->cmd[i].conn;
         if (!c)
             continue;
+        c->ses.last_ms = w->now_ms;
         if (c->throttled && !b->cmd[i].protocol_error)
             unstage(w, i);
         else
@@ -187,10 +188,15 @@ void batch_run(struct worker *w)
     }
     out_close(w);
     uint64_t each = (rte_rdtsc() - start) / b->n;
+    uint32_t known = 0;
     for (uint32_t i = 0; i < b->n; i++) {
-        if (b->cmd[i].desc)
-            w->cmd_usec[b->cmd[i].desc->index] += each;
+        const struct cmd_desc *d = b->cmd[i].desc;
+        if (d) {
+            w->cmd_usec[d->index] += each;
+            known++;
+        }
     }
+    STAT_ADD(w->stats->commands, known);
     STAT_INC(w->stats->batches);
     b->n = b->nargs = b->scratch_used = 0;
     b->running = false;

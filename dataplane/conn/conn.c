@@ -64,7 +64,7 @@ struct conn *conn_create(struct worker *w, enum conn_kind kind, enum session_sou
         return NULL;
     c->w = w;
     c->kind = (uint8_t)kind;
-    session_init(&c->ses, w->next_client++ * w->count + w->id + 1, source, w->unix_us / 1000);
+    session_init(&c->ses, w->next_client++ * w->count + w->id + 1, source, w->now_ms);
     c->ses.worker = w->id;
     c->ses.authenticated = w->config.requirepass_len == 0;
     resp_parser_init(&c->parser, &w->conn_mem);
@@ -276,7 +276,7 @@ void conns_turn_end(struct worker *w)
 /* `timeout`: closes clients that said nothing for so long; a few per call. */
 void conns_sweep(struct worker *w)
 {
-    int64_t now_ms = w->unix_us / 1000;
+    int64_t now_ms = w->now_ms;
     if (w->config.timeout_s == 0)
         return;
     for (int i = 0; i < 16; i++) {

@@ -189,7 +189,7 @@ struct worker {
     struct worker_config cfg;
     /* time of this turn */
     uint64_t now_ns;
-    int64_t unix_us;
+    int64_t unix_us, now_ms; /* unix time */
     uint64_t loops;
     struct net *net;
     struct shard shard;
@@ -201,6 +201,9 @@ struct worker {
     struct link *link;
     uint32_t control_generation;
     struct host host;
+    struct cmd
+        cmd; /* of the request that runs here; the parts that never change are filled in once */
+    struct reply nowhere; /* swallows what is written */
     uint64_t cmd_calls[LINK_COMMANDS], cmd_usec[LINK_COMMANDS], cmd_rejected[LINK_COMMANDS],
         cmd_failed[LINK_COMMANDS];
     uint64_t rng;

@@ -106,7 +106,7 @@ static void lease_run(struct worker *w, struct lease *l)
     for (uint64_t m = l->want; m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         w->lease_set.v[i] = &w->all[i]->shard;
-        w->lease_set.v[i]->now_ms = w->unix_us / 1000;
+        w->lease_set.v[i]->now_ms = w->now_ms;
     }
     struct reply_heap h = {0};
     struct reply r;

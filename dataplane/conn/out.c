@@ -149,7 +149,7 @@ void conn_out_limits(struct conn *c)
 {
     struct worker *w = c->w;
     const struct output_limit *lim = &w->config.output_limit[0];
-    int64_t now_ms = w->unix_us / 1000;
+    int64_t now_ms = w->now_ms;
     if (c->out_bytes > w->stats->client_recent_max_output)
         STAT_SET(w->stats->client_recent_max_output, c->out_bytes);
     bool kill = over_hard_limit(c);

@@ -20,7 +20,6 @@ static void target_begin(struct target *t, struct conn *c, bool muted)
     if (list_empty(&c->slots)) {
         t->slot = NULL;
         t->r = out_open(c);
-        t->r->errors = 0;
     } else {
         t->slot = slot_new(c);
         t->r = &t->heap;
@@ -42,6 +41,7 @@ static void target_end(struct target *t, struct worker *w)
 {
     account_errors(w, t->r);
     t->r->muted = false;
+    t->r->errors = 0;
     if (t->slot)
         reply_heap_finish(t->r, &t->slot->bytes);
 }
@@ -59,7 +59,7 @@ struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *ar
                         .now_us = w->unix_us};
 }
 
-static void after_request(struct conn *c)
+static void after_request_slow(struct conn *c)
 {
     struct session *s = &c->ses;
     if (s->reply_mode == SESSION_REPLY_SKIP)
@@ -70,22 +70,50 @@ static void after_request(struct conn *c)
         conn_close(c);
 }
 
+static inline void after_request(struct conn *c)
+{
+    const struct session *s = &c->ses;
+    if (unlikely_(s->reply_mode != SESSION_REPLY_ON || s->close_asap || s->close_after_reply))
+        after_request_slow(c);
+}
+
 static bool is_muted(const struct conn *c)
 {
     return c->ses.reply_mode == SESSION_REPLY_OFF || c->ses.reply_mode == SESSION_REPLY_SKIP;
 }
 
+static inline void run_into(struct worker *w, struct staged *s, struct reply *r)
+{
+    struct conn *c = s->conn;
+    struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
+    cmd->argv = s->argv;
+    cmd->argc = s->argc;
+    cmd->desc = s->desc;
+    cmd->out = r;
+    cmd->session = &c->ses;
+    cmd->db = c->ses.db;
+    cmd->hash = s->hash;
+    cmd->now_us = w->unix_us;
+    cmd->parser = s->big ? &c->parser : NULL;
+    cmd_call(cmd);
+}
+
 static void run_here(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
+    if (likely_(list_empty(&c->slots) && c->ses.reply_mode == SESSION_REPLY_ON)) {
+        struct reply *r = w->out_conn == c ? &w->out : out_open(c);
+        r->resp = c->ses.resp;
+        run_into(w, s, r);
+        if (unlikely_(r->errors)) {
+            account_errors(w, r);
+            r->errors = 0;
+        }
+        return;
+    }
     struct target t;
     target_begin(&t, c, is_muted(c));
-    struct cmd cmd = route_cmd(w, s->desc, s->argv, s->argc, t.r);
-    cmd.session = &c->ses;
-    cmd.db = c->ses.db;
-    cmd.hash = s->hash;
-    cmd.parser = s->big ? &c->parser : NULL;
-    cmd_call(&cmd);
+    run_into(w, s, t.r);
     target_end(&t, w);
 }
 
@@ -261,26 +289,21 @@ static void run_in_control(struct worker *w, struct staged *s)
     }
 }
 
-/* Unknown commands, wrong arity, no permission. True: answered. */
+/* Unknown commands, wrong arity. */
+static void answer_unknown(struct worker *w, struct staged *s)
+{
+    struct target t;
+    target_begin(&t, s->conn, is_muted(s->conn));
+    cmd_lookup(s->argv, s->argc, t.r);
+    target_end(&t, w);
+}
+
+/* No permission. True: answered. */
 static bool refused(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
     struct target t;
-    if (!s->desc) {
-        target_begin(&t, c, is_muted(c));
-        cmd_lookup(s->argv, s->argc, t.r);
-        target_end(&t, w);
-        return true;
-    }
-    c->ses.last_cmd = s->desc;
-    c->ses.commands++;
-    STAT_INC(w->stats->commands);
-    if (likely_(c->ses.authenticated && !(s->desc->flags & CMD_PROTECTED) &&
-                (!w->config.protected_mode || c->ses.source != SESSION_NETWORK ||
-                 w->config.requirepass_len)))
-        return false;
-    struct reply nowhere = {.muted = true, .resp = c->ses.resp};
-    if (cmd_admit(s->desc, &c->ses, &w->config, &nowhere))
+    if (cmd_admit(s->desc, &c->ses, &w->config, &w->nowhere))
         return false;
     w->cmd_rejected[s->desc->index]++;
     target_begin(&t, c, is_muted(c));
@@ -291,25 +314,45 @@ static bool refused(struct worker *w, struct staged *s)
     return true;
 }
 
+static void answer_protocol_error(struct worker *w, struct staged *s)
+{
+    struct target t;
+    STAT_INC(w->stats->protocol_errors);
+    target_begin(&t, s->conn, false);
+    reply_errorf(t.r, "ERR %s", s->protocol_error);
+    target_end(&t, w);
+    conn_close(s->conn);
+}
+
+/* Nothing can refuse the command at home: the common case, decided without a call. */
+static inline bool is_open(const struct worker *w, const struct conn *c, const struct cmd_desc *d)
+{
+    return c->ses.authenticated && !(d->flags & CMD_PROTECTED) &&
+           (!w->config.protected_mode || w->config.requirepass_len ||
+            c->ses.source != SESSION_NETWORK);
+}
+
 void route_staged(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
-    if (c->closing)
+    const struct cmd_desc *d = s->desc;
+    if (unlikely_(c->closing))
         return;
-    c->ses.last_ms = w->unix_us / 1000;
-    if (s->protocol_error) {
-        struct target t;
-        STAT_INC(w->stats->protocol_errors);
-        target_begin(&t, c, false);
-        reply_errorf(t.r, "ERR %s", s->protocol_error);
-        target_end(&t, w);
-        conn_close(c);
+    if (unlikely_(!d)) {
+        if (s->protocol_error) {
+            answer_protocol_error(w, s);
+            return;
+        }
+        answer_unknown(w, s);
+        after_request(c);
         return;
     }
-    if (!refused(w, s)) {
-        if (s->desc->route == ROUTE_CONTROL)
+    c->ses.last_cmd = d;
+    c->ses.commands++;
+    if (likely_(is_open(w, c, d)) || !refused(w, s)) {
+        if (unlikely_(d->route == ROUTE_CONTROL))
             run_in_control(w, s);
-        else if (w->count == 1)
+        else if (likely_(w->count == 1))
             run_here(w, s);
         else
             run_over_workers(w, s);
