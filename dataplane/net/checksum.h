@@ -44,25 +44,19 @@ static inline uint64_t csum_64_bytes(const uint8_t *p, uint64_t sum)
     return sum;
 }
 
-/* Adds n bytes at p to a partial sum; the result is below 2^33, so a few hundred 32-bit words may be
- * added to it by plain addition. p must be at an even offset of the data that is summed. */
+/* Adds n bytes at p to a partial sum; p must be at an even offset of the data that is summed. Either
+ * n is at least 8 or the 8 bytes before p are readable too (packets: a header stands there). More may
+ * be added to the result with csum_carry only. */
 static inline uint64_t csum_add(const void *data, size_t n, uint64_t sum)
 {
     const uint8_t *p = data;
-    size_t left = n;
-    for (; left >= 64; left -= 64, p += 64)
+    for (; n >= 64; n -= 64, p += 64)
         sum = csum_64_bytes(p, sum);
-    for (; left >= 8; left -= 8, p += 8)
+    for (; n >= 8; n -= 8, p += 8)
         sum = csum_carry(sum, csum_load64(p));
-    if (left) {
-        uint64_t v = 0;
-        if (n >= 8) /* the last eight bytes, less those that are summed already */
-            v = csum_load64(p + left - 8) >> (8 * (8 - left));
-        else
-            memcpy(&v, p, left);
-        sum = csum_carry(sum, v);
-    }
-    return (sum >> 32) + (uint32_t)sum;
+    if (n) /* the last eight bytes, less those that are not ours or summed already */
+        sum = csum_carry(sum, csum_load64(p + n - 8) >> (64 - 8 * n));
+    return sum;
 }
 
 /* Folds a partial sum to 16 bits (not complemented). */

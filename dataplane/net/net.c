@@ -79,13 +79,14 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->cfg = *cfg;
     net->wire = *wire;
     net->app = *app;
-    net->now_ns = now_ns;
+    net_set_now(net, now_ns);
     net->ip_wire = be32(cfg->ip);
     memcpy(&net->mac48, cfg->mac, 6);
     uint32_t half = cfg->rcv_buf_bytes / 2, mss = cfg->mtu - 40u;
     net->window_step = half < mss ? half : mss;
     net->rto_min_ns = cfg->rto_min_ms * NSEC_PER_MS;
     net->rto_max_ns = cfg->rto_max_ms * NSEC_PER_MS;
+    net->tx_offload = wire->tx_ip_checksum || wire->tx_tcp_checksum;
     net->broadcast = cfg->ip | ~cfg->netmask;
     net->admission_mark = cfg->pool->size / 16;
     net->neigh_next_ns = UINT64_MAX;
@@ -186,7 +187,7 @@ static unsigned net_flush(struct net *net)
 
 unsigned net_output(struct net *net, uint64_t now_ns)
 {
-    net->now_ns = now_ns;
+    net_set_now(net, now_ns);
     unsigned sent = net->tx_refused ? net_flush(net) : 0;
     uint32_t kept = 0, n = net->dirty_count;
     for (uint32_t i = 0; i < n; i++) {
@@ -202,6 +203,8 @@ unsigned net_output(struct net *net, uint64_t now_ns)
             tcp_reap_later(tc);
     }
     net->dirty_count = kept;
+    STAT_ADD(net->stats->tcp_out_segs, net->out_segs);
+    net->out_segs = 0;
     if (net->tx_count > net->tx_refused)
         sent += net_flush(net);
     if (net->reap_count)
@@ -328,7 +331,7 @@ static void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
 
 void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now_ns)
 {
-    net->now_ns = now_ns;
+    net_set_now(net, now_ns);
     if (!n)
         return;
     uint32_t room = NET_HELD_SLOTS - net->held_count;
@@ -381,7 +384,7 @@ void net_input_done(struct net *net)
 
 void net_timers(struct net *net, uint64_t now_ns)
 {
-    net->now_ns = now_ns;
+    net_set_now(net, now_ns);
     neigh_timers(net);
     tcp_timers_run(net);
     tcp_reap(net);
@@ -394,7 +397,7 @@ uint64_t net_next_timer_ns(const struct net *net)
 
 void net_neigh_learn(struct net *net, uint32_t ip, const uint8_t mac[6], uint64_t now_ns)
 {
-    net->now_ns = now_ns;
+    net_set_now(net, now_ns);
     if (!net_on_link(net, ip) || !mac_is_unicast(mac))
         return;
     neigh_set(net, neigh_get(net, ip), mac, false);
@@ -409,6 +412,6 @@ void net_set_neigh_listener(struct net *net,
 
 void net_announce(struct net *net, uint64_t now_ns)
 {
-    net->now_ns = now_ns;
+    net_set_now(net, now_ns);
     arp_request(net, net->cfg.ip, NULL);
 }

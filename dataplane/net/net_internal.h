@@ -130,6 +130,9 @@ struct net {
     struct stats_worker *stats;
     struct stats_worker *own_stats; /* when the caller has none */
     uint64_t now_ns;
+    uint32_t now_ms;   /* the timestamp option's clock */
+    uint32_t out_segs; /* of this pass: added to the statistics at its end */
+    bool tx_offload;   /* the port sums something */
     uint64_t rto_min_ns, rto_max_ns;
     uint32_t broadcast;
     uint32_t window_step; /* RFC 9293 3.8.6.2.2: the receive window's edge moves by this at least */
@@ -171,6 +174,11 @@ struct net {
 };
 
 /* ---- net.c ---- */
+static inline void net_set_now(struct net *net, uint64_t now_ns)
+{
+    net->now_ns = now_ns;
+    net->now_ms = (uint32_t)(now_ns / NSEC_PER_MS);
+}
 /* Queues a finished frame; false (and the frame is the caller's still) when the array is full. */
 static inline bool net_tx_full(const struct net *net)
 {

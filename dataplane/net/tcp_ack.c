@@ -64,7 +64,10 @@ void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg)
             c->rtx = s->next;
         tc->tx_queued -= s->len;
         c->q_segs--;
-        rte_pktmbuf_free_seg(s->m);
+        if (likely_(rte_mbuf_refcnt_read(s->m) == 1))
+            rte_mbuf_raw_free(s->m); /* ours alone, linear, direct: its second line stays cold */
+        else
+            rte_pktmbuf_free_seg(s->m);
     } else {
         tcp_queue_ack(tc, seg->ack, &sent_ns);
     }

@@ -228,7 +228,7 @@ void tcp_conns_free(struct net *net)
 struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_port,
                              uint16_t local_port, void *cookie, uint64_t now_ns)
 {
-    net->now_ns = now_ns;
+    net_set_now(net, now_ns);
     struct flow_key key = {peer_ip, net->cfg.ip, peer_port, local_port};
     uint64_t hash = 0;
     for (uint32_t tries = local_port ? 1 : 16384;; tries--) {
@@ -295,7 +295,7 @@ const char *tcp_state_name(uint8_t state)
 
 void tcp_rx_hold(struct tcp_conn *tc, size_t bytes)
 {
-    uint32_t held = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+    uint32_t held = bytes > 1u << 30 ? 1u << 30 : (uint32_t)bytes;
     if (held < tc->rx_hold && tc->state != TCP_CLOSED) {
         tc->flags |= TF_WND_CHECK;
         tcp_mark(tc);

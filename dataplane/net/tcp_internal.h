@@ -200,7 +200,7 @@ static inline void tcp_ack_now(struct tcp_conn *tc)
 /* RFC 7323 4.1: a millisecond clock, offset per connection (7.1). */
 static inline uint32_t tcp_ts_now(const struct tcp_conn *tc)
 {
-    return (uint32_t)(tc->net->now_ns / NSEC_PER_MS) + tc->cold->ts_offset;
+    return tc->net->now_ms + tc->cold->ts_offset;
 }
 
 /* ---- tcp_conn.c ---- */

@@ -8,106 +8,121 @@
 #include "dataplane/net/tcp_internal.h"
 
 /* RFC 9293 3.8.6.2.2 (silly window avoidance, receiver): the edge moves only by a useful step. */
-static inline uint32_t window_step(const struct tcp_conn *tc)
+static inline int32_t window_step(const struct tcp_conn *tc)
 {
-    return tc->net->window_step;
+    return (int32_t)tc->net->window_step;
 }
 
-static inline uint32_t window_free(const struct tcp_conn *tc)
+/* Bytes that may be offered; negative when more is held than the buffer's size. */
+static inline int32_t window_free(const struct tcp_conn *tc)
 {
-    uint64_t used = (uint64_t)tc->rx_hold + tc->ooo_bytes;
-    uint32_t buf = tc->net->cfg.rcv_buf_bytes;
-    return used < buf ? buf - (uint32_t)used : 0;
+    return (int32_t)(tc->net->cfg.rcv_buf_bytes - tc->rx_hold - tc->ooo_bytes);
 }
 
 /* The window field of the segment that is being built; moves rcv_edge, never to the left (RFC 9293
  * 3.8.6: SHLD-14). Scaling rounds: up while there is memory for it, so that the edge the peer sees does not
  * move back either; down (by less than a unit, RFC 7323 2.4) only when there is none. */
-static inline uint16_t window_select(struct tcp_conn *tc)
+static inline uint32_t window_select(struct tcp_conn *tc)
 {
-    uint32_t wnd = tc->rcv_edge - tc->rcv_nxt, free = window_free(tc);
+    int32_t wnd = (int32_t)(tc->rcv_edge - tc->rcv_nxt), free = window_free(tc);
     uint8_t s = tc->rcv_wscale;
-    if (free > wnd && free - wnd >= window_step(tc))
+    if (free - wnd >= window_step(tc))
         wnd = free;
-    uint32_t field = (wnd + (1u << s) - 1) >> s;
-    if (field << s > free)
-        field = wnd >> s;
+    uint32_t field = ((uint32_t)wnd + (1u << s) - 1) >> s;
+    if ((int32_t)(field << s) > free)
+        field = (uint32_t)wnd >> s;
     if (field > 0xffff)
         field = 0xffff;
     uint32_t edge = tc->rcv_nxt + (field << s);
     if (seq_lt(tc->rcv_edge, edge))
         tc->rcv_edge = edge;
-    return (uint16_t)field;
+    return field;
 }
 
 /* Is a window update worth a segment of its own? */
 static bool window_update_due(const struct tcp_conn *tc)
 {
-    uint32_t cur = tc->rcv_edge - tc->rcv_nxt, free = window_free(tc),
-             buf = tc->net->cfg.rcv_buf_bytes;
-    if (free <= cur || free - cur < window_step(tc))
+    int32_t cur = (int32_t)(tc->rcv_edge - tc->rcv_nxt), free = window_free(tc);
+    int32_t buf = (int32_t)tc->net->cfg.rcv_buf_bytes;
+    if (free - cur < window_step(tc))
         return false;
     return cur < buf / 4 || free - cur >= buf / 2;
 }
 
-static inline void copy_template(uint8_t *dst, const struct tcp_cold *c)
+/* The port sums: flags, lengths and the pseudo header's sum for it. */
+static __attribute__((noinline)) void offload(const struct net *net, struct rte_mbuf *m,
+                                              struct ip4_hdr *ip, uint32_t l4_len,
+                                              const struct tcp_cold *c, uint64_t tcp_sum,
+                                              const uint8_t *payload, uint32_t len)
 {
-    if (likely_(c->tmpl_len == 66)) /* untagged, with timestamps */
-        memcpy(dst, c->tmpl, 66);
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
+    m->ol_flags = RTE_MBUF_F_TX_IPV4;
+    if (net->wire.tx_ip_checksum)
+        m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
     else
-        memcpy(dst, c->tmpl, c->tmpl_len);
+        ip->csum = csum_finish((uint64_t)c->ip_sum + ip->total_len.raw);
+    if (net->wire.tx_tcp_checksum) {
+        m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
+        th->csum = csum_fold(ip4_pseudo_sum(ip, (uint16_t)l4_len));
+    } else {
+        th->csum = csum_finish(csum_add(payload, len, tcp_sum));
+    }
+    m->tx_offload = 0;
+    m->l2_len = c->l2_len;
+    m->l3_len = sizeof(*ip);
+    m->l4_len = l4_len - len;
 }
 
-/* Headers in front of `len` bytes at `payload`, which lies in m. */
-static inline __attribute__((always_inline)) void build(struct tcp_conn *tc, struct rte_mbuf *m,
-                                                        uint8_t *payload, uint32_t len,
-                                                        uint32_t seq, uint8_t flags)
+/* Headers in front of `len` bytes at `payload`, which lies in m. l2 and ts are constants in the
+ * common case, so that all offsets are. */
+static inline __attribute__((always_inline)) void build_at(struct tcp_conn *tc, struct rte_mbuf *m,
+                                                           uint8_t *payload, uint32_t len,
+                                                           uint32_t seq, uint32_t flags,
+                                                           unsigned l2, bool ts)
 {
     struct net *net = tc->net;
     struct tcp_cold *c = tc->cold;
-    uint8_t *frame = payload - c->tmpl_len;
-    copy_template(frame, c);
-    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + c->l2_len);
+    const unsigned hdr = l2 + 40u + (ts ? 12u : 0u);
+    uint8_t *frame = payload - hdr;
+    memcpy(frame, c->tmpl, hdr);
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + l2);
     struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
-    uint16_t l4_len = (uint16_t)(c->tmpl_len - c->l2_len - sizeof(*ip) + len);
-
-    ip->total_len = be16((uint16_t)(sizeof(*ip) + l4_len));
-    th->seq = be32(seq);
-    th->ack = be32(tc->rcv_nxt);
-    th->flags = flags;
-    th->wnd = be16(window_select(tc));
-    uint64_t sum = (uint64_t)c->tcp_sum + be16(l4_len).raw;
-    if (tc->flags & TF_TS) {
-        be32_t ts[2] = {be32(tcp_ts_now(tc)), be32(tc->ts_recent)};
-        memcpy((uint8_t *)(th + 1) + 4, ts, sizeof(ts));
-        sum += (uint64_t)ts[0].raw + ts[1].raw;
+    uint32_t l4_len = hdr - l2 - (uint32_t)sizeof(*ip) + len;
+    uint32_t total = be16((uint16_t)(sizeof(*ip) + l4_len)).raw;
+    ip->total_len.raw = (uint16_t)total;
+    /* Sequence and acknowledgment number, then offset, flags and window, as one word each. */
+    uint64_t numbers = (uint64_t)be32(tc->rcv_nxt).raw << 32 | be32(seq).raw;
+    uint32_t word =
+        (ts ? 0x80u : 0x50u) | flags << 8 | (uint32_t)be16((uint16_t)window_select(tc)).raw << 16;
+    uint64_t sum = (uint64_t)c->tcp_sum + be16((uint16_t)l4_len).raw + word;
+    memcpy(&th->seq, &numbers, sizeof(numbers));
+    memcpy(&th->off, &word, sizeof(word));
+    sum = csum_carry(sum, numbers);
+    if (ts) {
+        uint64_t v = (uint64_t)be32(tc->ts_recent).raw << 32 | be32(tcp_ts_now(tc)).raw;
+        memcpy((uint8_t *)(th + 1) + 4, &v, sizeof(v));
+        sum = csum_carry(sum, v);
     }
-    m->ol_flags = 0;
-    if (net->wire.tx_ip_checksum) {
-        m->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
+    if (likely_(!net->tx_offload)) {
+        ip->csum = csum_finish((uint64_t)c->ip_sum + total);
+        th->csum = csum_finish(csum_add(payload, len, sum));
+        m->ol_flags = 0;
     } else {
-        ip->csum = csum_finish((uint64_t)c->ip_sum + ip->total_len.raw);
-    }
-    if (net->wire.tx_tcp_checksum) {
-        m->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM;
-        th->csum = csum_fold(ip4_pseudo_sum(ip, l4_len));
-    } else {
-        uint32_t word; /* offset, flags, window */
-        memcpy(&word, &th->off, sizeof(word));
-        sum += (uint64_t)th->seq.raw + th->ack.raw + word;
-        if (len)
-            sum = csum_add(payload, len, sum);
-        th->csum = csum_finish(sum);
-    }
-    if (m->ol_flags) {
-        m->tx_offload = 0;
-        m->l2_len = c->l2_len;
-        m->l3_len = sizeof(*ip);
-        m->l4_len = (unsigned)(l4_len - len);
+        offload(net, m, ip, l4_len, c, sum, payload, len);
     }
     m->data_off = (uint16_t)(frame - (uint8_t *)m->buf_addr);
-    m->data_len = (uint16_t)(c->tmpl_len + len);
-    m->pkt_len = m->data_len;
+    m->data_len = (uint16_t)(hdr + len);
+    m->pkt_len = hdr + len;
+}
+
+static inline __attribute__((always_inline)) void build(struct tcp_conn *tc, struct rte_mbuf *m,
+                                                        uint8_t *payload, uint32_t len,
+                                                        uint32_t seq, uint32_t flags)
+{
+    if (likely_(tc->cold->tmpl_len == 66)) /* untagged, with timestamps */
+        build_at(tc, m, payload, len, seq, flags, 14, true);
+    else
+        build_at(tc, m, payload, len, seq, flags, tc->cold->l2_len, tc->flags & TF_TS);
 }
 
 /* Every segment but the first SYN acknowledges all we have: an owed ACK is paid. */
@@ -135,7 +150,7 @@ static __attribute__((noinline)) void hand_to_neigh(struct tcp_conn *tc, struct 
 static inline void hand_over(struct tcp_conn *tc, struct rte_mbuf *m)
 {
     struct net *net = tc->net;
-    STAT_INC(net->stats->tcp_out_segs);
+    net->out_segs++;
     if (unlikely_(!(tc->flags & TF_MAC_KNOWN)))
         hand_to_neigh(tc, m);
     else if (unlikely_(!net_send(net, m)))
@@ -170,8 +185,8 @@ static bool send_syn(struct tcp_conn *tc)
     unsigned opt = tcp_opt_write_syn(tc, (uint8_t *)(th + 1), !passive || (tc->flags & TF_WSCALE),
                                      !passive || (tc->flags & TF_TS));
     uint16_t l4_len = (uint16_t)(sizeof(*th) + opt);
-    uint32_t free = window_free(tc),
-             wnd = free < 0xffff ? free : 0xffff; /* never scaled in a SYN */
+    uint32_t buf = net->cfg.rcv_buf_bytes;
+    uint32_t wnd = buf < 0xffff ? buf : 0xffff; /* never scaled in a SYN */
     ip4_write(ip, tc->key.local_ip, tc->key.peer_ip, IP_PROTO_TCP, l4_len);
     th->seq = be32(c->iss);
     th->ack = be32(passive ? tc->rcv_nxt : 0);
@@ -212,12 +227,13 @@ static inline void arm_rexmit(struct tcp_conn *tc)
 }
 
 /* Sends a segment of the queue, for the first time or again. False: no buffer for the copy. */
-static inline __attribute__((always_inline)) bool send_seg(struct tcp_conn *tc, struct tx_seg *s)
+static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_seg *s)
 {
     struct net *net = tc->net;
     struct tcp_cold *c = tc->cold;
     struct rte_mbuf *m = s->m;
-    uint8_t *data = tx_seg_data(s), flags = TH_ACK;
+    uint8_t *data = tx_seg_data(s);
+    uint32_t flags = TH_ACK;
     if (unlikely_(rte_mbuf_refcnt_read(m) > 1)) { /* the wire still has it: its bytes stay */
         m = net_alloc_data(net);
         if (!m)
@@ -300,7 +316,7 @@ static inline void restart_idle(struct tcp_conn *tc)
         tc->cwnd = iw;
 }
 
-static inline __attribute__((always_inline)) bool output_new(struct tcp_conn *tc)
+static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
     struct net *net = tc->net;
@@ -375,8 +391,49 @@ static inline bool output_ack(struct tcp_conn *tc)
     return likely_(!(tc->flags & (TF_ACK_NOW | TF_WND_CHECK | TF_KEEP_DUE))) || output_ack_due(tc);
 }
 
+/* The common pass: an open connection without trouble whose new segments all fit cwnd and window.
+ * False: something is left for the general way, which begins where this one stopped. */
+static inline bool output_fast(struct tcp_conn *tc)
+{
+    struct net *net = tc->net;
+    struct tcp_cold *c = tc->cold;
+    uint32_t limit = tc->cwnd < tc->snd_wnd ? tc->cwnd : tc->snd_wnd;
+    uint32_t nxt = tc->snd_nxt, una = tc->snd_una;
+    struct tx_seg *s = tc->q_unsent;
+    if (tc->dupacks || c->lost_bytes ||
+        (nxt == una && net->now_ns - c->last_tx_ns > c->rto_ns)) /* restart_idle */
+        return false;
+    for (; s && s->len; s = s->next) {
+        struct rte_mbuf *m = s->m;
+        uint32_t len = s->len;
+        if (nxt - una + len > limit || net_tx_full(net))
+            break;
+        rte_mbuf_refcnt_set(m, 2); /* never sent: it was ours alone */
+        s->seq = nxt;
+        s->flags = TXS_SENT;
+        s->sent_ns = net->now_ns;
+        build(tc, m, tx_seg_data(s), len, nxt, s->next ? TH_ACK : TH_ACK | TH_PSH);
+        net->tx[net->tx_count++] = m;
+        net->out_segs++;
+        nxt += len;
+    }
+    if (nxt == tc->snd_nxt)
+        return !s;
+    tc->snd_nxt = nxt;
+    tc->q_unsent = s;
+    c->last_tx_ns = net->now_ns;
+    ack_sent(tc);
+    arm_rexmit(tc);
+    return !s;
+}
+
 bool tcp_output(struct tcp_conn *tc)
 {
+    const uint32_t odd =
+        TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL | TF_MAC_KNOWN;
+    if (likely_(tc->state == TCP_ESTABLISHED && (tc->flags & odd) == TF_MAC_KNOWN) &&
+        output_fast(tc))
+        return output_ack(tc);
     switch (tc->state) {
     case TCP_CLOSED: return true;
     case TCP_SYN_SENT:
@@ -432,6 +489,6 @@ void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg)
     m->data_len = (uint16_t)(l2 + 40);
     m->pkt_len = m->data_len;
     STAT_INC(net->stats->tcp_out_rsts);
-    STAT_INC(net->stats->tcp_out_segs);
+    net->out_segs++;
     net_send_or_drop(net, m);
 }

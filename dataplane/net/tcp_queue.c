@@ -9,8 +9,8 @@
 
 static inline bool may_write(const struct tcp_conn *tc)
 {
-    return (tc->state == TCP_ESTABLISHED || tc->state == TCP_CLOSE_WAIT) &&
-           !(tc->flags & TF_APP_CLOSED);
+    static_assert(TCP_CLOSE_WAIT == TCP_ESTABLISHED + 1, "one range");
+    return (uint8_t)(tc->state - TCP_ESTABLISHED) <= 1 && !(tc->flags & TF_APP_CLOSED);
 }
 
 static inline bool queue_full(const struct tcp_conn *tc)
@@ -19,7 +19,7 @@ static inline bool queue_full(const struct tcp_conn *tc)
     return tc->tx_queued >= buf || tc->cold->q_segs >= tc->cold->q_segs_max;
 }
 
-static inline struct tx_seg *seg_new(struct tcp_conn *tc)
+static inline __attribute__((always_inline)) struct tx_seg *seg_new(struct tcp_conn *tc)
 {
     struct rte_mbuf *m = net_alloc_data(tc->net);
     if (unlikely_(!m))
@@ -34,36 +34,44 @@ static inline struct tx_seg *seg_new(struct tcp_conn *tc)
     return s;
 }
 
-uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
+/* Nothing can be written now: when to say `writable`. */
+static __attribute__((noinline)) void reserve_refused(struct tcp_conn *tc)
 {
-    struct tx_seg *s = tc->q_tail;
-    if (unlikely_(!may_write(tc))) {
+    if (!may_write(tc)) {
         /* Not yet open: told when it is. Over: nothing will follow. */
         if (tc->state == TCP_SYN_SENT || tc->state == TCP_SYN_RCVD)
             tc->flags |= TF_WANT_WRITE;
-        return NULL;
+        return;
     }
-    if (unlikely_(queue_full(tc))) {
-        tc->flags |= TF_WANT_WRITE;
+    tc->flags |= TF_WANT_WRITE;
+    if (!queue_full(tc)) /* the pool's state, not this connection's ACKs, decides: ask soon */
+        tcp_timer_set(tc, TT_STARVED, tc->net->now_ns + NSEC_PER_MS);
+}
+
+uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
+{
+    struct tx_seg *s = tc->q_tail;
+    uint32_t queued = tc->tx_queued, buf = tc->net->cfg.snd_buf_bytes;
+    if (unlikely_(!may_write(tc) || queue_full(tc))) {
+        reserve_refused(tc);
         return NULL;
     }
     if (!s || (s->flags & TXS_SENT) || s->len >= tc->mss) {
+        struct tx_seg *tail = s;
         s = seg_new(tc);
         if (unlikely_(!s)) {
-            /* The pool's state, not this connection's ACKs, decides: ask again soon. */
-            tc->flags |= TF_WANT_WRITE;
-            tcp_timer_set(tc, TT_STARVED, tc->net->now_ns + NSEC_PER_MS);
+            reserve_refused(tc);
             return NULL;
         }
-        if (tc->q_tail)
-            tc->q_tail->next = s;
+        if (tail)
+            tail->next = s;
         else
             tc->q_head = s;
         tc->q_tail = s;
         if (!tc->q_unsent)
             tc->q_unsent = s;
     }
-    uint32_t left = (uint32_t)tc->mss - s->len, budget = tc->net->cfg.snd_buf_bytes - tc->tx_queued;
+    uint32_t left = (uint32_t)tc->mss - s->len, budget = buf - queued;
     *room = left < budget ? left : budget;
     return tx_seg_data(s) + s->len;
 }

@@ -216,6 +216,8 @@ void wire_config(struct net_config *c, uint32_t ip)
     net_config_defaults(c);
     c->ip = ip;
     c->max_conns = 256;
+    c->rto_min_ms = 20; /* the scripts count on these, whatever the defaults are */
+    c->delayed_ack_ms = 10;
     c->secret[0] = 0x0706050403020100ull;
     c->secret[1] = 0x0f0e0d0c0b0a0908ull;
     c->pool = NULL;
