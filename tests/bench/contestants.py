@@ -3,6 +3,7 @@
 Server on core 0, client on core 1. Barewire: scripts/lab (worker 0 is on the first CPU, the control process floats). redis-server: the
 same veth pair (scripts/lib-net.sh), taskset to core 0, no persistence."""
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -175,7 +176,7 @@ class Barewire(Server):
                 "driver_ns": i["stage_rx_ns"] + i["stage_txburst_ns"],
                 "user_ns": i["stage_net_ns"] + i["stage_exec_ns"] + i["stage_tx_ns"],
                 "net_ns": i["stage_net_ns"], "exec_ns": i["stage_exec_ns"], "tx_ns": i["stage_tx_ns"],
-                "rx_packets": i["rx_packets"], "tx_packets": i["tx_packets"], "retransmits": int(i.get("tcp_retrans_segs", 0))}
+                "batches": i["batches"], "rx_packets": i["rx_packets"], "tx_packets": i["tx_packets"], "retransmits": int(i.get("tcp_retrans_segs", 0))}
 
     def stop(self):
         if self.up:
@@ -236,5 +237,10 @@ def load(server, command, pipeline, clients, requests, keys):
         result.update({k.replace("_ns", "_us"): spent[k] / 1000 / requests for k in spent if k.endswith("_ns")})
         result.update(server_share=min(spent["busy_ns"] / 1e9 / wall, 1.0), control_us=spent["control_s"] / requests * 1e6,
                       rx_packets=spent["rx_packets"] / requests, tx_packets=spent["tx_packets"] / requests,
-                      retransmits=spent["retransmits"])
+                      retransmits=spent["retransmits"], batch=requests / max(spent["batches"], 1))
     return result
+
+
+def probe(server, binary, requests, keys):
+    """Round trips of one request at a time, exact: redis-benchmark's histogram is 8 us wide at these values."""
+    return {"probe_" + k: v for k, v in json.loads(run(server.in_client_ns(binary, server.address, str(requests), str(keys)))).items()}
