@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/cmd/cmd.h"
+#include "engine/shard/entry_inline.h"
 
 struct keyref {
     struct shard *shard;
@@ -93,7 +94,7 @@ static inline uint32_t cmd_databases(const struct cmd *c)
 /* False after a WRONGTYPE error unless e is a string. */
 static inline bool cmd_is_string(struct cmd *c, const struct entry *e)
 {
-    if (__builtin_expect(entry_type(e) == OBJ_STRING, 1))
+    if (__builtin_expect(entry_type_fast(e) == OBJ_STRING, 1))
         return true;
     cmd_reply_wrongtype(c);
     return false;

@@ -12,25 +12,31 @@
 #include "engine/cmd/keyref.h"
 #include "engine/resp/parse.h"
 
-/* Stores argument i under the key; a value that the parser streamed into a block of its own is taken over instead of copied.
- * NULL: no memory, nothing changed. */
-static struct entry *store_arg(struct cmd *c, const struct keyref *k, uint32_t i, int64_t expire_ms)
+/* A value that the parser streamed into a block of its own is taken over instead of copied. NULL: no memory, nothing changed. */
+static __attribute__((noinline)) struct entry *store_big(struct cmd *c, const struct keyref *k,
+                                                         uint32_t i, int64_t expire_ms)
 {
     uint8_t *block;
     size_t cap;
-    if (c->argv[i].n >= LIMIT_BIG_ARG_BYTES && c->parser && k->shard == c->shard &&
-        resp_take_big(c->parser, i, &block, &cap)) {
-        if (c->parser->mem != &k->shard->mem)
-            mem_adopt(&k->shard->mem, c->parser->mem,
-                      cap); /* the query buffers' arena gives it away */
-        struct entry *e =
-            ks_set_block(k->shard, c->db, k->key, k->hash, block, c->argv[i].n, cap, expire_ms);
-        if (!e) {
-            mem_free(&k->shard->mem, block, cap);
-            c->argv[i] = span_of(NULL, 0);
-        }
-        return e;
+    if (!c->parser || k->shard != c->shard || !resp_take_big(c->parser, i, &block, &cap))
+        return ks_set(k->shard, c->db, k->key, k->hash, c->argv[i], expire_ms);
+    if (c->parser->mem != &k->shard->mem)
+        mem_adopt(&k->shard->mem, c->parser->mem, cap); /* the query buffers' arena gives it away */
+    struct entry *e =
+        ks_set_block(k->shard, c->db, k->key, k->hash, block, c->argv[i].n, cap, expire_ms);
+    if (!e) {
+        mem_free(&k->shard->mem, block, cap);
+        c->argv[i] = span_of(NULL, 0);
     }
+    return e;
+}
+
+/* Stores argument i under the key. NULL: no memory, nothing changed. */
+static inline struct entry *store_arg(struct cmd *c, const struct keyref *k, uint32_t i,
+                                      int64_t expire_ms)
+{
+    if (unlikely_(c->argv[i].n >= LIMIT_BIG_ARG_BYTES))
+        return store_big(c, k, i, expire_ms);
     return ks_set(k->shard, c->db, k->key, k->hash, c->argv[i], expire_ms);
 }
 
@@ -272,11 +278,15 @@ void cmd_get(struct cmd *c)
 {
     struct keyref k = keyref_first(c, 1);
     struct entry *e = keyref_read(c, &k);
-    char scratch[NUM_I64_CHARS];
+    int64_t number;
     if (!e)
         reply_null(c->out);
-    else if (cmd_is_string(c, e))
-        reply_bulk(c->out, entry_string(e, scratch));
+    else if (!cmd_is_string(c, e))
+        return;
+    else if (unlikely_(entry_enc_fast(e) == ENC_INT && entry_int(e, &number)))
+        reply_bulk_int(c->out, number);
+    else
+        reply_bulk(c->out, entry_bytes_span(e));
 }
 
 void cmd_getset(struct cmd *c)

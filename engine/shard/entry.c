@@ -12,7 +12,7 @@
 
 enum obj_type entry_type(const struct entry *e)
 {
-    return (enum obj_type)(e->type_enc & 15);
+    return entry_type_fast(e);
 }
 enum obj_enc entry_enc(const struct entry *e)
 {
@@ -37,10 +37,11 @@ bool entry_int(const struct entry *e, int64_t *ret)
 
 struct span entry_string(const struct entry *e, char *scratch)
 {
+    if (likely_(entry_enc_fast(e) != ENC_INT))
+        return entry_bytes_span(e);
     int64_t number;
-    if (entry_int(e, &number))
-        return span_of(scratch, num_format_i64(scratch, number));
-    return entry_bytes_span(e);
+    memcpy(&number, entry_value(e), sizeof(number));
+    return span_of(scratch, num_format_i64(scratch, number));
 }
 
 size_t entry_string_len(const struct entry *e)

@@ -62,6 +62,10 @@ static inline uint8_t *entry_value(const struct entry *e)
     return (uint8_t *)(uintptr_t)(key.p + key.n);
 }
 
+static inline enum obj_type entry_type_fast(const struct entry *e)
+{
+    return (enum obj_type)(e->type_enc & 15);
+}
 static inline enum obj_enc entry_enc_fast(const struct entry *e)
 {
     return (enum obj_enc)(e->type_enc >> 4);

@@ -46,10 +46,11 @@ void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
     entry_free(&s->mem, e);
 }
 
-static inline struct entry *find(struct shard *s, uint32_t db, struct span key, uint64_t hash)
+static inline __attribute__((always_inline)) struct entry *find(struct shard *s, uint32_t db,
+                                                                struct span key, uint64_t hash)
 {
     struct entry *e = db_find(s, db, key, hash);
-    if (e && unlikely_(entry_expired(e, s->now_ms))) {
+    if (likely_(e != NULL) && unlikely_(entry_expired(e, s->now_ms))) {
         ks_expire_now(s, db, e, hash);
         return NULL;
     }

@@ -57,8 +57,10 @@ static inline bool relink(struct shard *s, uint32_t db, uint64_t hash, struct en
     return true;
 }
 
-static inline struct entry *store_over(struct shard *s, uint32_t db, struct span key, uint64_t hash,
-                                       struct entry *old, const struct value *v, int64_t when)
+static __attribute__((noinline)) struct entry *store_over(struct shard *s, uint32_t db,
+                                                          struct span key, uint64_t hash,
+                                                          struct entry *old, const struct value *v,
+                                                          int64_t when)
 {
     int64_t old_when = entry_expire_fast(old);
     bool ttl = old->flags & ENTRY_TTL;
@@ -88,51 +90,118 @@ static inline struct entry *store_over(struct shard *s, uint32_t db, struct span
     return e;
 }
 
-static inline struct entry *store(struct shard *s, uint32_t db, struct span key, uint64_t hash,
-                                  const struct value *v, int64_t expire_ms)
+/* The entry that is to be overwritten; one whose time has passed leaves first. */
+static inline __attribute__((always_inline)) struct entry *find_old(struct shard *s, uint32_t db,
+                                                                    struct span key, uint64_t hash)
 {
     struct entry *old = db_find(s, db, key, hash);
     if (old && unlikely_(entry_expired(old, s->now_ms))) {
         ks_expire_now(s, db, old, hash);
-        old = NULL;
+        return NULL;
     }
+    return old;
+}
+
+static struct entry *store_at(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                              struct entry *old, const struct value *v, int64_t expire_ms)
+{
     int64_t when = expire_ms >= 0                   ? expire_ms
                    : expire_ms == KS_NO_TTL || !old ? -1
                                                     : entry_expire_fast(old);
     return old ? store_over(s, db, key, hash, old, v, when) : store_new(s, db, key, hash, v, when);
 }
 
-static inline struct entry *set_bytes(struct shard *s, uint32_t db, struct span key, uint64_t hash,
-                                      struct span value, int64_t expire_ms, bool numbers)
+static struct entry *store(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                           const struct value *v, int64_t expire_ms)
 {
-    struct value v = {.type = OBJ_STRING, .enc = ENC_RAW, .bytes = value};
-    if (numbers && value.n <= INT_CHARS && num_parse_i64(value, &v.number)) {
-        v.enc = ENC_INT;
-    } else if (value.n <= EMBSTR_MAX) {
-        v.enc = ENC_EMBSTR;
-    } else if (value.n > ENTRY_EMBED_MAX) {
-        v.has_block = true;
-        v.block = (struct entry_block){mem_alloc(&s->mem, value.n), value.n, value.n};
-        if (!v.block.p)
-            return NULL;
-        memcpy(v.block.p, value.p, value.n);
-    }
-    struct entry *e = store(s, db, key, hash, &v, expire_ms);
-    if (!e && v.has_block)
-        mem_free(&s->mem, v.block.p, v.block.cap);
+    return store_at(s, db, key, hash, find_old(s, db, key, hash), v, expire_ms);
+}
+
+/* The common SET, without a struct value: text over embedded text, neither with an expiry, where there is as much room. False:
+ * nothing was done. */
+static inline bool overwrite_text(struct shard *s, struct entry *old, struct span value)
+{
+    if ((old->flags & (ENTRY_TTL | ENTRY_BLOCK)) || entry_enc_fast(old) == ENC_INT ||
+        entry_type_fast(old) != OBJ_STRING)
+        return false;
+    struct span key = entry_key_fast(old);
+    if (old->value_len != value.n &&
+        entry_alloc_bytes(key.n, false, old->value_len) != entry_alloc_bytes(key.n, false, value.n))
+        return false;
+    old->type_enc = OBJ_STRING | (value.n <= EMBSTR_MAX ? ENC_EMBSTR << 4 : ENC_RAW << 4);
+    old->value_len = (uint16_t)value.n;
+    if (value.n)
+        memcpy((uint8_t *)(uintptr_t)(key.p + key.n), value.p, value.n);
+    clock_inherit(s, old, old);
+    return true;
+}
+
+/* Can these bytes be a number? Spares most values the attempt. */
+static inline bool like_number(struct span v)
+{
+    return v.n - 1 < INT_CHARS && ((uint8_t)(v.p[0] - '0') <= 9 || v.p[0] == '-');
+}
+
+static struct entry *set_block_copy(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                                    struct entry *old, struct span value, int64_t expire_ms)
+{
+    uint8_t *p = mem_alloc(&s->mem, value.n);
+    if (!p)
+        return NULL;
+    memcpy(p, value.p, value.n);
+    struct value v = {
+        .type = OBJ_STRING, .enc = ENC_RAW, .has_block = true, .block = {p, value.n, value.n}};
+    struct entry *e = store_at(s, db, key, hash, old, &v, expire_ms);
+    if (!e)
+        mem_free(&s->mem, p, value.n);
     return e;
 }
 
-struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash,
-                     struct span value, int64_t expire_ms)
+static __attribute__((noinline)) struct entry *set_text_at(struct shard *s, uint32_t db,
+                                                           struct span key, uint64_t hash,
+                                                           struct entry *old, struct span value,
+                                                           int64_t expire_ms)
 {
-    return set_bytes(s, db, key, hash, value, expire_ms, true);
+    struct value v = {
+        .type = OBJ_STRING, .enc = value.n <= EMBSTR_MAX ? ENC_EMBSTR : ENC_RAW, .bytes = value};
+    return store_at(s, db, key, hash, old, &v, expire_ms);
+}
+
+static inline __attribute__((always_inline)) struct entry *set_text(struct shard *s, uint32_t db,
+                                                                    struct span key, uint64_t hash,
+                                                                    struct span value,
+                                                                    int64_t expire_ms)
+{
+    struct entry *old = find_old(s, db, key, hash);
+    if (unlikely_(value.n > ENTRY_EMBED_MAX))
+        return set_block_copy(s, db, key, hash, old, value, expire_ms);
+    if (likely_(old != NULL) && expire_ms < 0 && overwrite_text(s, old, value))
+        return old;
+    return set_text_at(s, db, key, hash, old, value, expire_ms);
 }
 
 struct entry *ks_set_text(struct shard *s, uint32_t db, struct span key, uint64_t hash,
                           struct span value, int64_t expire_ms)
 {
-    return set_bytes(s, db, key, hash, value, expire_ms, false);
+    return set_text(s, db, key, hash, value, expire_ms);
+}
+
+static __attribute__((noinline)) struct entry *set_like_number(struct shard *s, uint32_t db,
+                                                               struct span key, uint64_t hash,
+                                                               struct span value, int64_t expire_ms)
+{
+    int64_t number;
+    if (num_parse_i64(value, &number))
+        return ks_set_int(s, db, key, hash, number, expire_ms);
+    return ks_set_text(s, db, key, hash, value, expire_ms);
+}
+
+struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                     struct span value, int64_t expire_ms)
+{
+    if (like_number(value))
+        return set_like_number(s, db, key, hash, value, expire_ms);
+    return set_text(s, db, key, hash, value, expire_ms);
 }
 
 struct entry *ks_set_int(struct shard *s, uint32_t db, struct span key, uint64_t hash,
