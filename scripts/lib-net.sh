@@ -38,6 +38,7 @@ make_ns() {
     ip netns add "$1" || return
     ip -n "$1" link set dev lo up
     in_ns "$1" sh -c 'for f in all default; do echo 1 >/proc/sys/net/ipv6/conf/$f/disable_ipv6; done
+        echo cubic >/proc/sys/net/ipv4/tcp_congestion_control
         echo 0 >/proc/sys/net/core/txrehash' 2>/dev/null || true # kernels without IPv6 or older than 5.18
 }
 
