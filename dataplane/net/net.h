@@ -38,7 +38,8 @@ struct tcp_app {
     void (*peer_closed)(void *cookie);
     /* Acknowledged data left the send queue, there is room again. Only called after tcp_tx_reserve returned NULL. */
     void (*writable)(void *cookie);
-    /* The connection is gone for good; `err` 0 after an orderly close, else -ECONNRESET, -ETIMEDOUT, ... The cookie is forgotten. */
+    /* The connection is gone for good; `err` 0 after an orderly close, else -ECONNRESET, -ETIMEDOUT, ... The cookie is forgotten.
+     * Told at the end of net_input_done, net_timers or net_output, never from inside another callback. */
     void (*closed)(void *cookie, int err);
 };
 
