@@ -111,6 +111,15 @@ const uint8_t *neigh_lookup(struct net *net, uint32_t next_hop)
     return NULL;
 }
 
+void neigh_confirm(struct net *net, uint32_t ip)
+{
+    struct neigh *n = neigh_find(net, ip);
+    if (!n || n->state != NEIGH_KNOWN)
+        (void)neigh_lookup(net, ip);
+    else if (!n->asked || net->now_ns - n->asked_ns >= NSEC_PER_S)
+        neigh_ask(net, n, NULL);
+}
+
 void neigh_send(struct net *net, struct rte_mbuf *m, uint32_t next_hop)
 {
     const uint8_t *mac = neigh_lookup(net, next_hop);

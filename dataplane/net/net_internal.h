@@ -250,6 +250,8 @@ const uint8_t *neigh_lookup(struct net *net, uint32_t next_hop);
 /* Sends a frame whose L2 header lacks only its destination; queues it (bounded) until that is known.
  * Takes ownership. */
 void neigh_send(struct net *net, struct rte_mbuf *m, uint32_t next_hop);
+/* Asks everyone who has the address, although an entry may be there: what we know seems wrong. */
+void neigh_confirm(struct net *net, uint32_t ip);
 bool neigh_fresh(const struct net *net, const struct neigh *n);
 void neigh_timers(struct net *net);
 void neigh_free_all(struct net *net);

@@ -65,18 +65,20 @@ static void back_off(struct tcp_conn *tc)
     tcp_rto_update(tc);
 }
 
-/* A peer that moved (failover, migration) answers ARP with another MAC than we remember. */
+/* Timeouts in a row: perhaps the peer moved (failover, migration), or what we learned was damaged, for
+ * no checksum covers an Ethernet header or ARP. Takes what the neighbour table says, and asks. */
 static void refresh_mac(struct tcp_conn *tc)
 {
     struct net *net = tc->net;
     uint32_t hop = net_next_hop(net, tc->key.peer_ip);
-    if (tc->cold->backoff < 3 || !(net_on_link(net, hop)))
+    if (tc->cold->backoff < 2 || !net_on_link(net, hop))
         return;
-    struct neigh *n = neigh_find(net, hop);
-    if (n && neigh_fresh(net, n))
+    const struct neigh *n = neigh_find(net, hop);
+    if (n && neigh_fresh(net, n)) {
         memcpy(tc->cold->tmpl, n->mac, 6);
-    else
-        (void)neigh_lookup(net, hop); /* asks; the next timeout sees the answer */
+        tc->flags |= TF_MAC_KNOWN;
+    }
+    neigh_confirm(net, hop); /* the next timeout sees the answer */
 }
 
 static void syn_timeout(struct tcp_conn *tc)
@@ -87,6 +89,7 @@ static void syn_timeout(struct tcp_conn *tc)
         return;
     }
     back_off(tc);
+    refresh_mac(tc);
     tc->cold->retrans++;
     STAT_INC(tc->net->stats->tcp_retrans_segs);
     tc->flags |= TF_SYN_DUE;

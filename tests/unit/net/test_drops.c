@@ -511,6 +511,34 @@ static void test_neighbour_never_answers(void **state)
     peer_down(&p);
 }
 
+/* The peer's address moves to another station: after timeouts in a row ARP is asked and believed. */
+static void test_peer_moves(void **state)
+{
+    (void)state;
+    struct peer p;
+    uint8_t f[60];
+    peer_up(&p, NULL);
+    p.mac[5] = 0x77; /* a SYN with a damaged source: the answer goes astray */
+    peer_syn(&p, 1460, -1, false);
+    peer_none(&p);
+    p.mac[5] = 0x99; /* sent again whole: answered there */
+    peer_handshake(&p, 1460, -1, false);
+    p.raw->mac[5] = p.mac[5] = 0x55;
+    peer_app_write(&p, 10);
+    while (p.stack->stats.tcp_timeouts < 3) {
+        peer_wait(&p, WIRE_MS);
+        peer_none(&p);
+    }
+    assert_int_equal(p.arps, 1);
+    arp_frame(&p, f, 2, p.ip, p.stack_ip);
+    memcpy(f, p.stack->mac, 6);
+    peer_inject(&p, f, 60);
+    while (p.stack->stats.tcp_timeouts < 4)
+        peer_wait(&p, WIRE_MS);
+    assert_int_equal(peer_get(&p)->len, 10);
+    peer_down(&p);
+}
+
 static void tune_gateway(struct net_config *c)
 {
     c->gateway = 0x0a0000fe;
@@ -620,6 +648,7 @@ int main(void)
         cmocka_unit_test(test_arp_lies),
         cmocka_unit_test(test_neighbour_resolution),
         cmocka_unit_test(test_neighbour_never_answers),
+        cmocka_unit_test(test_peer_moves),
         cmocka_unit_test(test_off_link_goes_to_gateway),
         cmocka_unit_test(test_announce),
         cmocka_unit_test(test_echo),

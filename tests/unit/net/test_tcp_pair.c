@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_mempool.h>
+
 #include "tests/unit/net/check.h"
 #include "tests/unit/net/wire.h"
 
@@ -113,10 +115,26 @@ static void test_bulk_both_ways(void **state)
     pair_down(&p);
 }
 
+static uint64_t tune_seed; /* what the stacks of a lossy run are like */
+
+static void tune_lossy(struct net_config *c, bool server)
+{
+    static const uint32_t rcv[] = {3000, 20000, 65535, 262144, 1 << 20};
+    static const uint16_t mtu[] = {1500, 1500, 576, 1400};
+    uint64_t r = (tune_seed + server) * 0x9e3779b97f4a7c15ull;
+    c->rcv_buf_bytes = rcv[(r >> 20) % 5];
+    c->snd_buf_bytes = rcv[(r >> 30) % 5];
+    c->mtu = mtu[(r >> 40) % 4];
+    c->ooo_segs = 4 + (uint32_t)(r >> 50) % 60;
+}
+
+/* One transfer both ways over a bad line, a slow reader now and then, then the end in one of three
+ * orders; everything is back where it was afterwards. Returns the trace's hash. */
 static uint64_t lossy_run(uint64_t seed, uint64_t bytes)
 {
     struct pair p;
-    pair_up(&p, seed, NULL);
+    tune_seed = seed;
+    pair_up(&p, seed, tune_lossy);
     struct wire_impair im = {.loss_ppm = (uint32_t)(wire_random(&p.w) % 100000),
                              .dup_ppm = (uint32_t)(wire_random(&p.w) % 20000),
                              .corrupt_ppm = (uint32_t)(wire_random(&p.w) % 20000),
@@ -127,15 +145,24 @@ static uint64_t lossy_run(uint64_t seed, uint64_t bytes)
     p.hc->nic_hold = p.hs->nic_hold = (uint32_t)(wire_random(&p.w) % 64);
     p.hs->tx_refuse_after = (uint16_t)(wire_random(&p.w) % 12);
     struct stream *s = connect_stream(&p, bytes, bytes);
-    bool ok = wire_run(&p.w, p.w.now_ns + 600 * WIRE_SEC, transferred, &p);
+    s->hold_all = wire_random(&p.w) % 3 == 0;
+    s->drain_every = 1 + (unsigned)(wire_random(&p.w) % 10);
+    bool ok = wire_run(&p.w, p.w.now_ns + 3600 * WIRE_SEC, transferred, &p);
+    struct stream *t = &p.server->stream[0];
     if (!ok || s->mismatch)
         print_error("seed %lu: up %lu down %lu of %lu err %d/%d loss %u\n", (unsigned long)seed,
-                    (unsigned long)p.server->stream[0].rx_seen, (unsigned long)s->rx_seen,
-                    (unsigned long)bytes, s->err, s->connect_err, im.loss_ppm);
+                    (unsigned long)t->rx_seen, (unsigned long)s->rx_seen, (unsigned long)bytes,
+                    s->err, s->connect_err, im.loss_ppm);
     assert_true(ok);
     assert_false(s->mismatch);
-    assert_false(p.server->stream[0].mismatch);
-    s->want_close = true;
+    assert_false(t->mismatch);
+    if (s->tc && s->rx_held)
+        tcp_rx_hold(s->tc, 0);
+    s->hold_all = false;
+    uint64_t order = wire_random(&p.w) % 3; /* client first, server first, both at once */
+    s->want_close = order != 1;
+    t->want_close = order != 0;
+    s->close_on_peer_close = true;
     assert_true(wire_run(&p.w, p.w.now_ns + 600 * WIRE_SEC, both_closed, &p));
     wire_run(&p.w, p.w.now_ns + 300 * WIRE_SEC, NULL, NULL);
     assert_int_equal(p.hc->stats.tcp_conns, 0);
@@ -148,8 +175,61 @@ static uint64_t lossy_run(uint64_t seed, uint64_t bytes)
 static void test_lossy_seeds(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 60; seed++)
-        lossy_run(seed, 100000);
+    const char *n = getenv("NET_SEEDS"); /* more of them by hand */
+    uint64_t seeds = n ? strtoull(n, NULL, 10) : 60;
+    for (uint64_t seed = 1; seed <= seeds; seed++)
+        lossy_run(seed, 60000);
+}
+
+/* Many connections at once over a bad line, opened and closed in waves: records, timers and mbufs are
+ * back at the baseline between waves. */
+static bool wave_done(void *ctx)
+{
+    struct pair *p = ctx;
+    for (unsigned i = 0; i < p->client->used; i++) {
+        if (!p->client->stream[i].closed)
+            return false;
+    }
+    for (unsigned i = 0; i < p->server->used; i++) {
+        if (!p->server->stream[i].closed)
+            return false;
+    }
+    return true;
+}
+
+static void tune_churn(struct net_config *c, bool server)
+{
+    (void)server;
+    c->time_wait_ms = 500;
+    c->max_conns = 1024;
+}
+
+static void test_churn(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_up(&p, 77, tune_churn);
+    p.hc->impair = p.hs->impair = (struct wire_impair){
+        .loss_ppm = 30000, .dup_ppm = 10000, .reorder_ppm = 30000, .delay_ns = 100000};
+    for (int wave = 0; wave < 8; wave++) {
+        p.client->used = p.server->used = 0;
+        for (int i = 0; i < 150; i++)
+            connect_stream(&p, 100 + 40u * (unsigned)i, 3000)->want_close = i % 3 != 0;
+        for (int i = 0; i < 150; i++) {
+            p.client->stream[i].close_on_peer_close = true;
+            p.client->stream[i].tx_total = p.server->accept_as.rx_total;
+        }
+        p.server->accept_as.want_close = true; /* after its 3000 octets: a third closes first */
+        bool done = wire_run(&p.w, p.w.now_ns + 900 * WIRE_SEC, wave_done, &p);
+        assert_true(done);
+        wire_run(&p.w, p.w.now_ns + 10 * WIRE_SEC, NULL, NULL);
+        assert_int_equal(p.hc->stats.tcp_conns + p.hs->stats.tcp_conns, 0);
+        assert_int_equal(p.hc->stats.tcp_curr_estab + p.hs->stats.tcp_curr_estab, 0);
+        assert_int_equal(p.hc->stats.tcp_time_wait + p.hs->stats.tcp_time_wait, 0);
+        assert_int_equal(rte_mempool_in_use_count(p.hc->pool), 0);
+        assert_int_equal(rte_mempool_in_use_count(p.hs->pool), 0);
+    }
+    pair_down(&p);
 }
 
 static void test_same_seed_same_trace(void **state)
@@ -163,9 +243,8 @@ static void test_same_seed_same_trace(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_handshake_and_echo),
-        cmocka_unit_test(test_bulk_both_ways),
-        cmocka_unit_test(test_lossy_seeds),
+        cmocka_unit_test(test_handshake_and_echo),   cmocka_unit_test(test_bulk_both_ways),
+        cmocka_unit_test(test_lossy_seeds),          cmocka_unit_test(test_churn),
         cmocka_unit_test(test_same_seed_same_trace),
     };
     if (wire_eal_init())

@@ -483,8 +483,13 @@ static void app_step(void *ctx, struct wire_host *h)
     (void)h;
     for (unsigned i = 0; i < a->used; i++) {
         struct stream *s = &a->stream[i];
-        if (s->tc && (s->connected || s->accepted))
-            stream_push(s);
+        if (!s->tc || !(s->connected || s->accepted))
+            continue;
+        if (s->rx_held && s->drain_every && ++s->steps % s->drain_every == 0) {
+            s->rx_held = 0;
+            tcp_rx_hold(s->tc, 0);
+        }
+        stream_push(s);
     }
 }
 

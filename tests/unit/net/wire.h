@@ -100,6 +100,7 @@ struct stream {
     bool close_on_peer_close, hold_all;
     int err, connect_err;
     uint64_t rx_held;
+    unsigned drain_every, steps; /* hold_all: every so many steps all is digested; 0: never */
     unsigned writable_calls;
 };
 #define STREAMS 4096
