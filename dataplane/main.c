@@ -15,6 +15,7 @@
 #include "dataplane/options.h"
 #include "dataplane/port/port.h"
 #include "dataplane/worker.h"
+#include "engine/base/mem.h"
 #include "engine/link/link.h"
 
 #define CONFIG_READS \
@@ -203,6 +204,7 @@ int main(int argc, char **argv)
     case OPTIONS_RUN: break;
     }
     signals_setup();
+    mem_purge_apart(); /* without it workers do it themselves, which costs time only */
     int r = link_open_dataplane(&link, o.instance, err, sizeof(err));
     if (r < 0)
         goto fail_link;

@@ -35,6 +35,11 @@ static inline size_t aligned_class(size_t n, size_t align)
     return (class + align - 1) & ~(align - 1);
 }
 
+int mem_purge_apart(void)
+{
+    return 0;
+}
+
 int mem_init(struct mem *m)
 {
     *m = (struct mem){0};
@@ -93,6 +98,17 @@ size_t mem_size_class(size_t n)
 static inline size_t aligned_class(size_t n, size_t align)
 {
     return nallocx(n, MALLOCX_ALIGN(align));
+}
+
+/* One thread is enough for all arenas: it wakes a few times a second at most. */
+int mem_purge_apart(void)
+{
+    size_t threads = 1;
+    bool on = true;
+    int err = mallctl("max_background_threads", NULL, NULL, &threads, sizeof(threads));
+    if (!err)
+        err = mallctl("background_thread", NULL, NULL, &on, sizeof(on));
+    return -err;
 }
 
 /* Arenas that no mem uses. An arena is never destroyed, because a block that changed hands (mem_adopt) and was

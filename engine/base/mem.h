@@ -18,6 +18,11 @@ struct mem {
     uint64_t fail_after; /* tests: allocations until one fails; 0 = never */
 };
 
+/* Pages of freed blocks go back to the system on a thread of the allocator's own, for all mems, instead of within mem_free: a purge is
+ * a system call for each run of pages. Once, before the first mem and before the caller is bound to a core. 0 or -errno, and then
+ * mem_free purges as before. */
+int mem_purge_apart(void);
+
 int mem_init(struct mem *m); /* 0 or -errno */
 void mem_fini(
     struct mem

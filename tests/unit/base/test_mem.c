@@ -7,6 +7,9 @@
 
 #ifndef BAREWIRE_SANITIZE
 #include <jemalloc/jemalloc.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 static void size_classes_are_jemallocs(void **state)
 {
@@ -34,6 +37,35 @@ static void blocks_are_of_their_class(void **state)
         mem_free(&m, p, n);
     }
     mem_fini(&m);
+}
+/* A page is given back though the thread that freed it never comes near the allocator again. */
+static void pages_are_purged_apart(void **state)
+{
+    assert_int_equal(mem_purge_apart(), 0);
+    struct mem m;
+    assert_int_equal(mem_init(&m), 0);
+    char name[64];
+    ssize_t soon_ms = 50;
+    snprintf(name, sizeof(name), "arena.%u.dirty_decay_ms", m.arena);
+    assert_int_equal(mallctl(name, NULL, NULL, &soon_ms, sizeof(soon_ms)), 0);
+    size_t n = 32 << 20;
+    void *p = mem_alloc(&m, n);
+    assert_non_null(p);
+    memset(p, 1, n);
+    mem_free(&m, p, n);
+    snprintf(name, sizeof(name), "stats.arenas.%u.pdirty", m.arena);
+    size_t pages = 1;
+    for (time_t end = time(NULL) + 20; pages && time(NULL) < end; usleep(1000)) {
+        uint64_t epoch = 1;
+        size_t len = sizeof(epoch);
+        assert_int_equal(mallctl("epoch", &epoch, &len, &epoch, len), 0);
+        len = sizeof(pages);
+        assert_int_equal(mallctl(name, &pages, &len, NULL, 0), 0);
+    }
+    assert_int_equal(pages, 0);
+    mem_fini(&m);
+    bool off = false;
+    assert_int_equal(mallctl("background_thread", NULL, NULL, &off, sizeof(off)), 0);
 }
 #endif
 
@@ -129,6 +161,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #ifndef BAREWIRE_SANITIZE
         cmocka_unit_test(size_classes_are_jemallocs), cmocka_unit_test(blocks_are_of_their_class),
+        cmocka_unit_test(pages_are_purged_apart),
 #endif
         cmocka_unit_test(accounting_returns_to_zero), cmocka_unit_test(refusals_change_nothing),
         cmocka_unit_test(arenas_come_and_go),
