@@ -196,7 +196,9 @@ static void pools_free(struct port *p)
 static int pools_create(struct port *p, char *err, size_t err_len)
 {
     const struct port_sizes *s = &p->sizes;
-    const bool dma = p->spec.kind == PORT_PCI || p->spec.kind == PORT_VDEV;
+    /* Without hugepages there are no physical addresses; port_sizes does not count the waste of one object a page. */
+    const bool dma =
+        (p->spec.kind == PORT_PCI || p->spec.kind == PORT_VDEV) && rte_eal_has_hugepages();
     char name[RTE_MEMPOOL_NAMESIZE];
 
     for (uint32_t i = 0; i < p->workers; i++) {
