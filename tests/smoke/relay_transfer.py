@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """64 MiB each way through a wire that loses, reorders, duplicates, corrupts and delays: identical, and within a deadline.
 
     relay_transfer.py [--port af_xdp|tap] [--workers N] [--seed N] [--mib N] [--connections N] [PROFILE...]
