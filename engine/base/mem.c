@@ -140,7 +140,15 @@ static int arena_acquire(unsigned *ret)
     }
     pthread_mutex_unlock(&unused.lock);
     size_t len = sizeof(*ret);
-    return found ? 0 : mallctl("arenas.create", ret, &len, NULL, 0);
+    int err = found ? 0 : mallctl("arenas.create", ret, &len, NULL, 0);
+    if (err || found)
+        return err;
+    /* A block of 8 MB and more would be purged within the call that frees it. */
+    size_t never = PTRDIFF_MAX;
+    char name[48];
+    snprintf(name, sizeof(name), "arena.%u.oversize_threshold", *ret);
+    mallctl(name, NULL, NULL, &never, sizeof(never));
+    return 0;
 }
 
 int mem_init(struct mem *m)
