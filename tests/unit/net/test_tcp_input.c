@@ -368,6 +368,29 @@ static void test_receive_window(void **state)
     peer_down(&p);
 }
 
+/* The edge moves by useful steps only, and early data, which narrows the room, never moves it back. */
+static void test_window_edge_steps(void **state)
+{
+    (void)state;
+    struct peer p;
+    open_plain(&p, tune_small_window);
+    uint32_t edge = p.seq + 4000;
+    for (uint32_t i = 0; i < 20; i++) {
+        peer_data(&p, peer_octets(100ull * i), 100);
+        peer_wait(&p, 12 * WIRE_MS);
+        struct pkt *k = peer_get(&p);
+        uint32_t now = k->ack + k->wnd;
+        assert_true(now == edge || now - edge >= 1460);
+        assert_true(k->wnd <= 4000);
+        edge = now;
+    }
+    assert_true(edge != p.seq + 2000); /* it did move */
+    peer_seg(&p, PEER_ACK, p.seq + 500, p.ack, peer_octets(2500), 1400);
+    struct pkt *k = peer_get(&p);
+    assert_int_equal(k->ack + k->wnd, edge);
+    peer_down(&p);
+}
+
 static void test_outside_window(void **state)
 {
     (void)state;
@@ -541,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_out_of_order_bounds),
         cmocka_unit_test(test_duplicate_data),
         cmocka_unit_test(test_receive_window),
+        cmocka_unit_test(test_window_edge_steps),
         cmocka_unit_test(test_outside_window),
         cmocka_unit_test(test_paws),
         cmocka_unit_test(test_timestamp_echo),

@@ -307,8 +307,10 @@ static void test_retransmit_copies_when_the_nic_holds(void **state)
     uint8_t was[2048];
     memcpy(was, rte_pktmbuf_mtod(first, void *), first->pkt_len);
     peer_seg(&p, PEER_ACK, p.seq, p.ack - 500, NULL, 0);
-    peer_data(&p, peer_octets(0), 10); /* the header of a retransmission would differ */
+    /* Data of ours: the header of a retransmission would differ. */
+    peer_seg(&p, PEER_ACK, p.seq, p.ack - 500, peer_octets(0), 10);
     peer_wait(&p, 25 * WIRE_MS);
+    assert_int_equal(p.stack->stats.tcp_retrans_segs, 1);
     assert_true(p.stack->held_count >= 2);
     assert_ptr_not_equal(p.stack->held[p.stack->held_count - 1], first);
     assert_memory_equal(was, rte_pktmbuf_mtod(first, void *), first->pkt_len);
