@@ -107,6 +107,7 @@ static void init_lists(struct worker *w)
     list_init(&w->conns);
     list_init(&w->dirty);
     list_init(&w->dead);
+    list_init(&w->leaving);
     list_init(&w->admin);
     list_init(&w->lease.waiting);
     list_init(&w->lease.deferred);
@@ -135,6 +136,7 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     w->set.count = w->lease_set.count = w->count;
     w->set.v[w->id] = &w->shard;
     host_init(w);
+    batch_prepare(w);
     w->nowhere = (struct reply){.muted = true, .resp = 2};
     w->cmd = route_cmd(w, NULL, NULL, 0, NULL);
     struct net_wire wire = c->wire;
@@ -178,6 +180,10 @@ void worker_destroy(struct worker *w)
     list_for_each_safe(n, next, &w->conns)
     {
         conn_gone(list_entry(n, struct conn, node));
+    }
+    list_for_each_safe(n, next, &w->leaving)
+    {
+        conn_gone(list_entry(n, struct conn, leaving_node));
     }
     net_destroy(w->net);
     conns_turn_end(w);
@@ -266,6 +272,7 @@ static void take_config(struct worker *w)
     if (link_config_read(w->link, &fresh, &version)) {
         w->config = fresh;
         w->config_version = version;
+        batch_prepare(w);
     }
 }
 
@@ -323,7 +330,7 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
     if (w->link)
         worked |= door_receive(w);
     net_timers(w->net, now_ns);
-    if (mine && w->lease.holder == LEASE_FREE)
+    if (mine && w->lease.holder == LEASE_FREE && (!worked || (++w->loops & 7) == 0))
         worked |= shard_tick(&w->shard, TICK_BUDGET) > 0;
     worked |= !list_empty(&w->dirty);
     conns_turn_end(w);

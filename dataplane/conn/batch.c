@@ -9,27 +9,62 @@
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
+#include "engine/cmd/command_table.h"
 
-/* Requests that may pause their client, or change how the next ones are parsed, end the batch. */
-static inline bool is_barrier(const struct worker *w, const struct conn *c,
-                              const struct cmd_desc *d)
+void batch_prepare(struct worker *w)
 {
-    if (unlikely_(d->route == ROUTE_CONTROL || !c->ses.authenticated))
-        return true;
-    return w->count > 1 &&
-           (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS);
+    bool many = w->count > 1;
+    w->open = !w->config.protected_mode || w->config.requirepass_len;
+    for (uint32_t i = 0; i < CMD_COUNT; i++) {
+        const struct cmd_desc *d = &cmd_table[i];
+        uint8_t how = 0;
+        if ((d->route == ROUTE_KEY || d->route == ROUTE_KEYS) && d->first_key > 0)
+            how |= HOW_KEYED;
+        if (!many && d->route != ROUTE_CONTROL && !(d->flags & CMD_PROTECTED))
+            how |= HOW_DIRECT;
+        if (d->route == ROUTE_CONTROL ||
+            (many &&
+             (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS)))
+            how |= HOW_BARRIER;
+        w->how[d->index] = how;
+    }
 }
 
-static inline void stage_keys(struct worker *w, struct staged *s, const struct cmd_desc *d)
+static inline void stage_keys(struct worker *w, struct staged *s, struct span key)
 {
-    if ((d->route != ROUTE_KEY && d->route != ROUTE_KEYS) || d->first_key <= 0 ||
-        (uint32_t)d->first_key >= s->argc)
-        return;
-    struct span key = s->argv[d->first_key];
     s->keyed = true;
-    if (w->count > 1)
-        s->owner = shard_of_key(key, w->count);
     s->hash = shard_hash(&w->shard, key);
+    if (w->count > 1) {
+        s->owner = shard_of_key(key, w->count);
+        if (s->owner != w->id || !remote_shard_free(w))
+            return;
+    }
+    s->dict = w->shard.db[s->conn->ses.db].keys;
+    if (s->dict)
+        dict_prefetch_bucket(s->dict, s->hash);
+}
+
+/* Pipelines repeat a command: most look-ups are answered by the request before. */
+static inline bool same_word(struct span a, struct span b)
+{
+    if (a.n != b.n)
+        return false;
+    if (a.n == 3)
+        return memcmp(a.p, b.p, 2) == 0 && a.p[2] == b.p[2];
+    if (a.n < 4 || a.n > 8)
+        return false;
+    return memcmp(a.p, b.p, 4) == 0 && memcmp(a.p + a.n - 4, b.p + a.n - 4, 4) == 0;
+}
+
+static inline const struct cmd_desc *look_up(struct worker *w, struct batch *b, struct staged *s)
+{
+    if (b->n) {
+        const struct staged *before = s - 1;
+        if (before->desc && s->argc == before->argc && before->argv && !before->desc->parent &&
+            same_word(s->argv[0], before->argv[0]))
+            return before->desc;
+    }
+    return cmd_lookup(s->argv, s->argc, &w->nowhere);
 }
 
 /* A gathered request lies in the parser's buffer, which the next one overwrites: small ones move into the batch. */
@@ -72,12 +107,17 @@ static inline void stage(struct conn *c, struct resp_cmd *cmd)
     s->protocol_error = NULL;
     s->owner = w->id;
     s->keyed = false;
-    s->desc = cmd_lookup(s->argv, s->argc, &w->nowhere);
+    s->dict = NULL;
+    const struct cmd_desc *d = look_up(w, b, s);
+    uint8_t how = d ? w->how[d->index] : 0;
+    s->desc = d;
+    s->direct = (how & HOW_DIRECT) && (w->open || c->ses.source != SESSION_NETWORK);
+    b->same = b->n == 0 || b->same == d ? d : NULL;
     b->n++;
-    if (likely_(s->desc != NULL)) {
-        stage_keys(w, s, s->desc);
-        run_now |= is_barrier(w, c, s->desc);
-    }
+    if ((how & HOW_KEYED) && (uint32_t)d->first_key < s->argc)
+        stage_keys(w, s, s->argv[d->first_key]);
+    /* what may pause its client, or changes how the next requests are parsed, ends the batch */
+    run_now |= (how & HOW_BARRIER) || !c->ses.authenticated;
     if (unlikely_(run_now || b->n == LIMIT_BATCH_CMDS))
         batch_run(w);
 }
@@ -85,6 +125,7 @@ static inline void stage(struct conn *c, struct resp_cmd *cmd)
 static void stage_error(struct conn *c, const char *text)
 {
     struct batch *b = c->w->batch;
+    b->same = NULL;
     b->cmd[b->n++] = (struct staged){.conn = c, .protocol_error = text};
     batch_run(c->w);
 }
@@ -104,12 +145,17 @@ void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end)
         lim.authenticated = c->ses.authenticated;
         struct resp_cmd cmd;
         ASSERT(b->n < LIMIT_BATCH_CMDS);
-        switch (resp_parse(&c->parser, &lim, cur, end, b->args + b->nargs,
-                           LIMIT_BATCH_ARGS - b->nargs, &cmd)) {
-        case RESP_DONE:
-            if (cmd.argc)
+        enum resp_status status = resp_parse(&c->parser, &lim, cur, end, b->args + b->nargs,
+                                             LIMIT_BATCH_ARGS - b->nargs, &cmd);
+        if (likely_(status == RESP_DONE)) {
+            if (likely_(cmd.argc != 0))
                 stage(c, &cmd);
-            break;
+            if (unlikely_(b->nargs == LIMIT_BATCH_ARGS))
+                batch_run(w);
+            continue;
+        }
+        switch (status) {
+        case RESP_DONE:
         case RESP_MORE: return;
         case RESP_FULL: batch_run(w); break;
         case RESP_BAD:
@@ -122,8 +168,6 @@ void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end)
             stage_error(c, c->parser.error);
             return;
         }
-        if (b->nargs == LIMIT_BATCH_ARGS)
-            batch_run(w);
     }
 }
 
@@ -149,20 +193,90 @@ static void unstage(struct worker *w, uint32_t from)
     reply_heap_free(&h);
 }
 
-static void prefetch(struct worker *w, struct batch *b)
+/* The buckets were asked for when the keys were hashed; now the entries, for the whole batch. */
+static void prefetch_entries(struct worker *w, struct batch *b)
 {
     for (uint32_t i = 0; i < b->n; i++) {
         struct staged *s = &b->cmd[i];
-        struct dict *d = w->shard.db[s->conn->ses.db].keys;
-        if (s->keyed && s->owner == w->id && d)
-            dict_prefetch_bucket(d, s->hash);
+        if (s->dict)
+            dict_prefetch_entry(s->dict, s->hash);
     }
+    (void)w;
+}
+
+/* With one worker nearly every request runs here and writes straight to its client: that case without a detour.
+ * False: route_staged decides. */
+static inline bool execute_here(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    struct session *ses = &c->ses;
+    const struct cmd_desc *d = s->desc;
+    if (unlikely_(!s->direct || c->closing || !list_empty(&c->slots) ||
+                  ses->reply_mode != SESSION_REPLY_ON || !ses->authenticated))
+        return false;
+    struct reply *r = w->out_conn == c ? &w->out : out_open(c);
+    struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
+    r->resp = ses->resp;
+    ses->last_cmd = d;
+    ses->commands++;
+    cmd->argv = s->argv;
+    cmd->argc = s->argc;
+    cmd->desc = d;
+    cmd->out = r;
+    cmd->session = ses;
+    cmd->db = ses->db;
+    cmd->hash = s->hash;
+    cmd->parser = s->big ? &c->parser : NULL;
+    if ((d->flags & CMD_DENYOOM) && w->config.maxmemory_bytes) {
+        cmd_call(cmd);
+    } else {
+        d->fn(cmd);
+        w->cmd_calls[d->index]++;
+    }
+    if (unlikely_(r->errors))
+        route_errors(w, r, d);
+    if (unlikely_(ses->reply_mode != SESSION_REPLY_ON || ses->close_asap || ses->close_after_reply))
+        route_after(c);
+    return true;
+}
+
+static void execute(struct worker *w, struct batch *b)
+{
     for (uint32_t i = 0; i < b->n; i++) {
         struct staged *s = &b->cmd[i];
-        struct dict *d = w->shard.db[s->conn->ses.db].keys;
-        if (s->keyed && s->owner == w->id && d)
-            dict_prefetch_entry(d, s->hash);
+        struct conn *c = s->conn;
+        if (!c)
+            continue; /* put back */
+        c->ses.last_ms = w->now_ms;
+        if (unlikely_(c->throttled && !s->protocol_error)) {
+            unstage(w, i);
+            continue;
+        }
+        if (!execute_here(w, s))
+            route_staged(w, s);
+        if (unlikely_(c->out_bytes > LIMIT_CONN_OUT_PAUSE_BYTES))
+            c->throttled = true;
     }
+}
+
+/* The cycles of a batch are divided evenly: one clock read for all. */
+static void account_batch(struct worker *w, struct batch *b, uint64_t cycles)
+{
+    uint32_t known = b->n;
+    if (b->same) {
+        w->cmd_usec[b->same->index] += cycles;
+    } else {
+        uint64_t each = cycles / b->n;
+        for (uint32_t i = 0; i < b->n; i++) {
+            const struct cmd_desc *d = b->cmd[i].desc;
+            if (d)
+                w->cmd_usec[d->index] += each;
+            else
+                known--;
+        }
+    }
+    STAT_ADD(w->stats->commands, known);
+    STAT_INC(w->stats->batches);
 }
 
 void batch_run(struct worker *w)
@@ -172,32 +286,12 @@ void batch_run(struct worker *w)
         return;
     b->running = true;
     uint64_t start = rte_rdtsc();
-    if (b->n > 1 && remote_shard_free(w))
-        prefetch(w, b);
-    for (uint32_t i = 0; i < b->n; i++) {
-        struct conn *c = b->cmd[i].conn;
-        if (!c)
-            continue;
-        c->ses.last_ms = w->now_ms;
-        if (c->throttled && !b->cmd[i].protocol_error)
-            unstage(w, i);
-        else
-            route_staged(w, &b->cmd[i]);
-        if (c->out_bytes > LIMIT_CONN_OUT_PAUSE_BYTES)
-            c->throttled = true;
-    }
+    w->cmd.now_us = w->unix_us;
+    if (b->n > 1)
+        prefetch_entries(w, b);
+    execute(w, b);
     out_close(w);
-    uint64_t each = (rte_rdtsc() - start) / b->n;
-    uint32_t known = 0;
-    for (uint32_t i = 0; i < b->n; i++) {
-        const struct cmd_desc *d = b->cmd[i].desc;
-        if (d) {
-            w->cmd_usec[d->index] += each;
-            known++;
-        }
-    }
-    STAT_ADD(w->stats->commands, known);
-    STAT_INC(w->stats->batches);
+    account_batch(w, b, rte_rdtsc() - start);
     b->n = b->nargs = b->scratch_used = 0;
     b->running = false;
 }

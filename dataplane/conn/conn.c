@@ -70,7 +70,7 @@ struct conn *conn_create(struct worker *w, enum conn_kind kind, enum session_sou
     resp_parser_init(&c->parser, &w->conn_mem);
     list_init(&c->slots);
     list_init(&c->dirty_node);
-    list_init(&c->throttle_node);
+    list_init(&c->leaving_node);
     list_push_back(&w->conns, &c->node);
     w->clients++;
     STAT_SET(w->stats->clients, w->clients);
@@ -116,6 +116,7 @@ void conn_gone(struct conn *c)
     c->tc = NULL;
     c->closing = true;
     conn_unlist(c);
+    list_remove(&c->leaving_node);
     slots_drop(c);
     drop_output(c);
     if (c->dirty)
@@ -221,6 +222,7 @@ static void finish_close(struct conn *c)
         struct tcp_conn *tc = c->tc;
         if (tc && !c->fin_said) {
             c->fin_said = true; /* once; `closed` frees the conn */
+            list_push_back(&c->w->leaving, &c->leaving_node);
             tcp_close(tc);
         }
     } else {

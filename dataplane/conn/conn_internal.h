@@ -64,10 +64,10 @@ struct conn {
     struct inq inq;     /* input behind them */
     struct list slots;
     uint32_t nslots;
-    size_t slot_bytes;      /* held in slots behind one that is not ready */
-    struct list node;       /* w->conns */
-    struct list dirty_node; /* w->dirty: looked at by conn_turn_end */
-    struct list throttle_node;
+    size_t slot_bytes;        /* held in slots behind one that is not ready */
+    struct list node;         /* w->conns */
+    struct list dirty_node;   /* w->dirty: looked at by conn_turn_end */
+    struct list leaving_node; /* w->leaving: closed by us, the transport has not ended yet */
     /* output */
     uint8_t *room; /* start of the open writer's room */
     bool room_heap;
@@ -86,16 +86,26 @@ struct staged {
     const struct cmd_desc *desc; /* NULL: unknown command or wrong arity */
     struct span *argv;
     uint32_t argc;
-    uint32_t owner;             /* shard of the first key */
-    bool keyed;                 /* hash and owner are set */
+    uint32_t owner; /* shard of the first key */
+    bool keyed;     /* hash and owner are set */
+    bool direct;    /* one worker, nothing to ask: runs in place unless its client says otherwise */
+    struct dict *dict;          /* my own shard's, free to touch: for prefetching */
     bool big;                   /* the parser holds streamed arguments of this request */
     const char *protocol_error; /* not a request: answer this and close */
     uint64_t hash;
 };
 
+/* What staging must know of a command, worked out when the configuration changes. */
+enum how {
+    HOW_KEYED = 1,   /* hash its first key */
+    HOW_DIRECT = 2,  /* one worker, and nothing can refuse it: runs in place */
+    HOW_BARRIER = 4, /* may pause its client: ends the batch */
+};
+
 struct batch {
     uint32_t n, nargs, scratch_used;
     bool running;
+    const struct cmd_desc *same; /* all staged requests are of this command; NULL: mixed */
     struct staged cmd[LIMIT_BATCH_CMDS];
     struct span args[LIMIT_BATCH_ARGS];
     uint8_t scratch[LIMIT_BATCH_SCRATCH_BYTES];
@@ -196,6 +206,8 @@ struct worker {
     struct shard_set set, lease_set;
     struct engine_config config;
     uint64_t config_version;
+    bool open;                  /* protected mode refuses nobody */
+    uint8_t how[LINK_COMMANDS]; /* by cmd_desc.index: enum how */
     struct mem conn_mem; /* query buffers: the shard's mem may be in another worker's hands */
     struct stats_worker *stats, own_stats;
     struct link *link;
@@ -208,7 +220,7 @@ struct worker {
         cmd_failed[LINK_COMMANDS];
     uint64_t rng;
     /* clients */
-    struct list conns, dirty, dead, throttled;
+    struct list conns, dirty, dead, leaving;
     struct list *sweep; /* idle-timeout sweep position */
     uint64_t next_client, clients, doors, out_total;
     struct conn *out_conn; /* whose writer is open */
@@ -249,9 +261,12 @@ void inq_append(struct inq *q, const void *p, size_t n);
 /* batch.c */
 void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end);
 void batch_run(struct worker *w);
+void batch_prepare(struct worker *w); /* after each change of the configuration */
 
 /* route.c */
 void route_staged(struct worker *w, struct staged *s);
+void route_after(struct conn *c); /* what a command has asked of its client's connection */
+void route_errors(struct worker *w, struct reply *r, const struct cmd_desc *d);
 struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *argv, uint32_t argc,
                      struct reply *out);
 

@@ -91,10 +91,21 @@ struct reply *out_open(struct conn *c)
     if (w->out_conn == c)
         return &w->out;
     out_close(w);
+    struct reply *r = &w->out;
+    size_t room;
     w->out_conn = c;
-    c->room = NULL;
-    w->out = (struct reply){.sink = &conn_sink, .ctx = c, .resp = c->ses.resp};
-    return &w->out;
+    r->sink = &conn_sink;
+    r->ctx = c;
+    r->resp = c->ses.resp;
+    r->failed = r->muted = false;
+    r->errors = 0;
+    c->room = r->cur = r->end = NULL;
+    if (likely_(c->tc && !c->out_first) && (r->cur = tcp_tx_reserve(c->tc, &room)) != NULL) {
+        c->room = r->cur;
+        c->room_heap = false;
+        r->end = r->cur + room;
+    }
+    return r;
 }
 
 void out_close(struct worker *w)

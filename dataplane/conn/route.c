@@ -37,6 +37,13 @@ static void account_errors(struct worker *w, const struct reply *r)
     }
 }
 
+void route_errors(struct worker *w, struct reply *r, const struct cmd_desc *d)
+{
+    account_errors(w, r);
+    w->cmd_failed[d->index]++;
+    r->errors = 0;
+}
+
 static void target_end(struct target *t, struct worker *w)
 {
     account_errors(w, t->r);
@@ -59,7 +66,7 @@ struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *ar
                         .now_us = w->unix_us};
 }
 
-static void after_request_slow(struct conn *c)
+void route_after(struct conn *c)
 {
     struct session *s = &c->ses;
     if (s->reply_mode == SESSION_REPLY_SKIP)
@@ -74,7 +81,7 @@ static inline void after_request(struct conn *c)
 {
     const struct session *s = &c->ses;
     if (unlikely_(s->reply_mode != SESSION_REPLY_ON || s->close_asap || s->close_after_reply))
-        after_request_slow(c);
+        route_after(c);
 }
 
 static bool is_muted(const struct conn *c)
@@ -82,38 +89,17 @@ static bool is_muted(const struct conn *c)
     return c->ses.reply_mode == SESSION_REPLY_OFF || c->ses.reply_mode == SESSION_REPLY_SKIP;
 }
 
-static inline void run_into(struct worker *w, struct staged *s, struct reply *r)
-{
-    struct conn *c = s->conn;
-    struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
-    cmd->argv = s->argv;
-    cmd->argc = s->argc;
-    cmd->desc = s->desc;
-    cmd->out = r;
-    cmd->session = &c->ses;
-    cmd->db = c->ses.db;
-    cmd->hash = s->hash;
-    cmd->now_us = w->unix_us;
-    cmd->parser = s->big ? &c->parser : NULL;
-    cmd_call(cmd);
-}
-
 static void run_here(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
-    if (likely_(list_empty(&c->slots) && c->ses.reply_mode == SESSION_REPLY_ON)) {
-        struct reply *r = w->out_conn == c ? &w->out : out_open(c);
-        r->resp = c->ses.resp;
-        run_into(w, s, r);
-        if (unlikely_(r->errors)) {
-            account_errors(w, r);
-            r->errors = 0;
-        }
-        return;
-    }
     struct target t;
     target_begin(&t, c, is_muted(c));
-    run_into(w, s, t.r);
+    struct cmd cmd = route_cmd(w, s->desc, s->argv, s->argc, t.r);
+    cmd.session = &c->ses;
+    cmd.db = c->ses.db;
+    cmd.hash = s->hash;
+    cmd.parser = s->big ? &c->parser : NULL;
+    cmd_call(&cmd);
     target_end(&t, w);
 }
 
