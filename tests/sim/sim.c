@@ -2,16 +2,14 @@
 #include "tests/sim/sim.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include <rte_eal.h>
 #include <rte_mempool.h>
 
 #include "dataplane/conn/conn_internal.h"
+#include "tests/sim/eal.h"
 #include "tests/sim/tap.h"
 
 #define SHELLS     64
@@ -79,45 +77,11 @@ void sim_fail(struct sim *s, const char *fmt, ...)
     exit(1);
 }
 
-/* ---- EAL and pools ---- */
-
-static void eal_gone(void)
-{
-    char dir[256]; /* made per process even without shared configuration */
-    snprintf(dir, sizeof(dir), "%s", rte_eal_get_runtime_dir());
-    rte_eal_cleanup();
-    rmdir(dir);
-}
+/* ---- pools ---- */
 
 void sim_eal_init(void)
 {
-    char prefix[48], lcores[1024] = "--lcores=0@(";
-    cpu_set_t set;
-    size_t n = strlen(lcores);
-    const char *sep = "";
-    sched_getaffinity(0, sizeof(set), &set);
-    for (int i = 0; i < CPU_SETSIZE && n < sizeof(lcores) - 16; i++) {
-        if (CPU_ISSET(i, &set)) {
-            n += (size_t)snprintf(lcores + n, sizeof(lcores) - n, "%s%d", sep, i);
-            sep = ",";
-        }
-    }
-    snprintf(lcores + n, sizeof(lcores) - n, ")");
-    snprintf(prefix, sizeof(prefix), "--file-prefix=bw-sim-%d", (int)getpid());
-    char *argv[] = {"sim",
-                    "--no-huge",
-                    "--no-pci",
-                    "--no-shconf",
-                    "-m",
-                    "256",
-                    "--no-telemetry",
-                    "--iova-mode=va",
-                    prefix,
-                    "--log-level=error",
-                    lcores,
-                    NULL};
-    CHECK(rte_eal_init((int)ARRAY_LEN(argv) - 1, argv) >= 0);
-    atexit(eal_gone);
+    test_eal_init("sim");
     shells = rte_pktmbuf_pool_create("sim-shells", SHELLS * SIM_NODES - 1, 0, 0, 0, SOCKET_ID_ANY);
     CHECK(shells);
 }
