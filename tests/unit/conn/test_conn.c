@@ -428,6 +428,25 @@ static void test_quit_answers_what_came_before(void **state)
     server_down(&s);
 }
 
+/* Input that waited behind a lease turned the orderly close into a reset, and the replies before it were lost. */
+static void test_bug_quit_with_unread_input_keeps_its_replies(void **state)
+{
+    (void)state;
+    struct server s;
+    server_up(&s, 3);
+    struct tcp_conn *tc = fake_connect(s.net[0]);
+    say(tc, "MSET a 1 b 2 d 3\r\n");
+    turn(&s, 0);
+    say(tc, "QUIT\r\nGET a\r\nGET b\r\n");
+    turn(&s, 0);
+    assert_true(tc->hold > 0);
+    settle(&s);
+    expect_out(tc, "+OK\r\n+OK\r\n");
+    assert_true(tc->gone);
+    fake_free(tc);
+    server_down(&s);
+}
+
 static void test_half_close_is_answered_first(void **state)
 {
     (void)state;
@@ -574,6 +593,7 @@ int main(void)
         cmocka_unit_test(test_query_buffer_limit_closes_that_client),
         cmocka_unit_test(test_protocol_error_answers_and_closes),
         cmocka_unit_test(test_quit_answers_what_came_before),
+        cmocka_unit_test(test_bug_quit_with_unread_input_keeps_its_replies),
         cmocka_unit_test(test_half_close_is_answered_first),
         cmocka_unit_test(test_client_dies_with_requests_elsewhere),
         cmocka_unit_test(test_maxclients),
