@@ -11,7 +11,7 @@
 static uint64_t hash_entry(const void *entry, const void *ctx)
 {
     struct span key = entry_key_fast(entry);
-    return siphash13(ctx, key.p, key.n);
+    return key_hash(ctx, key.p, key.n);
 }
 
 static bool equal_entry(const void *entry, struct span key)

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "engine/base/mem.h"
-#include "engine/base/siphash.h"
+#include "engine/base/keyhash.h"
 #include "engine/ds/dict.h"
 #include "engine/shard/config.h"
 #include "engine/shard/entry.h"
@@ -72,7 +72,7 @@ void shard_fini(struct shard *s);
 
 static inline uint64_t shard_hash(const struct shard *s, struct span key)
 {
-    return siphash13(&s->hash_key, key.p, key.n);
+    return key_hash(&s->hash_key, key.p, key.n);
 }
 uint64_t shard_random(struct shard *s);
 /* Which shard of `count` owns the key: cluster slot ranges, so that a cluster client can be told. */

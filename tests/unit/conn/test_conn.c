@@ -428,8 +428,8 @@ static void test_quit_answers_what_came_before(void **state)
     server_down(&s);
 }
 
-/* Input that waited behind a lease turned the orderly close into a reset, and the replies before it were lost. */
-static void test_bug_quit_with_unread_input_keeps_its_replies(void **state)
+/* A close with unread input would be a reset that cuts the replies short. */
+static void test_quit_behind_a_lease(void **state)
 {
     (void)state;
     struct server s;
@@ -593,7 +593,7 @@ int main(void)
         cmocka_unit_test(test_query_buffer_limit_closes_that_client),
         cmocka_unit_test(test_protocol_error_answers_and_closes),
         cmocka_unit_test(test_quit_answers_what_came_before),
-        cmocka_unit_test(test_bug_quit_with_unread_input_keeps_its_replies),
+        cmocka_unit_test(test_quit_behind_a_lease),
         cmocka_unit_test(test_half_close_is_answered_first),
         cmocka_unit_test(test_client_dies_with_requests_elsewhere),
         cmocka_unit_test(test_maxclients),
