@@ -54,6 +54,7 @@ enum tcp_state {
 #define TF_ESTAB       (1u << 20) /* counted in tcp_curr_estab */
 #define TF_CONN_OWED   (1u << 21) /* `connected` is owed (with close_err) */
 #define TF_WSCALE      (1u << 22) /* window scaling negotiated */
+#define TF_DUP_ACKS    (1u << 23) /* dup_acks_due of them must leave in this pass */
 
 /* ---- send queue ----
  * One mbuf per segment. Its bookkeeping stands at the start of its headroom, the payload at
@@ -159,7 +160,7 @@ struct tcp_cold {
     uint64_t last_tx_ns;
     const struct tcp_cc *cc;
     struct tcp_ooo *ooo;
-    uint32_t ooo_segs;
+    uint16_t ooo_segs, dup_acks_due;
     uint32_t retrans;
     uint64_t challenge_ns; /* start of the throttle's second */
     uint32_t challenge_count;

@@ -378,17 +378,24 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
     if ((tc->flags & TF_WND_CHECK) && window_update_due(tc))
         tc->flags |= TF_ACK_NOW;
     tc->flags &= ~TF_WND_CHECK;
-    if (!(tc->flags & TF_ACK_NOW))
+    if (!(tc->flags & (TF_ACK_NOW | TF_DUP_ACKS)))
         return true;
-    if (net_tx_full(net) || !send_bare(tc, tc->snd_nxt, TH_ACK))
-        return false;
-    STAT_INC(net->stats->tcp_pure_acks_out);
+    /* An ACK of new data is none of the duplicates that follow it. */
+    bool own = (tc->flags & TF_ACK_NOW) || tc->rcv_acked != tc->rcv_nxt;
+    for (; own || tc->cold->dup_acks_due; own = false) {
+        if (net_tx_full(net) || !send_bare(tc, tc->snd_nxt, TH_ACK))
+            return false;
+        STAT_INC(net->stats->tcp_pure_acks_out);
+        tc->cold->dup_acks_due -= !own;
+    }
+    tc->flags &= ~TF_DUP_ACKS;
     return true;
 }
 
 static inline bool output_ack(struct tcp_conn *tc)
 {
-    return likely_(!(tc->flags & (TF_ACK_NOW | TF_WND_CHECK | TF_KEEP_DUE))) || output_ack_due(tc);
+    return likely_(!(tc->flags & (TF_ACK_NOW | TF_WND_CHECK | TF_KEEP_DUE | TF_DUP_ACKS))) ||
+           output_ack_due(tc);
 }
 
 /* The common pass: an open connection without trouble whose new segments all fit cwnd and window.

@@ -148,6 +148,16 @@ static bool drain(struct tcp_conn *tc)
     return true;
 }
 
+/* RFC 5681 4.2: an ACK for each segment behind a gap. They are counted, not folded into the pass's
+ * one ACK: a sender without SACK needs three to repair the gap before its timer does. */
+static void duplicate_ack(struct tcp_conn *tc)
+{
+    if (tc->cold->dup_acks_due < LIMIT_TCP_DUP_ACKS)
+        tc->cold->dup_acks_due++;
+    tc->flags |= TF_DUP_ACKS;
+    tcp_mark(tc);
+}
+
 void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_t len, bool fin)
 {
     uint32_t old = seq_lt(seq, tc->rcv_nxt) ? tc->rcv_nxt - seq : 0;
@@ -169,13 +179,15 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
     }
     if (ahead) {
         /* A FIN alone ahead of data is not kept: it is sent again. */
-        tcp_ack_now(tc); /* RFC 5681 4.2: a duplicate ACK tells of the gap */
+        duplicate_ack(tc);
         keep_early(tc, seq, p, len, fin);
         return;
     }
     if (len) {
-        if (tc->cold->ooo)
+        if (tc->cold->ooo) {
             tcp_ack_now(tc);
+            tc->cold->dup_acks_due = 0; /* they would tell of a gap that is filled */
+        }
         tcp_deliver(tc, p, len);
         if (tc->state == TCP_CLOSED)
             return;

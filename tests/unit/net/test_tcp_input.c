@@ -234,6 +234,40 @@ static void test_out_of_order(void **state)
     peer_down(&p);
 }
 
+/* A burst with a gap: a duplicate ACK per segment behind it, so that a peer without SACK repairs it at the third. */
+static void test_duplicate_acks_of_a_burst(void **state)
+{
+    (void)state;
+    struct peer p;
+    uint8_t f[2048];
+    open_plain(&p, NULL);
+    uint32_t s = p.seq;
+    const uint32_t from[] = {0, 200, 300, 400, 500};
+    for (int i = 0; i < 5; i++) {
+        uint32_t n = peer_frame(&p, f, PEER_ACK, s + from[i], p.ack, peer_octets(from[i]), 100);
+        wire_inject(&p.w, p.stack->id, f, n, 0);
+    }
+    wire_turn(&p.w);
+    for (int i = 0; i < 5; i++) { /* one of new data, four duplicates */
+        struct pkt *k = peer_get(&p);
+        assert_int_equal(k->ack, s + 100);
+        assert_int_equal(k->len, 0);
+    }
+    peer_none(&p);
+    /* More of them and what fills the gap in one burst: nothing is missing, nothing to repeat. */
+    for (int i = 0; i < 2; i++) {
+        uint32_t at = i ? 100 : 600;
+        uint32_t n = peer_frame(&p, f, PEER_ACK, s + at, p.ack, peer_octets(at), 100);
+        wire_inject(&p.w, p.stack->id, f, n, 0);
+    }
+    wire_turn(&p.w);
+    assert_int_equal(peer_get(&p)->ack, s + 700);
+    peer_none(&p);
+    assert_int_equal(p.s->rx_seen, 700);
+    assert_false(p.s->mismatch);
+    peer_down(&p);
+}
+
 /* Every way in which two segments can overlap, in every order, against a byte map. */
 static void test_overlap_model(void **state)
 {
@@ -559,6 +593,7 @@ int main(void)
         cmocka_unit_test(test_in_order_and_delayed_ack),
         cmocka_unit_test(test_ack_every_second_segment),
         cmocka_unit_test(test_out_of_order),
+        cmocka_unit_test(test_duplicate_acks_of_a_burst),
         cmocka_unit_test(test_overlap_model),
         cmocka_unit_test(test_conflicting_overlap),
         cmocka_unit_test(test_out_of_order_bounds),
