@@ -230,6 +230,58 @@ static void carry(struct sim *s, struct sim_node *n, unsigned to, const uint8_t 
     heap_push(s, f);
 }
 
+static void mend_checksums(uint8_t *ip, uint32_t ip_len)
+{
+    uint32_t pseudo = (6u << 8) + __builtin_bswap16((uint16_t)(ip_len - 20));
+    uint16_t w;
+    memset(ip + 10, 0, 2);
+    w = tap_checksum(ip, 20, 0);
+    memcpy(ip + 10, &w, 2);
+    for (unsigned i = 12; i < 20; i += 2) {
+        memcpy(&w, ip + i, 2);
+        pseudo += w;
+    }
+    memset(ip + 36, 0, 2);
+    w = tap_checksum(ip + 20, ip_len - 20, pseudo);
+    memcpy(ip + 36, &w, 2);
+}
+
+/* One part of a segment: `n` octets from `off` on; returns the frame's length. */
+static uint32_t part_of(uint8_t *to, const uint8_t *p, uint32_t l2, uint32_t head, uint32_t off,
+                        uint32_t n)
+{
+    uint8_t *ip = to + l2, *th = ip + 20;
+    uint32_t ip_len = head - l2 + n, seq;
+    memcpy(to, p, head);
+    memcpy(to + head, p + head + off, n);
+    ip[2] = (uint8_t)(ip_len >> 8);
+    ip[3] = (uint8_t)ip_len;
+    memcpy(&seq, th + 4, 4);
+    seq = __builtin_bswap32(__builtin_bswap32(seq) + off);
+    memcpy(th + 4, &seq, 4);
+    return head + n;
+}
+
+/* Carries a segment, whole or as two: the peer may then take and acknowledge a part of it. */
+static void carry_parts(struct sim *s, struct sim_node *n, unsigned to, const uint8_t *p,
+                        uint32_t len)
+{
+    uint32_t l2 = l2_bytes(n), head = is_tcp(n, p, len) ? l2 + 20 + (p[l2 + 32] >> 4) * 4u : len;
+    if (len < head + 2 || len > LIMIT_FRAME_BYTES || !sim_chance(s, n->impair.split_ppm)) {
+        carry(s, n, to, p, len);
+        return;
+    }
+    uint8_t part[LIMIT_FRAME_BYTES];
+    uint32_t cut = (uint32_t)sim_between(s, 1, len - head - 1);
+    uint32_t first = part_of(part, p, l2, head, 0, cut);
+    part[l2 + 33] &= (uint8_t) ~(TH_FIN | TH_PSH);
+    mend_checksums(part + l2, first - l2);
+    carry(s, n, to, part, first);
+    uint32_t rest = part_of(part, p, l2, head, cut, len - head - cut);
+    mend_checksums(part + l2, rest - l2);
+    carry(s, n, to, part, rest);
+}
+
 /* The queue of a host that a frame goes to. */
 static unsigned steer(struct sim *s, unsigned first, const uint8_t *p, uint32_t len)
 {
@@ -271,10 +323,10 @@ static void transmit(struct sim *s, struct sim_node *n, const uint8_t *p, uint32
         if (!first || memcmp(mac, n->mac, 6) == 0 || (!(p[0] & 1) && memcmp(p, mac, 6) != 0))
             continue;
         unsigned to = steer(s, i, p, len);
-        carry(s, n, to, p, len);
+        carry_parts(s, n, to, p, len);
         if (sim_chance(s, n->impair.dup_ppm)) {
             n->duplicated++;
-            carry(s, n, to, p, len);
+            carry_parts(s, n, to, p, len);
         }
     }
 }
@@ -600,6 +652,7 @@ bool sim_run(struct sim *s, uint64_t until_ns, bool (*done)(void *ctx), void *ct
 void sim_profile(struct sim *s, struct sim_impair *im)
 {
     *im = (struct sim_impair){.delay_ns = sim_between(s, 5, 200) * SIM_US};
+    im->split_ppm = sim_random(s) % 3 ? 0 : (uint32_t)sim_between(s, 1000, 500000);
     switch (sim_random(s) % 9) {
     case 0: return; /* clean */
     case 1: im->loss_ppm = (uint32_t)sim_between(s, 1000, 100000); return;

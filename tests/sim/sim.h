@@ -25,6 +25,7 @@
 
 struct sim_impair { /* on what a node sends; ppm: of a million frames */
     uint32_t loss_ppm, dup_ppm, corrupt_ppm, reorder_ppm;
+    uint32_t split_ppm;           /* a segment becomes two, as a box in between may do */
     uint32_t burst_ppm;           /* starts of a time in which all is lost */
     uint64_t burst_ns;            /* and how long that is at most */
     uint64_t delay_ns, jitter_ns; /* jitter keeps order; reorder does not */

@@ -477,7 +477,8 @@ static void check_end(const struct conn_plan *p)
     total.conns++;
     if (run.bad_line && p->pattern != REFUSED && p->pattern != DENIED && !(c->open && v->open) &&
         c->err && (!v->started || v->err || v->aborted)) {
-        total.handshakes++; /* five SYN-ACKs lost: the odds of a bad line */
+        /* Five SYN-ACKs lost: the odds of a bad line. Rare, unless the line is dead. */
+        total.handshakes += p->pattern != SILENT && p->pattern != ABORT;
         return;
     }
     switch (p->pattern) {
