@@ -335,6 +335,31 @@ static void test_peer_window_is_obeyed(void **state)
     peer_down(&p);
 }
 
+/* A new acknowledgment brings its window though it comes in a segment with an old SEQ: the window of
+ * before, counted from the new SND.UNA, would reach beyond the edge that the peer has offered. */
+static void test_window_of_a_retransmission(void **state)
+{
+    (void)state;
+    struct peer p;
+    peer_up(&p, NULL);
+    p.wnd = 3000;
+    peer_handshake(&p, 1460, -1, false);
+    peer_app_write(&p, 10000);
+    uint32_t start = peer_get(&p)->seq;
+    assert_int_equal(peer_get(&p)->len, 1460);
+    peer_none(&p);
+    peer_seg(&p, PEER_ACK, p.seq + 100, start, peer_octets(100),
+             100); /* early: SND.WL1 is its SEQ */
+    assert_int_equal(peer_get(&p)->len, 0);
+    peer_none(&p);
+    p.wnd = 80; /* the right edge stays where it was */
+    peer_seg(&p, PEER_ACK, p.seq, start + 2920, peer_octets(0), 100);
+    assert_int_equal(peer_get(&p)->len, 0);
+    peer_none(&p);
+    assert_int_equal(info(&p).snd_wnd, 80);
+    peer_down(&p);
+}
+
 /* A window smaller than a segment for good: pieces of at least half of it. */
 static void test_tiny_window(void **state)
 {
@@ -570,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_partial_segment_ack),
         cmocka_unit_test(test_retransmit_copies_when_the_nic_holds),
         cmocka_unit_test(test_peer_window_is_obeyed),
+        cmocka_unit_test(test_window_of_a_retransmission),
         cmocka_unit_test(test_tiny_window),
         cmocka_unit_test(test_zero_window_probe),
         cmocka_unit_test(test_probe_is_taken),
