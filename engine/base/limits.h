@@ -41,7 +41,7 @@
 #define LIMIT_NET_ECHO_PER_S      10000       /* ICMP echo replies of a worker */
 #define LIMIT_NET_OOO_TOTAL_BYTES (64u << 20) /* out-of-order data of all connections of a worker */
 #define LIMIT_TCP_CHALLENGE_PER_S 10          /* challenge ACKs of one connection (RFC 5961 7) */
-#define LIMIT_TCP_DUP_ACKS        64            /* duplicate ACKs of one connection in a pass */
+#define LIMIT_TCP_DUP_ACKS        64          /* duplicate ACKs of one connection in a pass */
 #define LIMIT_TCP_MSS_MIN         64          /* a peer's smaller MSS is taken as this */
 #define LIMIT_TCP_SYN_RETRIES     6           /* active open */
 #define LIMIT_TCP_SYNACK_RETRIES  5           /* passive open */

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/base/mem.h"
 #include "engine/base/keyhash.h"
+#include "engine/base/mem.h"
 #include "engine/ds/dict.h"
 #include "engine/shard/config.h"
 #include "engine/shard/entry.h"

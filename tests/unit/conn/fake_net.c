@@ -255,7 +255,8 @@ void tcp_rx_hold(struct tcp_conn *tc, size_t bytes)
 void tcp_close(struct tcp_conn *tc)
 {
     if (tc->hold)
-        tc->out_len = 0; /* RFC 2525 2.17: unread data makes it a reset, and what was queued is lost */
+        tc->out_len =
+            0; /* RFC 2525 2.17: unread data makes it a reset, and what was queued is lost */
     tc->closed_by_app = true;
 }
 
