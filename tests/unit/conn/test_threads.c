@@ -59,6 +59,8 @@ static void take(struct thread *t, int c)
 {
     struct tcp_conn *tc = t->client[c];
     size_t at = 0;
+    if (tc->out_len == 0)
+        return;
     for (;;) {
         char *p = (char *)tc->out + at;
         size_t left = tc->out_len - at;
