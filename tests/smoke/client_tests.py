@@ -102,7 +102,7 @@ def python_redis(lab):
                     wrong.append((n, i))
                 mine.incr("py:sum")
 
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(10)]
+        threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(10)]
         for t in threads:
             t.start()
         for t in threads:
@@ -205,7 +205,7 @@ def value_of_64_MB(lab):
         except OSError as e:
             errors.append("%d: %s" % (n, e))
 
-    threads = [threading.Thread(target=both_ways, args=(n,)) for n in range(3)]
+    threads = [threading.Thread(target=both_ways, args=(n,), daemon=True) for n in range(3)]
     for t in threads:
         t.start()
     for t in threads:
@@ -288,7 +288,7 @@ def idle(lab):
             equal(c.call("PING"), b"PONG")
             waits.append((time.monotonic() - start) * 1e6)
     text = "%.1f %% of a core, first packet after idle answered in %.0f us (median)" % (min(shares), statistics.median(waits))
-    check(min(shares) < 10 * lab.workers, text)
+    check(min(shares) < 10, text)
     return text
 
 

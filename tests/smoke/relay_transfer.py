@@ -58,7 +58,7 @@ def transfer(lab, n, connections, data, deadline):
             except (Failure, OSError) as e:
                 errors.append("%s, connection %d: %s" % (word, k, e))
 
-        threads = [threading.Thread(target=one, args=(k,)) for k in range(connections)]
+        threads = [threading.Thread(target=one, args=(k,), daemon=True) for k in range(connections)]
         for t in threads:
             t.start()
         for t in threads:
