@@ -28,7 +28,7 @@ static bool ip4_options_ok(struct net *net, const uint8_t *p, uint32_t n)
     return true;
 }
 
-static bool ip4_allowed(const struct net *net, uint32_t src)
+bool ip4_allowed(const struct net *net, uint32_t src)
 {
     const struct engine_config *e = net->cfg.engine;
     if (!e || !e->net_allow_count)

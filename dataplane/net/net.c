@@ -1,7 +1,8 @@
 /* net: one worker's stack from frame in to frame out; the stages of net_input over a burst, the one
  * transmit pass of net_output, and the array of frames between the stack and the wire.
  *
- *   net_input: prefetch -> classify and validate all -> hash all -> guess records -> tcp_input each
+ *   net_input: prefetch -> compare headers, hash all -> guess records -> tcp_input_fast each; what
+ *              that declines: classify and validate -> find the record -> tcp_input
  *   net_output: tcp_output for each connection with something to say -> wire
  * Thread: the worker's. */
 #include <errno.h>
@@ -80,10 +81,10 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->wire = *wire;
     net->app = *app;
     net_set_now(net, now_ns);
-    net->ip_wire = be32(cfg->ip);
-    memcpy(&net->mac48, cfg->mac, 6);
+    memcpy((uint8_t *)&net->mac_wide + 2, cfg->mac, 6);
     uint32_t half = cfg->rcv_buf_bytes / 2, mss = cfg->mtu - 40u;
     net->window_step = half < mss ? half : mss;
+    net->delack_ns = cfg->delayed_ack_ms * NSEC_PER_MS;
     net->rto_min_ns = cfg->rto_min_ms * NSEC_PER_MS;
     net->rto_max_ns = cfg->rto_max_ms * NSEC_PER_MS;
     net->tx_offload = wire->tx_ip_checksum || wire->tx_tcp_checksum;
@@ -121,6 +122,7 @@ void net_destroy(struct net *net)
 {
     if (!net)
         return;
+    net->cache = NULL; /* perhaps another thread's */
     if (net->conns && net->cold && net->free_conns && net->flow.bucket)
         tcp_conns_free(net);
     neigh_free_all(net);
@@ -143,7 +145,13 @@ struct rte_mbuf *net_alloc_control(struct net *net)
 {
     struct rte_mbuf *m = net_alloc_data(net);
     if (unlikely_(!m) && net->cfg.reserve)
-        m = net_alloc_from(net->cfg.reserve);
+        m = rte_mbuf_raw_alloc(net->cfg.reserve);
+    if (likely_(m)) {
+        m->data_off = RTE_PKTMBUF_HEADROOM;
+        m->data_len = 0;
+        m->pkt_len = 0;
+        m->ol_flags = 0;
+    }
     return m;
 }
 
@@ -166,13 +174,15 @@ static unsigned net_flush(struct net *net)
     struct stats_worker *st = net->stats;
     unsigned sent = 0;
     while (sent < net->tx_count) {
-        uint64_t bytes[LIMIT_BURST_PKTS + 1] = {0};
+        uint64_t bytes = 0;
         uint16_t n = (uint16_t)RTE_MIN(net->tx_count - sent, (uint32_t)LIMIT_BURST_PKTS);
         for (uint16_t i = 0; i < n; i++) /* the wire owns what it takes: count before */
-            bytes[i + 1] = bytes[i] + net->tx[sent + i]->pkt_len;
+            bytes += net->tx[sent + i]->pkt_len;
         uint16_t took = net->wire.tx(net->wire.ctx, &net->tx[sent], n);
+        for (uint16_t i = took; i < n; i++)
+            bytes -= net->tx[sent + i]->pkt_len;
         STAT_ADD(st->tx_pkts, took);
-        STAT_ADD(st->tx_bytes, bytes[took]);
+        STAT_ADD(st->tx_bytes, bytes);
         sent += took;
         if (took < n)
             break;
@@ -188,6 +198,7 @@ static unsigned net_flush(struct net *net)
 unsigned net_output(struct net *net, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
+    net_find_cache(net);
     unsigned sent = net->tx_refused ? net_flush(net) : 0;
     uint32_t kept = 0, n = net->dirty_count;
     for (uint32_t i = 0; i < n; i++) {
@@ -244,94 +255,121 @@ static bool net_classify(struct net *net, struct rte_mbuf *m, struct tcp_seg *se
     return tcp_seg_check(net, m, ip, l4, l4_len, seg);
 }
 
-/* The common frame (untagged, IPv4 without options, TCP, to us, whole), decided by one pass over its
- * headers. False: not that; net_classify looks again and counts what is wrong. */
-static inline bool net_classify_fast(struct net *net, struct rte_mbuf *m, struct tcp_seg *seg)
+/* What the stages of a burst hand on about a frame. */
+struct rx_frame {
+    const uint8_t *p;
+    uint64_t hash;
+    struct flow_key key;
+    uint32_t guess; /* a record that may be the frame's; FLOW_NONE: the general way */
+};
+
+/* To our MAC, in our VLAN, IPv4 without options or fragments, TCP: one compare of three wide loads. The
+ * rest (lengths, checksums, addresses, ports) is the business of who takes the frame. p: 14 bytes in
+ * front of what should be the IP header. */
+static inline bool net_plain_tcp(const struct net *net, const struct rte_mbuf *m, const uint8_t *p)
 {
-    const uint64_t good = RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
-    const uint8_t *f = rte_pktmbuf_mtod(m, const uint8_t *);
-    const struct eth_hdr *eh = (const void *)f;
-    const struct ip4_hdr *ip = (const void *)(f + sizeof(*eh));
-    const struct tcp_hdr *th = (const void *)(ip + 1);
-    uint64_t dst;
-    if (m->data_len < sizeof(*eh) + 40 || m->nb_segs != 1 ||
+    const uint64_t type_ihl = 0x450008, type_ihl_mask = 0xffffff; /* 08 00 45 on the wire */
+    const uint32_t frag_proto = IP_PROTO_TCP << 24, frag_proto_mask = 0xff00ff3f;
+    if (m->data_len < eth_len(net) + 40 || m->nb_segs != 1 ||
         (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED))
         return false;
-    memcpy(&dst, f, sizeof(dst));
-    uint32_t total = from_be16(ip->total_len), doff = (th->off >> 4) * 4u;
-    if (dst << 16 != net->mac48 << 16 || eh->type.raw != be16(ETH_TYPE_IP4).raw ||
-        ip->ver_ihl != 0x45 || ip->proto != IP_PROTO_TCP || ip->dst.raw != net->ip_wire.raw ||
-        (ip->frag.raw & be16(IP_FRAG_MASK).raw) || total > m->data_len - sizeof(*eh) ||
-        doff < sizeof(*th) || doff + sizeof(*ip) > total || !th->sport.raw || !th->dport.raw ||
-        !ip4_source_ok(net, from_be32(ip->src)))
-        return false;
-    uint32_t l4 = total - (uint32_t)sizeof(*ip);
-    if (net->wire.rx_checksum &&
-        (m->ol_flags & (RTE_MBUF_F_RX_IP_CKSUM_BAD | RTE_MBUF_F_RX_L4_CKSUM_BAD)))
-        return false; /* bad, or one of the codes that share the bit */
-    if (!net->wire.rx_checksum || (m->ol_flags & good) != good) {
-        if (csum_fold(csum_ip4_20(ip)) != 0xffff ||
-            csum_fold(csum_add(th, l4, ip4_pseudo_sum(ip, (uint16_t)l4))) != 0xffff)
+    const uint8_t *dst = p;
+    uint32_t frag;
+    memcpy(&frag, p + 20, sizeof(frag));
+    if (unlikely_(net->cfg.vlan)) {
+        const struct vlan_hdr *vh = (const void *)(p + 10);
+        const struct eth_hdr *eh = (const void *)(dst = p - sizeof(*vh));
+        if (from_be16(eh->type) != ETH_TYPE_VLAN || (from_be16(vh->tci) & 0xfff) != net->cfg.vlan)
             return false;
     }
-    tcp_seg_fill(seg, net, ip, th, l4, doff);
-    seg->mac = eh->src;
-    return true;
+    return ((csum_load64(dst) << 16 ^ net->mac_wide) |
+            ((csum_load64(p + 12) ^ type_ihl) & type_ihl_mask) |
+            ((frag ^ frag_proto) & frag_proto_mask)) == 0;
+}
+
+/* Source and destination address and both ports stand in a row, in the order of struct flow_key. */
+static inline void net_frame_key(const uint8_t *p, struct flow_key *key)
+{
+    uint64_t ips = __builtin_bswap64(csum_load64(p + 26));
+    uint32_t ports;
+    memcpy(&ports, p + 34, sizeof(ports));
+    ports = __builtin_bswap32(ports);
+    ips = ips << 32 | ips >> 32;
+    ports = ports << 16 | ports >> 16;
+    memcpy(key, &ips, sizeof(ips));
+    memcpy((uint8_t *)key + 8, &ports, sizeof(ports));
+}
+
+/* Any frame, each thing about it looked at and counted by its own reason. */
+static __attribute__((noinline)) void net_frame_general(struct net *net, struct rte_mbuf *m)
+{
+    struct tcp_seg seg;
+    if (!net_classify(net, m, &seg))
+        return;
+    STAT_INC(net->stats->tcp_in_segs);
+    seg.hash = flow_hash(&net->flow, &seg.key);
+    uint32_t index = flow_find(&net->flow, &seg.key, seg.hash);
+    seg.tc = index != FLOW_NONE ? &net->conns[index] : NULL;
+    tcp_input(net, &seg);
 }
 
 static void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
 {
-    struct tcp_seg segs[LIMIT_BURST_PKTS];
-    uint32_t guess[LIMIT_BURST_PKTS];
-    uint16_t nseg = 0;
+    struct rx_frame frames[LIMIT_BURST_PKTS];
+    uint32_t fast = 0;
     uint64_t bytes = 0;
     const struct engine_config *e = net->cfg.engine;
-    bool plain = !net->cfg.vlan && !(e && e->net_allow_count);
+    bool all_allowed = !(e && e->net_allow_count);
+    unsigned tag = eth_len(net) - (unsigned)sizeof(struct eth_hdr);
 
-    for (uint16_t i = 0; i < n; i++)
-        rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
     for (uint16_t i = 0; i < n; i++) {
+        frames[i].p = rte_pktmbuf_mtod(pkts[i], const uint8_t *) + tag;
+        rte_prefetch0(frames[i].p);
+    }
+    for (uint16_t i = 0; i < n; i++) {
+        struct rx_frame *f = &frames[i];
         bytes += pkts[i]->pkt_len;
-        if ((plain && net_classify_fast(net, pkts[i], &segs[nseg])) ||
-            net_classify(net, pkts[i], &segs[nseg]))
-            nseg++;
+        f->guess = FLOW_NONE;
+        if (likely_(net_plain_tcp(net, pkts[i], f->p))) {
+            net_frame_key(f->p, &f->key);
+            if (unlikely_(!all_allowed) && !ip4_allowed(net, f->key.peer_ip))
+                continue;
+            f->guess = 0;
+            f->hash = flow_hash(&net->flow, &f->key);
+            flow_prefetch(&net->flow, f->hash);
+        }
     }
     STAT_ADD(net->stats->rx_pkts, n);
     STAT_ADD(net->stats->rx_bytes, bytes);
-    STAT_ADD(net->stats->tcp_in_segs, nseg);
-
-    for (uint16_t i = 0; i < nseg; i++) {
-        segs[i].hash = flow_hash(&net->flow, &segs[i].key);
-        flow_prefetch(&net->flow, segs[i].hash);
+    for (uint16_t i = 0; i < n; i++) {
+        struct rx_frame *f = &frames[i];
+        if (f->guess == FLOW_NONE || (f->guess = flow_guess(&net->flow, f->hash)) == FLOW_NONE)
+            continue;
+        struct tcp_conn *tc = &net->conns[f->guess];
+        rte_prefetch0(tc);
+        rte_prefetch0((const uint8_t *)tc + 64);
+        rte_prefetch0(&net->cold[f->guess].timer);
     }
-    for (uint16_t i = 0; i < nseg; i++) {
-        guess[i] = flow_guess(&net->flow, segs[i].hash);
-        if (guess[i] != FLOW_NONE) {
-            rte_prefetch0(&net->conns[guess[i]]);
-            rte_prefetch0((const uint8_t *)&net->conns[guess[i]] + 64);
-            rte_prefetch0(&net->cold[guess[i]].timer);
+    for (uint16_t i = 0; i < n; i++) {
+        struct rx_frame *f = &frames[i];
+        /* Compared now, not earlier: a segment before this one may have made or ended the record. An
+         * open record with this key says that addresses and ports are good: it was made of them. */
+        if (likely_(f->guess != FLOW_NONE)) {
+            struct tcp_conn *tc = &net->conns[f->guess];
+            if (likely_(flow_key_equal(&tc->key, &f->key) && tcp_input_fast(tc, pkts[i], f->p))) {
+                fast++;
+                continue;
+            }
         }
+        net_frame_general(net, pkts[i]);
     }
-    for (uint16_t i = 0; i < nseg; i++) {
-        struct tcp_seg *seg = &segs[i];
-        struct tcp_conn *tc = NULL;
-        /* Looked up now, not earlier: a segment before this one may have made or ended it. */
-        if (likely_(guess[i] != FLOW_NONE && net->conns[guess[i]].state != TCP_CLOSED &&
-                    flow_key_equal(&net->conns[guess[i]].key, &seg->key))) {
-            tc = &net->conns[guess[i]];
-        } else {
-            uint32_t index = flow_find(&net->flow, &seg->key, seg->hash);
-            if (index != FLOW_NONE)
-                tc = &net->conns[index];
-        }
-        seg->tc = tc;
-        tcp_input(net, seg);
-    }
+    STAT_ADD(net->stats->tcp_in_segs, fast);
 }
 
 void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
+    net_find_cache(net);
     if (!n)
         return;
     uint32_t room = NET_HELD_SLOTS - net->held_count;
@@ -358,9 +396,11 @@ static void free_held(struct net *net)
             rte_pktmbuf_free(m);
             continue;
         }
-        m = rte_pktmbuf_prefree_seg(m);
-        if (unlikely_(!m))
-            continue;
+        if (unlikely_(rte_mbuf_refcnt_read(m) != 1 || !RTE_MBUF_DIRECT(m))) {
+            m = rte_pktmbuf_prefree_seg(m);
+            if (!m)
+                continue;
+        }
         if (unlikely_(n && (m->pool != pool || n == LIMIT_BURST_PKTS))) {
             rte_mempool_put_bulk(pool, run, n);
             n = 0;

@@ -136,8 +136,11 @@ struct net {
     uint64_t rto_min_ns, rto_max_ns;
     uint32_t broadcast;
     uint32_t window_step; /* RFC 9293 3.8.6.2.2: the receive window's edge moves by this at least */
-    uint64_t mac48;       /* cfg.mac as the low 48 bits of a load */
-    be32_t ip_wire;       /* cfg.ip as on the wire */
+    uint64_t mac_wide;    /* cfg.mac in the upper 48 bits: a frame's first eight bytes << 16 */
+    uint64_t delack_ns;
+    /* cfg.pool's cache of the lcore that runs the loop; NULL: it has none. Found anew by net_input and
+     * net_output, used in place: what rte_mempool's inlines do, without their look-up each time. */
+    struct rte_mempool_cache *cache;
     uint32_t admission_mark; /* free mbufs below which SYNs are refused */
 
     /* connections */
@@ -179,6 +182,10 @@ static inline void net_set_now(struct net *net, uint64_t now_ns)
     net->now_ns = now_ns;
     net->now_ms = (uint32_t)(now_ns / NSEC_PER_MS);
 }
+static inline void net_find_cache(struct net *net)
+{
+    net->cache = rte_mempool_default_cache(net->cfg.pool, rte_lcore_id());
+}
 /* Queues a finished frame; false (and the frame is the caller's still) when the array is full. */
 static inline bool net_tx_full(const struct net *net)
 {
@@ -195,24 +202,28 @@ static inline bool net_send(struct net *net, struct rte_mbuf *m)
 void net_send_or_drop(struct net *net, struct rte_mbuf *m);
 /* A buffer for ACK, RST, ARP, ICMP: pool, then reserve. NULL: both are empty. */
 struct rte_mbuf *net_alloc_control(struct net *net);
-/* rte_pktmbuf_alloc without touching the mbuf's second line: `next` is NULL in the pool. */
-static inline struct rte_mbuf *net_alloc_from(struct rte_mempool *pool)
-{
-    struct rte_mbuf *m = rte_mbuf_raw_alloc(pool);
-    if (unlikely_(!m))
-        return NULL;
-    m->data_off = RTE_PKTMBUF_HEADROOM;
-    m->data_len = 0;
-    m->pkt_len = 0;
-    m->ol_flags = 0;
-    return m;
-}
+/* rte_pktmbuf_alloc without touching the mbuf's second line: `next` is NULL in the pool. Whoever
+ * builds a frame sets data_off, the lengths and ol_flags. */
 static inline struct rte_mbuf *net_alloc_data(struct net *net)
 {
-    struct rte_mbuf *m = net_alloc_from(net->cfg.pool);
+    struct rte_mempool_cache *cache = net->cache;
+    if (likely_(cache && cache->len))
+        return cache->objs[--cache->len];
+    struct rte_mbuf *m = rte_mbuf_raw_alloc(net->cfg.pool);
     if (unlikely_(!m))
         STAT_INC(net->stats->pool_exhausted);
     return m;
+}
+/* Gives back a linear, direct mbuf of ours: its second line stays cold. */
+static inline void net_free_own(struct net *net, struct rte_mbuf *m)
+{
+    struct rte_mempool_cache *cache = net->cache;
+    if (unlikely_(rte_mbuf_refcnt_read(m) != 1))
+        rte_pktmbuf_free_seg(m);
+    else if (likely_(cache && m->pool == net->cfg.pool && cache->len < cache->flushthresh))
+        cache->objs[cache->len++] = m;
+    else
+        rte_mbuf_raw_free(m);
 }
 bool net_admits(const struct net *net);
 void *net_map(size_t bytes);
@@ -268,6 +279,8 @@ static inline uint32_t net_next_hop(const struct net *net, uint32_t ip)
 /* Validates the header; returns the L4 bytes and their count, or NULL (counted). */
 const uint8_t *ip4_check(struct net *net, const struct rte_mbuf *m, const uint8_t *p, uint32_t len,
                          uint32_t *l4_len);
+/* net-allow lets this source in. */
+bool ip4_allowed(const struct net *net, uint32_t src);
 #define IP_FRAG_MASK 0x3fff /* MF and offset; DF is allowed */
 /* RFC 1122 3.2.1.3: addresses that must not be a source; our own covers the land attack. */
 static inline bool ip4_source_ok(const struct net *net, uint32_t src)

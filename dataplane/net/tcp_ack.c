@@ -53,24 +53,7 @@ void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg)
     struct tcp_cold *c = tc->cold;
     uint32_t acked = seg->ack - tc->snd_una;
     uint64_t sent_ns;
-    struct tx_seg *s = tc->q_head;
-    if (likely_(s && s->flags == TXS_SENT && s->seq + s->len == seg->ack)) {
-        /* The common ACK: of exactly one segment, sent once. */
-        sent_ns = s->sent_ns;
-        tc->q_head = s->next;
-        if (!s->next)
-            tc->q_tail = NULL;
-        if (unlikely_(c->rtx == s))
-            c->rtx = s->next;
-        tc->tx_queued -= s->len;
-        c->q_segs--;
-        if (likely_(rte_mbuf_refcnt_read(s->m) == 1))
-            rte_mbuf_raw_free(s->m); /* ours alone, linear, direct: its second line stays cold */
-        else
-            rte_pktmbuf_free_seg(s->m);
-    } else {
-        tcp_queue_ack(tc, seg->ack, &sent_ns);
-    }
+    tcp_queue_ack(tc, seg->ack, &sent_ns);
     tc->snd_una = seg->ack;
     if (unlikely_(tc->flags & TF_FIN_LOST) && tcp_fin_acked(tc)) {
         tc->flags &= ~TF_FIN_LOST;

@@ -95,7 +95,8 @@ struct tcp_conn;
 struct tcp_cc {
     const char *name;
     void (*init)(struct tcp_conn *tc);
-    /* New data acknowledged outside recovery. */
+    /* New data acknowledged outside recovery; may be left out while cwnd is not what limits the
+     * connection (TF_CWND_FULL). */
     void (*acked)(struct tcp_conn *tc, uint32_t bytes);
     /* Loss seen: sets ssthresh from the flight; `timeout`: by RTO. */
     void (*loss)(struct tcp_conn *tc, uint32_t flight, bool timeout);
@@ -256,6 +257,10 @@ bool tcp_seg_check(struct net *net, const struct rte_mbuf *m, const struct ip4_h
                    const uint8_t *p, uint32_t len, struct tcp_seg *seg);
 
 /* ---- tcp_input.c, tcp_open.c, tcp_ack.c, tcp_reass.c ---- */
+/* A segment that may be just what tc expects next, in an untagged frame whose Ethernet and IP headers
+ * are plain and whose key is tc's; lengths and checksums are looked at here. False: it is not, and
+ * nothing has happened. */
+bool tcp_input_fast(struct tcp_conn *tc, const struct rte_mbuf *m, const uint8_t *frame);
 void tcp_input(struct net *net, struct tcp_seg *seg);
 void tcp_listen_input(struct net *net, struct tcp_seg *seg);
 void tcp_syn_sent_input(struct tcp_conn *tc, struct tcp_seg *seg);
@@ -306,6 +311,15 @@ static inline void tcp_timer_clear(struct tcp_conn *tc, enum tcp_timer t)
 void tcp_timers_run(struct net *net);
 #define TCP_RTT_SHIFT 10
 void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns);
+/* RTO from SRTT and RTTVAR, RFC 6298 2.3. */
+void tcp_rto_from_rtt(struct tcp_conn *tc);
+/* RFC 6298 2.3 with alpha 1/8 and beta 1/4, in Jacobson's scaled integers; not the first sample. */
+static inline void tcp_rtt_smooth(struct tcp_cold *c, uint32_t r)
+{
+    int32_t err = (int32_t)(r - (c->srtt_x8 >> 3));
+    c->srtt_x8 += (uint32_t)err;
+    c->rttvar_x4 += (uint32_t)((err < 0 ? -err : err) - (int32_t)(c->rttvar_x4 >> 2));
+}
 void tcp_rtt_init(struct tcp_conn *tc);
 /* RFC 6298 2.3 and 5.5: with its back-off. */
 static inline uint64_t tcp_rto_ns(const struct tcp_conn *tc)

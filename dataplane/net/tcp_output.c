@@ -22,7 +22,7 @@ static inline int32_t window_free(const struct tcp_conn *tc)
 /* The window field of the segment that is being built; moves rcv_edge, never to the left (RFC 9293
  * 3.8.6: SHLD-14). Scaling rounds: up while there is memory for it, so that the edge the peer sees does not
  * move back either; down (by less than a unit, RFC 7323 2.4) only when there is none. */
-static inline uint32_t window_select(struct tcp_conn *tc)
+static __attribute__((noinline)) uint32_t window_select(struct tcp_conn *tc)
 {
     int32_t wnd = (int32_t)(tc->rcv_edge - tc->rcv_nxt), free = window_free(tc);
     uint8_t s = tc->rcv_wscale;
@@ -36,6 +36,18 @@ static inline uint32_t window_select(struct tcp_conn *tc)
     uint32_t edge = tc->rcv_nxt + (field << s);
     if (seq_lt(tc->rcv_edge, edge))
         tc->rcv_edge = edge;
+    return field;
+}
+
+/* The same where the edge stays but for rounding, which is decided without telling how far off it is. */
+static inline uint32_t window_field(struct tcp_conn *tc, const struct net *net)
+{
+    uint8_t s = tc->rcv_wscale;
+    uint32_t below = (1u << s) - 1, field = (tc->rcv_edge - tc->rcv_nxt + below) >> s;
+    int32_t rest = (int32_t)(net->cfg.rcv_buf_bytes - tc->rx_hold - tc->ooo_bytes - (field << s));
+    if (unlikely_(rest < 0 || (uint32_t)rest + below >= net->window_step || field > 0xffff))
+        return window_select(tc);
+    tc->rcv_edge = tc->rcv_nxt + (field << s);
     return field;
 }
 
@@ -92,19 +104,20 @@ static inline __attribute__((always_inline)) void build_at(struct tcp_conn *tc, 
     ip->total_len.raw = (uint16_t)total;
     /* Sequence and acknowledgment number, then offset, flags and window, as one word each. */
     uint64_t numbers = (uint64_t)be32(tc->rcv_nxt).raw << 32 | be32(seq).raw;
-    uint32_t word =
-        (ts ? 0x80u : 0x50u) | flags << 8 | (uint32_t)be16((uint16_t)window_select(tc)).raw << 16;
+    uint32_t word = (ts ? 0x80u : 0x50u) | flags << 8 |
+                    (uint32_t)be16((uint16_t)window_field(tc, net)).raw << 16;
     uint64_t sum = (uint64_t)c->tcp_sum + be16((uint16_t)l4_len).raw + word;
     memcpy(&th->seq, &numbers, sizeof(numbers));
     memcpy(&th->off, &word, sizeof(word));
     sum = csum_carry(sum, numbers);
     if (ts) {
-        uint64_t v = (uint64_t)be32(tc->ts_recent).raw << 32 | be32(tcp_ts_now(tc)).raw;
+        uint64_t v = (uint64_t)be32(tc->ts_recent).raw << 32 | be32(net->now_ms + c->ts_offset).raw;
         memcpy((uint8_t *)(th + 1) + 4, &v, sizeof(v));
         sum = csum_carry(sum, v);
     }
     if (likely_(!net->tx_offload)) {
-        ip->csum = csum_finish((uint64_t)c->ip_sum + total);
+        uint32_t ip_sum = c->ip_sum + total; /* two of 16 bits */
+        ip->csum = (uint16_t) ~(ip_sum + (ip_sum >> 16));
         th->csum = csum_finish(csum_add(payload, len, sum));
         m->ol_flags = 0;
     } else {
@@ -115,6 +128,13 @@ static inline __attribute__((always_inline)) void build_at(struct tcp_conn *tc, 
     m->pkt_len = hdr + len;
 }
 
+static __attribute__((noinline)) void build_other(struct tcp_conn *tc, struct rte_mbuf *m,
+                                                  uint8_t *payload, uint32_t len, uint32_t seq,
+                                                  uint32_t flags)
+{
+    build_at(tc, m, payload, len, seq, flags, tc->cold->l2_len, tc->flags & TF_TS);
+}
+
 static inline __attribute__((always_inline)) void build(struct tcp_conn *tc, struct rte_mbuf *m,
                                                         uint8_t *payload, uint32_t len,
                                                         uint32_t seq, uint32_t flags)
@@ -122,7 +142,7 @@ static inline __attribute__((always_inline)) void build(struct tcp_conn *tc, str
     if (likely_(tc->cold->tmpl_len == 66)) /* untagged, with timestamps */
         build_at(tc, m, payload, len, seq, flags, 14, true);
     else
-        build_at(tc, m, payload, len, seq, flags, tc->cold->l2_len, tc->flags & TF_TS);
+        build_other(tc, m, payload, len, seq, flags);
 }
 
 /* Every segment but the first SYN acknowledges all we have: an owed ACK is paid. */

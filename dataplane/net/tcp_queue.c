@@ -123,7 +123,7 @@ uint32_t tcp_queue_ack(struct tcp_conn *tc, uint32_t ack, uint64_t *sent_ns)
         if (tc->cold->rtx == s)
             tc->cold->rtx = next;
         tc->cold->q_segs--;
-        rte_pktmbuf_free_seg(s->m);
+        net_free_own(tc->net, s->m);
         s = next;
     }
     tc->q_head = s;

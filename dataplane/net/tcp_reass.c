@@ -15,7 +15,7 @@ static void schedule_ack(struct tcp_conn *tc)
         tcp_ack_now(tc);
     } else if (!(tc->flags & TF_ACK_DELAYED)) {
         tc->flags |= TF_ACK_DELAYED;
-        tcp_timer_set(tc, TT_DELACK, tc->net->now_ns + tc->net->cfg.delayed_ack_ms * NSEC_PER_MS);
+        tcp_timer_set(tc, TT_DELACK, tc->net->now_ns + tc->net->delack_ns);
     }
 }
 

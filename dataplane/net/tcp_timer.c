@@ -30,26 +30,30 @@ void tcp_rto_update(struct tcp_conn *tc)
     c->rto_ns = rto < max ? rto : max;
 }
 
-/* RFC 6298 2.2 and 2.3 with alpha 1/8 and beta 1/4, in Jacobson's scaled integers. */
-void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns)
+void tcp_rto_from_rtt(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
     const struct net *net = tc->net;
-    uint64_t u = (rtt_ns >> TCP_RTT_SHIFT) + 1;
-    uint32_t r = u > RTT_MAX_U ? RTT_MAX_U : (uint32_t)u;
-    if (likely_(c->srtt_x8)) {
-        int32_t err = (int32_t)(r - (c->srtt_x8 >> 3));
-        c->srtt_x8 += (uint32_t)err;
-        c->rttvar_x4 += (uint32_t)((err < 0 ? -err : err) - (int32_t)(c->rttvar_x4 >> 2));
-    } else {
-        c->srtt_x8 = r << 3;
-        c->rttvar_x4 = r << 1;
-    }
     uint64_t rto = (uint64_t)((c->srtt_x8 >> 3) + c->rttvar_x4) << TCP_RTT_SHIFT;
     rto = rto < net->rto_min_ns ? net->rto_min_ns : rto > net->rto_max_ns ? net->rto_max_ns : rto;
     c->backoff = 0; /* a valid sample ends the back-off (Karn's algorithm, RFC 6298 5.7) */
     c->rto_u = (uint32_t)((rto + (1u << TCP_RTT_SHIFT) - 1) >> TCP_RTT_SHIFT);
     c->rto_ns = rto;
+}
+
+/* RFC 6298 2.2 and 2.3. */
+void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns)
+{
+    struct tcp_cold *c = tc->cold;
+    uint64_t u = (rtt_ns >> TCP_RTT_SHIFT) + 1;
+    uint32_t r = u > RTT_MAX_U ? RTT_MAX_U : (uint32_t)u;
+    if (likely_(c->srtt_x8)) {
+        tcp_rtt_smooth(c, r);
+    } else {
+        c->srtt_x8 = r << 3;
+        c->rttvar_x4 = r << 1;
+    }
+    tcp_rto_from_rtt(tc);
 }
 
 void tcp_timer_hasten(struct tcp_conn *tc, uint64_t at_ns)
