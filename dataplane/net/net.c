@@ -84,6 +84,7 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     memcpy((uint8_t *)&net->mac_wide + 2, cfg->mac, 6);
     uint32_t half = cfg->rcv_buf_bytes / 2, mss = cfg->mtu - 40u;
     net->window_step = half < mss ? half : mss;
+    net->l2_len = eth_len(net);
     net->delack_ns = cfg->delayed_ack_ms * NSEC_PER_MS;
     net->rto_min_ns = cfg->rto_min_ms * NSEC_PER_MS;
     net->rto_max_ns = cfg->rto_max_ms * NSEC_PER_MS;
@@ -140,6 +141,14 @@ void net_destroy(struct net *net)
 }
 
 /* ---- frames ---- */
+
+struct rte_mbuf *net_alloc_uncached(struct net *net)
+{
+    struct rte_mbuf *m = rte_mbuf_raw_alloc(net->cfg.pool);
+    if (unlikely_(!m))
+        STAT_INC(net->stats->pool_exhausted);
+    return m;
+}
 
 struct rte_mbuf *net_alloc_control(struct net *net)
 {
@@ -198,7 +207,6 @@ static unsigned net_flush(struct net *net)
 unsigned net_output(struct net *net, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
-    net_find_cache(net);
     unsigned sent = net->tx_refused ? net_flush(net) : 0;
     uint32_t kept = 0, n = net->dirty_count;
     for (uint32_t i = 0; i < n; i++) {
@@ -270,7 +278,7 @@ static inline bool net_plain_tcp(const struct net *net, const struct rte_mbuf *m
 {
     const uint64_t type_ihl = 0x450008, type_ihl_mask = 0xffffff; /* 08 00 45 on the wire */
     const uint32_t frag_proto = IP_PROTO_TCP << 24, frag_proto_mask = 0xff00ff3f;
-    if (m->data_len < eth_len(net) + 40 || m->nb_segs != 1 ||
+    if (m->data_len < net->l2_len + 40 || m->nb_segs != 1 ||
         (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED))
         return false;
     const uint8_t *dst = p;
@@ -320,7 +328,7 @@ static void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
     uint64_t bytes = 0;
     const struct engine_config *e = net->cfg.engine;
     bool all_allowed = !(e && e->net_allow_count);
-    unsigned tag = eth_len(net) - (unsigned)sizeof(struct eth_hdr);
+    unsigned tag = net->l2_len - (unsigned)sizeof(struct eth_hdr);
 
     for (uint16_t i = 0; i < n; i++) {
         frames[i].p = rte_pktmbuf_mtod(pkts[i], const uint8_t *) + tag;
@@ -369,9 +377,9 @@ static void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
 void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
-    net_find_cache(net);
     if (!n)
         return;
+    net_find_cache(net);
     uint32_t room = NET_HELD_SLOTS - net->held_count;
     if (unlikely_(n > room)) {
         STAT_ADD(net->stats->drop_burst, n - room);
@@ -427,7 +435,8 @@ void net_timers(struct net *net, uint64_t now_ns)
     net_set_now(net, now_ns);
     neigh_timers(net);
     tcp_timers_run(net);
-    tcp_reap(net);
+    if (net->reap_count)
+        tcp_reap(net);
 }
 
 uint64_t net_next_timer_ns(const struct net *net)

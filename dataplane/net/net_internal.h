@@ -138,8 +138,9 @@ struct net {
     uint32_t window_step; /* RFC 9293 3.8.6.2.2: the receive window's edge moves by this at least */
     uint64_t mac_wide;    /* cfg.mac in the upper 48 bits: a frame's first eight bytes << 16 */
     uint64_t delack_ns;
-    /* cfg.pool's cache of the lcore that runs the loop; NULL: it has none. Found anew by net_input and
-     * net_output, used in place: what rte_mempool's inlines do, without their look-up each time. */
+    uint32_t l2_len; /* of every frame: Ethernet and perhaps a VLAN tag */
+    /* cfg.pool's cache of the lcore that runs the loop; NULL: it has none. Found anew by net_input,
+     * used in place: what rte_mempool's inlines do, without their look-up each time. */
     struct rte_mempool_cache *cache;
     uint32_t admission_mark; /* free mbufs below which SYNs are refused */
 
@@ -204,15 +205,17 @@ void net_send_or_drop(struct net *net, struct rte_mbuf *m);
 struct rte_mbuf *net_alloc_control(struct net *net);
 /* rte_pktmbuf_alloc without touching the mbuf's second line: `next` is NULL in the pool. Whoever
  * builds a frame sets data_off, the lengths and ol_flags. */
-static inline struct rte_mbuf *net_alloc_data(struct net *net)
+static inline struct rte_mbuf *net_alloc_cached(struct net *net)
 {
     struct rte_mempool_cache *cache = net->cache;
-    if (likely_(cache && cache->len))
-        return cache->objs[--cache->len];
-    struct rte_mbuf *m = rte_mbuf_raw_alloc(net->cfg.pool);
-    if (unlikely_(!m))
-        STAT_INC(net->stats->pool_exhausted);
-    return m;
+    return likely_(cache && cache->len) ? cache->objs[--cache->len] : NULL;
+}
+/* The cache is empty or there is none; NULL (counted): the pool is empty too. */
+struct rte_mbuf *net_alloc_uncached(struct net *net);
+static inline struct rte_mbuf *net_alloc_data(struct net *net)
+{
+    struct rte_mbuf *m = net_alloc_cached(net);
+    return likely_(m) ? m : net_alloc_uncached(net);
 }
 /* Gives back a linear, direct mbuf of ours: its second line stays cold. */
 static inline void net_free_own(struct net *net, struct rte_mbuf *m)

@@ -306,7 +306,6 @@ bool tcp_input_fast(struct tcp_conn *tc, const struct rte_mbuf *m, const uint8_t
     uint32_t total = from_be16(ip->total_len), l4 = total - (uint32_t)sizeof(*ip), len = l4 - doff;
     uint32_t seq = from_be32(th->seq), ack = from_be32(th->ack), wnd = from_be16(th->wnd);
     uint32_t rcv_nxt = tc->rcv_nxt, una = tc->snd_una;
-    uint32_t room = m->data_len - (uint32_t)((const uint8_t *)ip - rte_pktmbuf_mtod(m, uint8_t *));
     uint16_t off_flags;
     memcpy(&off_flags, &th->off, sizeof(off_flags));
 
@@ -314,7 +313,7 @@ bool tcp_input_fast(struct tcp_conn *tc, const struct rte_mbuf *m, const uint8_t
      * ACK and perhaps PSH; next in order; an ACK inside the flight, of new data or with data; text
      * inside our window; a window of the peer's that is open and stays so. */
     if (tc->state != TCP_ESTABLISHED || (flags & (TF_APP_CLOSED | TF_RECOVERY | TF_LOSS)) ||
-        tc->ooo_bytes || total > room || total < sizeof(*ip) + doff ||
+        tc->ooo_bytes || total > m->data_len - net->l2_len || total < sizeof(*ip) + doff ||
         (off_flags & ~(TH_PSH << 8)) != (TH_ACK << 8 | doff << 2) || seq != rcv_nxt ||
         ack - una > tc->snd_nxt - una || (!len && ack == una) || len > tc->rcv_edge - rcv_nxt ||
         !wnd || !tc->snd_wnd)

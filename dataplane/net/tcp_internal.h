@@ -79,7 +79,7 @@ static_assert(sizeof(struct tx_seg) <= 48, "leaves room for 14+4+40+60 header by
 
 static inline uint8_t *tx_seg_data(const struct tx_seg *s)
 {
-    return (uint8_t *)s->m->buf_addr + TX_PAYLOAD_OFF + s->off;
+    return (uint8_t *)s + TX_PAYLOAD_OFF + s->off; /* s stands at buf_addr */
 }
 
 /* ---- reassembly ---- */
@@ -273,8 +273,6 @@ void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg);
 void tcp_ack_writable(struct tcp_conn *tc);
 /* In-order or not: delivers, keeps or drops; fin: the segment's last octet is followed by FIN. */
 void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_t len, bool fin);
-/* The next octets in order: counts, schedules the ACK, calls `received`. */
-void tcp_deliver(struct tcp_conn *tc, const uint8_t *p, uint32_t len);
 void tcp_ooo_free(struct tcp_conn *tc);
 void tcp_ooo_done_free(struct net *net);
 void tcp_challenge_ack(struct tcp_conn *tc);
@@ -329,3 +327,26 @@ static inline uint64_t tcp_rto_ns(const struct tcp_conn *tc)
 /* After a change of rto_u or backoff. */
 void tcp_rto_update(struct tcp_conn *tc);
 void tcp_keepalive_start(struct tcp_conn *tc);
+
+/* ---- text in order ---- */
+
+/* RFC 9293 3.8.6.3: an ACK for at least every second full segment, else within delayed_ack_ms. */
+static inline void tcp_schedule_ack(struct tcp_conn *tc, const struct net *net)
+{
+    if (unlikely_(tc->rcv_nxt - tc->rcv_acked >= 2u * tc->rcv_mss)) {
+        tcp_ack_now(tc);
+    } else if (!(tc->flags & TF_ACK_DELAYED)) {
+        tc->flags |= TF_ACK_DELAYED;
+        tcp_timer_set(tc, TT_DELACK, net->now_ns + net->delack_ns);
+    }
+}
+/* The next octets in order: counts, schedules the ACK, calls `received`. */
+static inline void tcp_deliver(struct tcp_conn *tc, const uint8_t *p, uint32_t len)
+{
+    struct net *net = tc->net;
+    if (unlikely_(len > tc->rcv_mss))
+        tc->rcv_mss = len > UINT16_MAX ? UINT16_MAX : (uint16_t)len;
+    tc->rcv_nxt += len;
+    tcp_schedule_ack(tc, net);
+    net->app.received(tc->cookie, p, len);
+}

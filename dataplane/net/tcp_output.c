@@ -241,9 +241,10 @@ static void fin_sent(struct tcp_conn *tc)
 
 static inline void arm_rexmit(struct tcp_conn *tc)
 {
-    if (tc->cold->deadline_ns[TT_REXMIT] == UINT64_MAX)
-        tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + tcp_rto_ns(tc));
-    tcp_timer_clear(tc, TT_PERSIST);
+    struct tcp_cold *c = tc->cold;
+    c->deadline_ns[TT_PERSIST] = UINT64_MAX;
+    if (c->deadline_ns[TT_REXMIT] == UINT64_MAX)
+        tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + c->rto_ns);
 }
 
 /* Sends a segment of the queue, for the first time or again. False: no buffer for the copy. */

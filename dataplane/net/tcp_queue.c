@@ -19,11 +19,9 @@ static inline bool queue_full(const struct tcp_conn *tc)
     return tc->tx_queued >= buf || tc->cold->q_segs >= tc->cold->q_segs_max;
 }
 
-static inline __attribute__((always_inline)) struct tx_seg *seg_new(struct tcp_conn *tc)
+/* An empty segment in m. */
+static inline struct tx_seg *seg_init(struct tcp_conn *tc, struct rte_mbuf *m)
 {
-    struct rte_mbuf *m = net_alloc_data(tc->net);
-    if (unlikely_(!m))
-        return NULL;
     struct tx_seg *s = m->buf_addr;
     s->next = NULL;
     s->m = m;
@@ -34,46 +32,61 @@ static inline __attribute__((always_inline)) struct tx_seg *seg_new(struct tcp_c
     return s;
 }
 
+static inline struct tx_seg *seg_append(struct tcp_conn *tc, struct rte_mbuf *m)
+{
+    struct tx_seg *s = seg_init(tc, m);
+    if (tc->q_tail)
+        tc->q_tail->next = s;
+    else
+        tc->q_head = s;
+    tc->q_tail = s;
+    if (!tc->q_unsent)
+        tc->q_unsent = s;
+    return s;
+}
+
+static inline uint8_t *seg_room(const struct tcp_conn *tc, const struct tx_seg *s, size_t *room)
+{
+    uint32_t left = (uint32_t)tc->mss - s->len;
+    uint32_t budget = tc->net->cfg.snd_buf_bytes - tc->tx_queued;
+    *room = left < budget ? left : budget;
+    return tx_seg_data(s) + s->len;
+}
+
 /* Nothing can be written now: when to say `writable`. */
-static __attribute__((noinline)) void reserve_refused(struct tcp_conn *tc)
+static __attribute__((noinline)) uint8_t *reserve_refused(struct tcp_conn *tc)
 {
     if (!may_write(tc)) {
         /* Not yet open: told when it is. Over: nothing will follow. */
         if (tc->state == TCP_SYN_SENT || tc->state == TCP_SYN_RCVD)
             tc->flags |= TF_WANT_WRITE;
-        return;
+        return NULL;
     }
     tc->flags |= TF_WANT_WRITE;
     if (!queue_full(tc)) /* the pool's state, not this connection's ACKs, decides: ask soon */
         tcp_timer_set(tc, TT_STARVED, tc->net->now_ns + NSEC_PER_MS);
+    return NULL;
+}
+
+/* Apart, so that the usual way calls nothing. */
+static __attribute__((noinline)) uint8_t *reserve_uncached(struct tcp_conn *tc, size_t *room)
+{
+    struct rte_mbuf *m = net_alloc_uncached(tc->net);
+    return m ? seg_room(tc, seg_append(tc, m), room) : reserve_refused(tc);
 }
 
 uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
 {
     struct tx_seg *s = tc->q_tail;
-    uint32_t queued = tc->tx_queued, buf = tc->net->cfg.snd_buf_bytes;
-    if (unlikely_(!may_write(tc) || queue_full(tc))) {
-        reserve_refused(tc);
-        return NULL;
-    }
+    if (unlikely_(!may_write(tc) || queue_full(tc)))
+        return reserve_refused(tc);
     if (!s || (s->flags & TXS_SENT) || s->len >= tc->mss) {
-        struct tx_seg *tail = s;
-        s = seg_new(tc);
-        if (unlikely_(!s)) {
-            reserve_refused(tc);
-            return NULL;
-        }
-        if (tail)
-            tail->next = s;
-        else
-            tc->q_head = s;
-        tc->q_tail = s;
-        if (!tc->q_unsent)
-            tc->q_unsent = s;
+        struct rte_mbuf *m = net_alloc_cached(tc->net);
+        if (unlikely_(!m))
+            return reserve_uncached(tc, room);
+        s = seg_append(tc, m);
     }
-    uint32_t left = (uint32_t)tc->mss - s->len, budget = buf - queued;
-    *room = left < budget ? left : budget;
-    return tx_seg_data(s) + s->len;
+    return seg_room(tc, s, room);
 }
 
 void tcp_tx_commit(struct tcp_conn *tc, size_t n)
@@ -137,9 +150,10 @@ uint32_t tcp_queue_ack(struct tcp_conn *tc, uint32_t ack, uint64_t *sent_ns)
 
 bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n)
 {
-    struct tx_seg *rest = seg_new(tc);
-    if (!rest)
+    struct rte_mbuf *m = net_alloc_data(tc->net);
+    if (!m)
         return false;
+    struct tx_seg *rest = seg_init(tc, m);
     rest->len = (uint16_t)(s->len - n);
     rest->seq = s->seq + n;
     memcpy(tx_seg_data(rest), tx_seg_data(s) + n, rest->len);

@@ -8,26 +8,6 @@
 
 #include "dataplane/net/tcp_internal.h"
 
-/* RFC 9293 3.8.6.3: an ACK for at least every second full segment, else within delayed_ack_ms. */
-static void schedule_ack(struct tcp_conn *tc)
-{
-    if (tc->rcv_nxt - tc->rcv_acked >= 2u * tc->rcv_mss) {
-        tcp_ack_now(tc);
-    } else if (!(tc->flags & TF_ACK_DELAYED)) {
-        tc->flags |= TF_ACK_DELAYED;
-        tcp_timer_set(tc, TT_DELACK, tc->net->now_ns + tc->net->delack_ns);
-    }
-}
-
-void tcp_deliver(struct tcp_conn *tc, const uint8_t *p, uint32_t len)
-{
-    if (len > tc->rcv_mss)
-        tc->rcv_mss = len > UINT16_MAX ? UINT16_MAX : (uint16_t)len;
-    tc->rcv_nxt += len;
-    schedule_ack(tc);
-    tc->net->app.received(tc->cookie, p, len);
-}
-
 static void block_unlink(struct tcp_conn *tc, struct tcp_ooo *o)
 {
     tc->cold->ooo = o->next;
