@@ -94,6 +94,7 @@ static int workers_create(const struct options *o, struct link *link, struct por
     while (r == 0 && dataplane.count < o->workers) {
         c.id = dataplane.count;
         c.rx_ctx = c.wire.ctx = port_queue(port, c.id);
+        c.wait_fd = port_queue(port, c.id)->wait_fd;
         c.net.pool = port_queue(port, c.id)->pool;
         c.net.reserve = port_queue(port, c.id)->reserve;
         r = random_bytes(&c.seed, sizeof(c.seed));

@@ -4,12 +4,12 @@
 #include "dataplane/worker.h"
 
 #include <errno.h>
-#include <linux/futex.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,9 +21,12 @@
 #include "engine/base/assert.h"
 
 #define SPIN_NS         100000ull /* adaptive: polls hard for so long after the last work */
+/* The longest sleep: frames and mail end it early, the door's and control's messages wait for it. */
+#define SLEEP_NS        5000000ull
+#define SLEEP_DOOR_NS   1000000ull /* while the door has clients */
+/* A port without a descriptor to sleep on: growing steps that bound the wake latency. */
 #define SLEEP_FIRST_NS  20000ull
-#define SLEEP_LAST_NS   160000ull /* bounds the wake latency: half of it on average */
-#define SLEEP_MODE_NS   1000000ull
+#define SLEEP_LAST_NS   160000ull
 #define HOUSEKEEPING_NS 1000000ull
 #define TICK_BUDGET     64 /* entries per turn for expiry and lazy freeing */
 
@@ -91,6 +94,11 @@ static int init_memory(struct worker *w, const struct worker_config *c)
     if (!w->batch || !w->outbox || !w->in)
         goto undo_shard;
     memset(w->in, 0, w->count * sizeof(*w->in));
+    w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (w->wake_fd < 0) {
+        err = -errno;
+        goto undo_shard;
+    }
     return 0;
 undo_shard:
     free(w->batch);
@@ -153,6 +161,7 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     *ret = w;
     return 0;
 undo_memory:
+    close(w->wake_fd);
     free(w->batch);
     free(w->outbox);
     free(w->in);
@@ -197,6 +206,7 @@ void worker_destroy(struct worker *w)
     }
     shard_fini(&w->shard);
     mem_fini(&w->conn_mem);
+    close(w->wake_fd);
     free(w->batch);
     free(w->outbox);
     free(w->in);
@@ -350,19 +360,28 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
 
 /* ---- idle ---- */
 
+static bool mail_waits(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (__atomic_load_n(&w->in[i].head, __ATOMIC_SEQ_CST) != w->in[i].tail)
+            return true;
+    }
+    return false;
+}
+
 static void sleep_until_woken(struct worker *w, uint64_t ns)
 {
     struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000ull),
                           .tv_nsec = (long)(ns % 1000000000ull)};
+    struct pollfd fds[2] = {{.fd = w->wake_fd, .events = POLLIN},
+                            {.fd = w->cfg.wait_fd, .events = POLLIN}};
+    uint64_t count;
     __atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
-    for (uint32_t i = 0; i < w->count; i++) { /* mail that came before the flag was up */
-        if (__atomic_load_n(&w->in[i].head, __ATOMIC_SEQ_CST) != w->in[i].tail) {
-            __atomic_store_n(&w->sleeping, 0, __ATOMIC_RELAXED);
-            return;
-        }
-    }
-    syscall(SYS_futex, &w->sleeping, FUTEX_WAIT_PRIVATE, 1, &ts, NULL, 0);
+    if (!mail_waits(w)) /* else it came before the flag was up */
+        ppoll(fds, w->cfg.wait_fd > 0 ? 2 : 1, &ts, NULL);
     __atomic_store_n(&w->sleeping, 0, __ATOMIC_RELAXED);
+    if (fds[0].revents && read(w->wake_fd, &count, sizeof(count)) < 0)
+        return; /* another look found it empty: nothing to do */
 }
 
 void worker_wake(struct worker *w)
@@ -373,12 +392,14 @@ void worker_wake(struct worker *w)
 #endif
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the mail is visible before the flag is looked at */
 #pragma GCC diagnostic pop
+    uint64_t one = 1;
     if (__atomic_load_n(&w->sleeping, __ATOMIC_RELAXED) &&
-        __atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST))
-        syscall(SYS_futex, &w->sleeping, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        __atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST) &&
+        write(w->wake_fd, &one, sizeof(one)) < 0)
+        return; /* the counter is full: it is awake */
 }
 
-/* Nothing to do: poll on, yield, or sleep in growing steps. Returns true when it slept. */
+/* Nothing to do: poll on, yield, or sleep until frames, mail or a timer. Returns true when it slept. */
 static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
 {
     uint64_t since = now_ns - w->last_work_ns;
@@ -390,10 +411,13 @@ static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
             rte_pause();
         return false;
     }
-    uint64_t cap = mode == IDLE_SLEEP ? SLEEP_MODE_NS : SLEEP_LAST_NS;
-    w->sleep_ns = w->sleep_ns == 0 ? SLEEP_FIRST_NS : w->sleep_ns * 2;
-    if (w->sleep_ns > cap)
-        w->sleep_ns = cap;
+    if (w->cfg.wait_fd > 0) {
+        w->sleep_ns = w->doors ? SLEEP_DOOR_NS : SLEEP_NS;
+    } else {
+        w->sleep_ns = w->sleep_ns == 0 ? SLEEP_FIRST_NS : w->sleep_ns * 2;
+        if (w->sleep_ns > SLEEP_LAST_NS)
+            w->sleep_ns = SLEEP_LAST_NS;
+    }
     uint64_t ns = w->sleep_ns, timer = net_next_timer_ns(w->net);
     if (timer <= now_ns)
         return false;
@@ -424,6 +448,22 @@ static void account(struct worker *w, uint64_t turn_tsc, uint64_t sleep_tsc, boo
         STAT_ADD(s->sleep_ns, sleep_tsc * 1000 / (hz / 1000000));
     }
     memset(w->stage_tsc, 0, sizeof(w->stage_tsc));
+}
+
+/* The server stops: clients hear it now, not from their own timeouts. */
+static void say_goodbye(struct worker *w)
+{
+    list_for_each_safe(n, next, &w->conns)
+    {
+        struct conn *c = list_entry(n, struct conn, node);
+        if (c->kind != CONN_TCP || !c->tc || c->fin_said)
+            continue;
+        c->fin_said = true;
+        tcp_rx_hold(c->tc, 0);
+        tcp_close(c->tc);
+    }
+    for (int i = 0; i < 64 && net_output(w->net, w->now_ns) > 0; i++) {
+    }
 }
 
 int worker_run(void *worker)
@@ -458,5 +498,6 @@ int worker_run(void *worker)
         }
         account(w, turn, slept, worked, clock.hz);
     }
+    say_goodbye(w);
     return 0;
 }

@@ -21,6 +21,7 @@ struct worker_config {
     uint16_t (*rx)(void *ctx, struct rte_mbuf **pkts,
                    uint16_t n); /* the way in: port_rx of the worker's queue */
     void *rx_ctx;
+    int wait_fd; /* readable when rx has frames: worker_run sleeps on it; 0 or less: none, it sleeps in short steps */
     struct net_wire wire;  /* the way out and what the port can do */
     struct net_config net; /* pool, addresses */
     uint64_t hash_seed[2]; /* the same in all workers */

@@ -237,7 +237,8 @@ struct worker {
     uint64_t next_admin;
     bool admin_unsent, door_retry;
     /* idle */
-    uint32_t sleeping; /* futex word: 1 while asleep; writers: me, and a waker */
+    uint32_t sleeping; /* 1 while asleep; writers: me, and a waker */
+    int wake_fd;       /* eventfd: mail has come */
     uint64_t last_work_ns, sleep_ns;
     /* account of this turn, in cycles */
     uint64_t stage_tsc[STAGES], tx_tsc;

@@ -241,6 +241,14 @@ static void devices_stop(struct port *p)
         rte_eth_dev_close(p->ports[--p->port_count]);
 }
 
+/* A TAP has one descriptor that keeps it alive, then two a queue (of the same file). -1: not what is known, so none. */
+static int wait_fd_of(const int *fds, unsigned nfds, uint32_t worker, uint32_t workers)
+{
+    if (nfds == workers)
+        return fds[worker];
+    return nfds == 2 * workers + 1 ? fds[1 + 2 * worker] : -1;
+}
+
 static int devices_start(struct port *p, const struct port_config *c, struct port_info *info,
                          char *err, size_t err_len)
 {
@@ -259,6 +267,8 @@ static int devices_start(struct port *p, const struct port_config *c, struct por
                          "DPDK found %u ports and there are %u workers: one port, or one for each "
                          "worker (look at eal-args)",
                          found, p->workers);
+    int fds[2 * LIMIT_WORKERS + 1];
+    unsigned nfds = 0;
     for (uint32_t i = 0; i < found; i++) {
         struct ethdev_setup s = {.port_id = p->ports[i],
                                  .queues = each ? 1 : (uint16_t)p->workers,
@@ -270,10 +280,12 @@ static int devices_start(struct port *p, const struct port_config *c, struct por
         if (r < 0)
             return r;
         p->ports_started++;
+        nfds += port_wait_fds(p->spec.kind, fds, nfds, fds + nfds, (unsigned)ARRAY_LEN(fds) - nfds);
     }
     for (uint32_t i = 0; i < p->workers; i++) {
         p->queue[i].port_id = p->ports[each ? i : 0];
         p->queue[i].queue_id = each ? 0 : (uint16_t)i;
+        p->queue[i].wait_fd = wait_fd_of(fds, nfds, i, p->workers);
     }
     return 0;
 }

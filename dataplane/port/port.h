@@ -38,6 +38,7 @@ struct port_info { /* what came out of it, for banner and INFO */
 
 struct port_queue { /* one worker's way in and out */
     uint16_t port_id, queue_id;
+    int wait_fd; /* readable when frames wait: an idle worker sleeps on it; -1: the driver has none */
     struct rte_mempool *
         pool; /* frames that the stack builds. Received frames come from a pool of the port's own, so that */
     struct rte_mempool *

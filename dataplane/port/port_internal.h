@@ -120,3 +120,7 @@ const char *port_log_last(void);
 
 int port_fail(char *err, size_t err_len, int code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* wait_fd.c: descriptors of this kind of port that are not among `taken` and can be polled for frames, in ascending order. */
+unsigned port_wait_fds(enum port_kind kind, const int *taken, unsigned ntaken, int *ret,
+                       unsigned cap);
