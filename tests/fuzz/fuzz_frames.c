@@ -479,7 +479,11 @@ static void run_steps(struct input *in)
         case 6:
         case 7:
         case 8: step_command(in, peer, join); break;
-        case 9: open_peer(peer, take(in), take(in)); break;
+        case 9: {
+            uint8_t choice = take(in);
+            open_peer(peer, choice, take(in));
+            break;
+        }
         case 10:
             refresh(peer);
             plain(peer, TH_ACK, NULL, 0, join);
@@ -548,7 +552,9 @@ static void server_up(void)
     c.net.listen_port = SERVER_PORT;
     c.net.max_conns = 64;
     c.net.backlog = 16;
-    c.net.snd_buf_bytes = c.net.rcv_buf_bytes = 128 * 1024;
+    c.net.rcv_buf_bytes = 128 * 1024;
+    /* Three peers with the smallest MSS, who acknowledge nothing, cannot empty the pool. */
+    c.net.snd_buf_bytes = 16 * 1024;
     c.net.ooo_bytes = 32 * 1024;
     c.net.ooo_segs = 16;
     c.net.secret[0] = 4;
