@@ -78,6 +78,7 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
         return -ENOMEM;
     uint32_t n = cfg->max_conns;
     net->cfg = *cfg;
+    net->pool_mbufs = cfg->pool->size;
     net->wire = *wire;
     net->app = *app;
     net_set_now(net, now_ns);

@@ -125,6 +125,7 @@ struct neigh {
 
 struct net {
     struct net_config cfg;
+    uint32_t pool_mbufs, q_segs; /* frames in cfg.pool; segments that send queues hold of them */
     struct net_wire wire;
     struct tcp_app app;
     struct stats_worker *stats;

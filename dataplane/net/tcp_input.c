@@ -256,6 +256,7 @@ static inline bool ack_one(struct tcp_conn *tc, struct net *net, struct tcp_cold
         tc->q_tail = NULL;
     tc->tx_queued -= s->len;
     c->q_segs--;
+    tc->net->q_segs--;
     c->rtx = NULL; /* nothing is lost: the next search begins at the head */
     c->rtx_since_ns = 0;
     tc->snd_una = ack;

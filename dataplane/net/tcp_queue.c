@@ -19,6 +19,16 @@ static inline bool queue_full(const struct tcp_conn *tc)
     return tc->tx_queued >= buf || tc->cold->q_segs >= tc->cold->q_segs_max;
 }
 
+/* A dynamic threshold (Choudhury, Hahne 1998): a connection may hold half of what is free, so that a few peers that acknowledge nothing,
+ * or shrink the segments by a small MSS, cannot take the pool from the others. Two segments are always granted; who is refused
+ * has some on the way, and their acknowledgement asks again. */
+static inline bool share_used(const struct tcp_conn *tc)
+{
+    const struct net *net = tc->net;
+    uint32_t q = tc->cold->q_segs;
+    return q >= 2 && (uint64_t)2 * q + net->q_segs >= net->pool_mbufs;
+}
+
 /* An empty segment in m. */
 static inline struct tx_seg *seg_init(struct tcp_conn *tc, struct rte_mbuf *m)
 {
@@ -29,6 +39,7 @@ static inline struct tx_seg *seg_init(struct tcp_conn *tc, struct rte_mbuf *m)
     s->len = 0;
     s->flags = 0;
     tc->cold->q_segs++;
+    tc->net->q_segs++;
     return s;
 }
 
@@ -63,7 +74,8 @@ static __attribute__((noinline)) uint8_t *reserve_refused(struct tcp_conn *tc)
         return NULL;
     }
     tc->flags |= TF_WANT_WRITE;
-    if (!queue_full(tc)) /* the pool's state, not this connection's ACKs, decides: ask soon */
+    if (!queue_full(tc) &&
+        !share_used(tc)) /* the pool's state, not this connection's ACKs, decides: ask soon */
         tcp_timer_set(tc, TT_STARVED, tc->net->now_ns + NSEC_PER_MS);
     return NULL;
 }
@@ -81,6 +93,8 @@ uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
     if (unlikely_(!may_write(tc) || queue_full(tc)))
         return reserve_refused(tc);
     if (!s || (s->flags & TXS_SENT) || s->len >= tc->mss) {
+        if (unlikely_(share_used(tc)))
+            return reserve_refused(tc);
         struct rte_mbuf *m = net_alloc_cached(tc->net);
         if (unlikely_(!m))
             return reserve_uncached(tc, room);
@@ -136,6 +150,7 @@ uint32_t tcp_queue_ack(struct tcp_conn *tc, uint32_t ack, uint64_t *sent_ns)
         if (tc->cold->rtx == s)
             tc->cold->rtx = next;
         tc->cold->q_segs--;
+        tc->net->q_segs--;
         net_free_own(tc->net, s->m);
         s = next;
     }
@@ -198,6 +213,7 @@ void tcp_queue_free(struct tcp_conn *tc)
     tc->q_head = tc->q_tail = tc->q_unsent = NULL;
     tc->tx_queued = 0;
     tc->cold->rtx = NULL;
+    tc->net->q_segs -= tc->cold->q_segs;
     tc->cold->q_segs = 0;
     tc->cold->lost_bytes = 0;
 }
