@@ -11,22 +11,28 @@
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
 
-void batch_prepare(struct worker *w)
+static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
 {
     bool many = w->count > 1;
+    uint8_t how = 0;
+    if ((d->route == ROUTE_KEY || d->route == ROUTE_KEYS) && d->first_key > 0)
+        how |= HOW_KEYED;
+    if (!many && d->route != ROUTE_CONTROL && !(d->flags & CMD_PROTECTED))
+        how |= HOW_DIRECT;
+    if (d->route == ROUTE_CONTROL ||
+        (many && (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS)))
+        how |= HOW_BARRIER;
+    return how;
+}
+
+void batch_prepare(struct worker *w)
+{
     w->open = !w->config.protected_mode || w->config.requirepass_len;
+    for (uint32_t i = 0; i < CMD_COUNT; i++)
+        w->how[cmd_table[i].index] = how_of(w, &cmd_table[i]);
     for (uint32_t i = 0; i < CMD_COUNT; i++) {
-        const struct cmd_desc *d = &cmd_table[i];
-        uint8_t how = 0;
-        if ((d->route == ROUTE_KEY || d->route == ROUTE_KEYS) && d->first_key > 0)
-            how |= HOW_KEYED;
-        if (!many && d->route != ROUTE_CONTROL && !(d->flags & CMD_PROTECTED))
-            how |= HOW_DIRECT;
-        if (d->route == ROUTE_CONTROL ||
-            (many &&
-             (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS)))
-            how |= HOW_BARRIER;
-        w->how[d->index] = how;
+        if (cmd_table[i].flags & CMD_HIDDEN) /* several rows share one index */
+            w->how[cmd_table[i].index] = HOW_ASK;
     }
 }
 
@@ -110,6 +116,8 @@ static inline void stage(struct conn *c, struct resp_cmd *cmd)
     s->dict = NULL;
     const struct cmd_desc *d = look_up(w, b, s);
     uint8_t how = d ? w->how[d->index] : 0;
+    if (unlikely_(how & HOW_ASK))
+        how = how_of(w, d);
     s->desc = d;
     s->direct = (how & HOW_DIRECT) && (w->open || c->ses.source != SESSION_NETWORK);
     b->same = b->n == 0 || b->same == d ? d : NULL;

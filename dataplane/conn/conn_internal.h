@@ -100,6 +100,7 @@ enum how {
     HOW_KEYED = 1,   /* hash its first key */
     HOW_DIRECT = 2,  /* one worker, and nothing can refuse it: runs in place */
     HOW_BARRIER = 4, /* may pause its client: ends the batch */
+    HOW_ASK = 8,     /* rows of the table share this index: ask each one */
 };
 
 struct batch {

@@ -238,7 +238,7 @@ void slot_ready(struct slot *s)
     }
     if (s->agg) {
         struct reply r;
-        reply_heap_append(&r, &s->bytes, c->ses.resp);
+        reply_heap_append(&r, &s->bytes, s->agg->resp);
         agg_finish(s->agg, &r);
         reply_heap_finish(&r, &s->bytes);
     }

@@ -580,6 +580,48 @@ static void test_auth_limits_before_password(void **state)
     server_down(&s);
 }
 
+/* Rows of the table that share an index (DEBUG's subcommands) lost their key: DEBUG OBJECT asked the home shard only. */
+static void test_bug_debug_object_finds_its_owner(void **state)
+{
+    (void)state;
+    struct server s;
+    server_up(&s, 3);
+    for (int i = 0; i < 3; i++) {
+        s.w[i]->config.enable_debug_command = DEBUG_CMD_YES;
+        batch_prepare(s.w[i]);
+    }
+    struct tcp_conn *tc = fake_connect(s.net[0]);
+    say(tc, "MSET a 1 b 1 c 1 d 1 e 1\r\n");
+    settle(&s);
+    tc->out_len = 0;
+    for (const char *k = "abcde"; *k; k++) {
+        char text[32];
+        snprintf(text, sizeof(text), "DEBUG OBJECT %c\r\n", *k);
+        say(tc, text);
+        settle(&s);
+        assert_memory_equal(tc->out, "+Value at:", 10);
+        tc->out_len = 0;
+    }
+    fake_reset(tc);
+    fake_free(tc);
+    server_down(&s);
+}
+
+/* The aggregate of a split command was written in the protocol that the client had switched to behind it. */
+static void test_bug_hello_behind_a_split_command(void **state)
+{
+    (void)state;
+    struct server s;
+    server_up(&s, 3);
+    struct tcp_conn *tc = fake_connect(s.net[0]);
+    say(tc, "RANDOMKEY\r\nHELLO 3\r\n");
+    settle(&s);
+    assert_memory_equal(tc->out, "$-1\r\n%7", 7);
+    fake_reset(tc);
+    fake_free(tc);
+    server_down(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -600,6 +642,8 @@ int main(void)
         cmocka_unit_test(test_client_kill_and_list_over_workers),
         cmocka_unit_test(test_reply_off_and_skip),
         cmocka_unit_test(test_auth_limits_before_password),
+        cmocka_unit_test(test_bug_debug_object_finds_its_owner),
+        cmocka_unit_test(test_bug_hello_behind_a_split_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
