@@ -187,7 +187,8 @@ struct admin_wait {
     uint64_t id;
     struct slot *slot;
     uint64_t asked_ns;
-    uint8_t *msg; /* not sent yet: the ring was full */
+    uint32_t generation; /* of the control process it was put to */
+    uint8_t *msg;        /* not sent yet: the ring was full */
     uint32_t msg_len;
 };
 

@@ -10,7 +10,8 @@
 #include "engine/base/assert.h"
 #include "engine/link/msg.h"
 
-#define DOOR_CHUNK (32 * 1024)
+#define DOOR_CHUNK    (32 * 1024)
+#define NO_GENERATION 0 /* link_control_generation counts from 1 */
 #define ADMIN_PATIENCE_NS \
     (30ull * 1000000000) /* a request that was lost with a damaged ring is answered by then */
 
@@ -40,6 +41,8 @@ static void on_open(struct worker *w, struct span p)
         return;
     }
     memcpy(&m, p.p, sizeof(m));
+    if (m.door >> 32 != link_control_generation(w->link))
+        return; /* left over from a dead control */
     if ((m.source != SESSION_DOOR_UNIX && m.source != SESSION_DOOR_TCP) || find_door(w, m.door)) {
         bad_message(w);
         return;
@@ -110,15 +113,17 @@ static void admin_done(struct admin_wait *a)
     slot_ready(slot);
 }
 
-static void fail_admin(struct worker *w)
+/* Answers requests that control will not: all of them, or those that were put to a control process before `generation`. */
+static void fail_admin(struct worker *w, uint32_t generation)
 {
     list_for_each_safe(n, next, &w->admin)
     {
         struct admin_wait *a = list_entry(n, struct admin_wait, node);
+        if (a->generation == generation)
+            continue;
         slot_bytes(a->slot, span_str(no_control));
         admin_done(a);
     }
-    w->admin_unsent = false;
 }
 
 static void on_admin_reply(struct worker *w, struct span p)
@@ -163,7 +168,7 @@ bool door_receive(struct worker *w)
         if (st == RING_CORRUPT) {
             bad_message(w);
             ring_resync(ring);
-            fail_admin(w); /* a reply may have been among what was skipped */
+            fail_admin(w, NO_GENERATION); /* a reply may have been among what was skipped */
             return true;
         }
         dispatch(w, &r);
@@ -288,6 +293,7 @@ bool admin_send(struct worker *w, struct conn *c, struct slot *slot, const struc
     a->id = w->next_admin++;
     a->slot = slot;
     a->asked_ns = w->now_ns;
+    a->generation = link_control_generation(w->link);
     list_push_back(&w->admin, &a->node);
     if (!w->admin_unsent &&
         ring_send(link_from_worker(w->link, w->id), MSG_ADMIN_REQUEST, msg, len)) {
@@ -316,12 +322,13 @@ static void retry_admin(struct worker *w)
     }
 }
 
-static void drop_doors(struct worker *w)
+/* The upper half of a door's number is the generation of the control process that made it. */
+static void drop_doors(struct worker *w, uint32_t generation)
 {
     list_for_each_safe(n, next, &w->conns)
     {
         struct conn *c = list_entry(n, struct conn, node);
-        if (c->kind == CONN_DOOR)
+        if (c->kind == CONN_DOOR && c->door >> 32 != generation)
             conn_gone(c);
     }
 }
@@ -349,11 +356,11 @@ void door_check_control(struct worker *w)
     uint32_t gen = link_control_generation(w->link);
     if (gen != w->control_generation) {
         w->control_generation = gen;
-        drop_doors(w);
-        fail_admin(w);
+        drop_doors(w, gen);
+        fail_admin(w, gen);
     } else if (!list_empty(&w->admin)) {
         struct admin_wait *oldest = list_entry(w->admin.next, struct admin_wait, node);
         if (w->now_ns - oldest->asked_ns > ADMIN_PATIENCE_NS || !link_control_alive(w->link))
-            fail_admin(w);
+            fail_admin(w, NO_GENERATION);
     }
 }

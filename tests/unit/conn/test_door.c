@@ -23,6 +23,7 @@ struct rig {
     bool closed;
     uint64_t request; /* of the last MSG_ADMIN_REQUEST */
     char asked[256];
+    uint64_t door; /* the one in use */
 };
 
 static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
@@ -44,6 +45,7 @@ static int rig_up(void **state)
     assert_int_equal(link_open_dataplane(&r->dataplane, r->instance, err, sizeof(err)), 0);
     link_dp_begin(r->dataplane, getpid());
     link_refresh(r->control);
+    r->door = ((uint64_t)link_control_generation(r->control) << 32) + 7;
     struct worker_config c = {.count = 1,
                               .all = r->w,
                               .link = r->dataplane,
@@ -110,12 +112,10 @@ static void turns(struct rig *r, int n)
     }
 }
 
-#define DOOR ((1ull << 32) + 7)
-
 static void door_open(struct rig *r)
 {
     struct msg_door_open m = {
-        .door = DOOR, .source = SESSION_DOOR_UNIX, .peer = "/run/x:0", .local = "/run/x:0"};
+        .door = r->door, .source = SESSION_DOOR_UNIX, .peer = "/run/x:0", .local = "/run/x:0"};
     assert_true(ring_send(link_to_worker(r->control, 0), MSG_DOOR_OPEN, &m, sizeof(m)));
 }
 
@@ -124,7 +124,7 @@ static void door_say(struct rig *r, const char *text)
     size_t n = strlen(text);
     struct msg_door *m = ring_reserve(link_to_worker(r->control, 0), (uint32_t)(sizeof(*m) + n));
     assert_non_null(m);
-    m->door = DOOR;
+    m->door = r->door;
     memcpy(m + 1, text, n);
     ring_publish(link_to_worker(r->control, 0), MSG_DOOR_DATA, (uint32_t)(sizeof(*m) + n));
 }
@@ -221,11 +221,33 @@ static void test_dead_control_is_answered_for(void **state)
     fake_free(tc);
 }
 
+/* A worker that noticed a new control late dropped the doors that this one had opened already: their clients hung. */
+static void test_bug_new_control_opens_a_door_before_it_is_noticed(void **state)
+{
+    struct rig *r = *state;
+    char err[256];
+    bool fresh;
+    door_open(r);
+    turns(r, 3);
+    link_close(r->control);
+    assert_int_equal(link_open_control(&r->control, r->instance, 1, &fresh, err, sizeof(err)), 0);
+    r->door = ((uint64_t)link_control_generation(r->control) << 32) + 1;
+    door_open(r);
+    door_say(r, "PING\r\nINFO\r\n");
+    turns(r, 300);
+    expect(r, "+PONG\r\n");
+    assert_true(r->request != 0);
+    admin_reply(r, "$0\r\n\r\n", MSG_ADMIN_LAST);
+    turns(r, 3);
+    expect(r, "$0\r\n\r\n");
+    assert_int_equal(r->w[0]->clients, 1);
+}
+
 static void test_lies_are_counted(void **state)
 {
     struct rig *r = *state;
     struct ring *to = link_to_worker(r->control, 0);
-    struct msg_door_open m = {.door = DOOR, .source = 99};
+    struct msg_door_open m = {.door = r->door, .source = 99};
     assert_true(ring_send(to, MSG_DOOR_OPEN, &m, sizeof(m)));
     assert_true(ring_send(to, MSG_DOOR_OPEN, &m, 5));
     assert_true(ring_send(to, MSG_DOOR_DATA, &m, 3));
@@ -250,6 +272,8 @@ int main(void)
             test_bug_admin_reply_closes_the_writer_before_blocks_are_freed, rig_up, rig_down),
         cmocka_unit_test_setup_teardown(test_big_values_through_a_full_ring, rig_up, rig_down),
         cmocka_unit_test_setup_teardown(test_dead_control_is_answered_for, rig_up, rig_down),
+        cmocka_unit_test_setup_teardown(test_bug_new_control_opens_a_door_before_it_is_noticed,
+                                        rig_up, rig_down),
         cmocka_unit_test_setup_teardown(test_lies_are_counted, rig_up, rig_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
