@@ -19,13 +19,13 @@ VALUE = 1 << 20
 # name, the relay's options, seconds in which 64 MiB must be there and back. A clean wire takes about one.
 PROFILES = [
     ("clean", "", 20),
-    ("loss 1 %", "loss=1", 60),
-    ("loss 5 %", "loss=5", 150),
-    ("reorder", "reorder=5:4", 60),
+    ("loss 1 %", "loss=1", 240),
+    ("loss 5 %", "loss=5", 600),
+    ("reorder", "reorder=5:4", 240),
     ("duplicate", "dup=5", 40),
-    ("corrupt", "corrupt=1", 60),
-    ("delay", "delay=5,jitter=5", 60),
-    ("mix", "loss=1,dup=1,corrupt=0.5,reorder=1:3,delay=1,jitter=1", 120),
+    ("corrupt", "corrupt=1", 240),
+    ("delay", "delay=5,jitter=5", 240),
+    ("mix", "loss=1,dup=1,corrupt=0.5,reorder=1:3,delay=1,jitter=1", 240),
 ]
 SHOWN = ["tcp_retrans_segs", "tcp_fast_retrans", "tcp_timeouts", "tcp_ofo_queue", "tcp_dup_acks_in", "tcp_dup_data", "drop_tcp_checksum",
          "drop_ip_checksum"]
