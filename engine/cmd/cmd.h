@@ -129,12 +129,6 @@ struct cmd {
 
 /* Finds the command and subcommand of argv and checks arity. NULL: the error was written. */
 const struct cmd_desc *cmd_lookup(struct span *argv, uint32_t argc, struct reply *out);
-/* The words that an HTTP request begins with: a browser was made to talk to us (cross protocol scripting). Whoever calls cmd_lookup asks
- * this when it found nothing, and closes the connection without an answer, as Redis does. */
-static inline bool cmd_is_http(struct span name)
-{
-    return span_is(name, "post") || span_is(name, "host:");
-}
 /* All that may refuse it at its home before it is routed: protected, NOAUTH, protected mode. False: the error was written. */
 bool cmd_admit(const struct cmd_desc *d, const struct session *s, const struct engine_config *cfg,
                struct reply *out);

@@ -104,10 +104,6 @@ static void client_run(struct server *s, struct client *c, const struct resp_cmd
         c->session.reply_mode = SESSION_REPLY_ON;
     struct span reply;
     s->h.session = &c->session;
-    if (cmd_is_http(cmd->argv[0])) {
-        c->closing = true;
-        return;
-    }
     if (cmd->argc > 1 && span_is(cmd->argv[0], "config") && span_is(cmd->argv[1], "set"))
         reply = config_set(s, cmd);
     else
