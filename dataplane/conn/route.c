@@ -210,7 +210,8 @@ static void run_keys(struct worker *w, struct staged *s)
 {
     uint64_t all = w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
     int n = cmd_keys(s->desc, s->argv, s->argc, NULL, 0);
-    if (n <= 0) { /* the command says what is wrong with it */
+    if (n <= 0 || cmd_keys_open(s->desc, s->argv,
+                                s->argc)) { /* no keys: the command says what is wrong with it */
         run_leased(w, s, all);
         return;
     }

@@ -135,6 +135,8 @@ bool cmd_admit(const struct cmd_desc *d, const struct session *s, const struct e
 /* Positions of keys. Returns their count, or -1 when the arguments make no sense. `pos` may be NULL to count only. */
 int cmd_keys(const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint32_t *pos,
              uint32_t cap);
+/* True when the request may touch keys that only its data tell (BY and GET of SORT): it needs every shard. */
+bool cmd_keys_open(const struct cmd_desc *d, const struct span *argv, uint32_t argc);
 /* Runs it on c->shard(s): memory check, call, account. */
 void cmd_call(struct cmd *c);
 

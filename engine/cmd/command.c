@@ -101,6 +101,57 @@ static uint32_t top_count(void)
 
 /* ---- INFO ---- */
 
+static void reply_pair(struct reply *r, const char *name, int64_t v)
+{
+    reply_bulk_str(r, name);
+    reply_int(r, v);
+}
+
+/* "type" and the head of "spec" with so many fields. */
+static void reply_spec(struct reply *r, const char *type, size_t fields)
+{
+    reply_map(r, 2);
+    reply_bulk_str(r, "type");
+    reply_bulk_str(r, type);
+    reply_bulk_str(r, "spec");
+    reply_map(r, fields);
+}
+
+static void info_search(struct reply *r, const struct cmd_keyspec *k)
+{
+    reply_bulk_str(r, "begin_search");
+    if (k->word) {
+        reply_spec(r, "keyword", 2);
+        reply_bulk_str(r, "keyword");
+        reply_bulk_str(r, k->word);
+        reply_pair(r, "startfrom", k->from);
+    } else if (k->kind == SPEC_UNKNOWN) {
+        reply_spec(r, "unknown", 0);
+    } else {
+        reply_spec(r, "index", 1);
+        reply_pair(r, "index", k->begin);
+    }
+}
+
+static void info_find(struct reply *r, const struct cmd_keyspec *k)
+{
+    reply_bulk_str(r, "find_keys");
+    switch (k->kind) {
+    case SPEC_COUNTED:
+        reply_spec(r, "keynum", 3);
+        reply_pair(r, "keynumidx", k->at);
+        reply_pair(r, "firstkey", k->first);
+        reply_pair(r, "keystep", k->step);
+        break;
+    case SPEC_UNKNOWN: reply_spec(r, "unknown", 0); break;
+    default:
+        reply_spec(r, "range", 3);
+        reply_pair(r, "lastkey", k->last);
+        reply_pair(r, "keystep", k->step);
+        reply_pair(r, "limit", k->limit);
+    }
+}
+
 static void info_keyspec(struct reply *r, const struct cmd_keyspec *k)
 {
     reply_map(r, k->note ? 4 : 3);
@@ -110,26 +161,8 @@ static void info_keyspec(struct reply *r, const struct cmd_keyspec *k)
     }
     reply_bulk_str(r, "flags");
     reply_bits(r, k->flags, key_flags, ARRAY_LEN(key_flags));
-    reply_bulk_str(r, "begin_search");
-    reply_map(r, 2);
-    reply_bulk_str(r, "type");
-    reply_bulk_str(r, "index");
-    reply_bulk_str(r, "spec");
-    reply_map(r, 1);
-    reply_bulk_str(r, "index");
-    reply_int(r, k->begin);
-    reply_bulk_str(r, "find_keys");
-    reply_map(r, 2);
-    reply_bulk_str(r, "type");
-    reply_bulk_str(r, "range");
-    reply_bulk_str(r, "spec");
-    reply_map(r, 3);
-    reply_bulk_str(r, "lastkey");
-    reply_int(r, k->last);
-    reply_bulk_str(r, "keystep");
-    reply_int(r, k->step);
-    reply_bulk_str(r, "limit");
-    reply_int(r, 0);
+    info_search(r, k);
+    info_find(r, k);
 }
 
 static void info_reply(struct reply *r, const struct cmd_desc *d)
@@ -298,8 +331,9 @@ static void getkeys(struct cmd *c, bool with_flags)
     reply_array(c->out, (size_t)n);
     for (const struct cmd_keyspec *k = ((const struct cmd_detail *)d->detail)->keys; k->flags;
          k++) {
-        int64_t last = k->last >= 0 ? (int64_t)k->begin + k->last : (int64_t)argc + k->last;
-        for (int64_t i = k->begin; i <= last; i += k->step) {
+        struct cmd_key_range range;
+        cmd_spec_keys(d, k, argv, argc, &range); /* cmd_keys has found no fault */
+        for (int64_t i = range.first; i <= range.last; i += range.step) {
             if (with_flags)
                 reply_array(c->out, 2);
             reply_bulk(c->out, argv[i]);

@@ -67,6 +67,13 @@ const struct cmd_desc cmd_table[CMD_COUNT] = {
 #define KEYS(first, last, st, ...) (const struct cmd_keyspec[]){__VA_ARGS__, {0}}
 #define KEY(flags_, begin_, last_, step_, ...)                                                     \
     {.flags = (flags_), .begin = (begin_), .last = (last_), .step = (step_), __VA_ARGS__}
+#define KEY_COUNTED(flags_, begin_, at_, first_, step_, ...)                                       \
+    {.kind = SPEC_COUNTED, .flags = (flags_), .begin = (begin_), .at = (at_), .first = (first_),   \
+     .step = (step_), __VA_ARGS__}
+#define KEY_WORD(flags_, word_, from_, last_, step_, limit_, ...)                                  \
+    {.flags = (flags_), .word = (word_), .from = (from_), .last = (last_), .step = (step_),        \
+     .limit = (limit_), __VA_ARGS__}
+#define KEY_UNKNOWN(flags_, ...) {.kind = SPEC_UNKNOWN, .flags = (flags_), __VA_ARGS__}
 #define NO_TIPS       NULL
 #define TIPS(...)     (const char *const[]){__VA_ARGS__, NULL}
 #define NO_ARGS       NULL
@@ -101,10 +108,10 @@ const struct cmd_detail cmd_details[CMD_COUNT] = {
  * A name is two words: | bytes 0..7 | bytes 8..14, length |, unused bytes zero. A slot keeps the lower-case words and, for each, the
  * bits that must agree: all but 0x20 of the bytes that are letters. So no byte of the request is folded, and "GET", "get" and "gEt"
  * fit while "\x47ET\0" and "GE4" do not. The hash leaves that bit out of every byte. */
-#define NAME_BYTES  15
-#define INDEX_SLOTS 512
-#define CASE_BITS   0x2020202020202020ull
-static_assert(CMD_COUNT < INDEX_SLOTS / 2, "grow the index");
+#define NAME_BYTES     15
+#define INDEX_SLOTS    512 /* for about 230 names at the top level: see name_index_build */
+#define LONG_NAMES_MAX 8
+#define CASE_BITS      0x2020202020202020ull
 
 struct name_words {
     uint64_t lo, hi;
@@ -154,10 +161,21 @@ static inline uint32_t name_hash(struct name_words w)
 }
 static_assert(INDEX_SLOTS == 1 << (64 - 55), "name_hash gives an index");
 
+/* Names of more than NAME_BYTES (GEORADIUSBYMEMBER and its like) are few and are searched one by one. */
+static const struct cmd_desc *long_names[LONG_NAMES_MAX];
+
+static __attribute__((noinline, cold)) const struct cmd_desc *find_long(struct span name)
+{
+    for (int i = 0; i < LONG_NAMES_MAX && long_names[i]; i++)
+        if (span_is(name, long_names[i]->name))
+            return long_names[i];
+    return NULL;
+}
+
 const struct cmd_desc *cmd_find(struct span name)
 {
     if (unlikely_(name.n > NAME_BYTES))
-        return NULL;
+        return find_long(name);
     struct name_words w = name_words_of(name);
     for (uint32_t i = name_hash(w);; i++) {
         const struct name_slot *s = &name_index[i % INDEX_SLOTS];
@@ -182,9 +200,16 @@ static uint64_t letter_bits(uint64_t w)
 /* Runs before main, so that no thread can see a half-made index. */
 __attribute__((constructor)) static void name_index_build(void)
 {
+    uint32_t count = 0, long_count = 0;
     for (const struct cmd_desc *d = cmd_table; d < cmd_table + CMD_COUNT; d += 1 + d->nsubs) {
         struct span name = span_str(d->name);
-        CHECK(name.n <= NAME_BYTES && !cmd_find(name));
+        CHECK(!cmd_find(name));
+        if (name.n > NAME_BYTES) {
+            CHECK(long_count < LONG_NAMES_MAX);
+            long_names[long_count++] = d;
+            continue;
+        }
+        CHECK(++count <= INDEX_SLOTS / 2);
         struct name_words w = name_words_of(name);
         uint32_t i = name_hash(w);
         while (name_index[i % INDEX_SLOTS].desc)

@@ -51,12 +51,28 @@ enum cmd_key_flags {
     KEY_VARIABLE = 1 << 10,
 };
 
-/* Keys from argument `begin` to begin + last (last < 0: counted from the end of the arguments), every `step` arguments. */
+enum cmd_keyspec_kind { SPEC_RANGE, SPEC_COUNTED, SPEC_UNKNOWN };
+
+/* SPEC_RANGE: keys from argument `begin` to begin + last (last < 0: counted from the end of the arguments), every `step` arguments. With
+ * a `word`, `begin` is the argument behind its first appearance from argument `from` on (from < 0: from the end backwards), and with
+ * a limit of n > 1 the keys are the first n-th of what follows. SPEC_COUNTED: argument begin + at is their number, begin + first the first of them. SPEC_UNKNOWN: by
+ * rules of the command (cmd_spec_keys). */
 struct cmd_keyspec {
     uint16_t flags; /* 0 ends the list */
     int16_t begin, last, step;
+    uint8_t kind, limit;
+    int16_t from, at, first;
+    const char *word;
     const char *note;
 };
+
+/* The arguments that a specification names: first, first + step .. last; last < first: none. */
+struct cmd_key_range {
+    int64_t first, last, step;
+};
+/* False: the arguments make no sense. Every argument of the range exists. */
+bool cmd_spec_keys(const struct cmd_desc *d, const struct cmd_keyspec *k, const struct span *argv,
+                   uint32_t argc, struct cmd_key_range *ret);
 
 enum cmd_arg_type {
     ARG_STRING,

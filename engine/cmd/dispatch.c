@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "engine/base/assert.h"
+#include "engine/base/num.h"
 #include "engine/cmd/cmd_internal.h"
 
 /* Redis shows at most this many bytes of what it did not understand. */
@@ -120,21 +121,93 @@ bool cmd_admit(const struct cmd_desc *d, const struct session *s, const struct e
     return true;
 }
 
+/* ---- key positions ---- */
+
+/* The argument behind the word that begins a specification; 0: it is not there. The last argument is no candidate: nothing follows it. */
+static int64_t behind_word(const struct cmd_keyspec *k, const struct span *argv, int64_t argc)
+{
+    int64_t by = k->from > 0 ? 1 : -1, end = k->from > 0 ? argc - 1 : 0;
+    for (int64_t i = k->from > 0 ? k->from : argc + k->from; i > 0 && i < argc && i != end; i += by)
+        if (span_is(argv[i], k->word))
+            return i + 1;
+    return 0;
+}
+
+/* SORT key [...] STORE destination: the last STORE counts; what follows the other options is not looked at. */
+static int64_t sort_store(const struct span *argv, int64_t argc)
+{
+    int64_t store = 0;
+    for (int64_t i = 2; i < argc; i++) {
+        if (span_is(argv[i], "limit"))
+            i += 2;
+        else if (span_is(argv[i], "get") || span_is(argv[i], "by"))
+            i++;
+        else if (span_is(argv[i], "store") && i + 1 < argc)
+            store = ++i;
+    }
+    return store;
+}
+
+bool cmd_spec_keys(const struct cmd_desc *d, const struct cmd_keyspec *k, const struct span *argv,
+                   uint32_t argc, struct cmd_key_range *ret)
+{
+    static const struct cmd_key_range none = {0, -1, 1};
+    *ret = none;
+    int64_t first = k->word ? behind_word(k, argv, argc) : k->begin, last, n;
+    if (k->kind == SPEC_UNKNOWN) {
+        int64_t at =
+            (k->flags & KEY_OW) && span_is(span_str(d->name), "sort") ? sort_store(argv, argc) : 0;
+        if (at)
+            *ret = (struct cmd_key_range){at, at, 1};
+        return true;
+    }
+    if (first == 0)
+        return true;
+    if (k->kind == SPEC_COUNTED) {
+        if (first + k->at >= argc || !num_parse_i64(argv[first + k->at], &n) || n < 0 || n > argc)
+            return false;
+        first += k->first;
+        last = first + (n - 1) * k->step;
+    } else if (k->last >= 0) {
+        last = first + k->last;
+    } else {
+        last = k->limit > 1 ? first + ((int64_t)argc - first) / k->limit + k->last
+                            : (int64_t)argc + k->last;
+    }
+    *ret = (struct cmd_key_range){first, last, k->step};
+    /* the last one that is really looked at must exist */
+    return last < first || first + (last - first) / k->step * k->step < argc;
+}
+
 int cmd_keys(const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint32_t *pos,
              uint32_t cap)
 {
     const struct cmd_detail *detail = d->detail;
     int64_t count = 0;
     for (const struct cmd_keyspec *k = detail->keys; k && k->flags; k++) {
-        int64_t last = k->last >= 0 ? (int64_t)k->begin + k->last : (int64_t)argc + k->last;
-        for (int64_t i = k->begin; i <= last; i += k->step, count++) {
-            if (i >= argc)
-                return -1;
+        struct cmd_key_range r;
+        if (!cmd_spec_keys(d, k, argv, argc, &r))
+            return -1;
+        for (int64_t i = r.first; i <= r.last; i += r.step, count++)
             if (pos && count < cap)
                 pos[count] = (uint32_t)i;
-        }
     }
     return count <= INT32_MAX ? (int)count : -1;
+}
+
+bool cmd_keys_open(const struct cmd_desc *d, const struct span *argv, uint32_t argc)
+{
+    if (!(d->flags & CMD_MOVABLE_KEYS))
+        return false;
+    const struct cmd_detail *detail = d->detail;
+    for (const struct cmd_keyspec *k = detail->keys; k && k->flags; k++) {
+        if (k->kind != SPEC_UNKNOWN || (k->flags & KEY_OW))
+            continue;
+        for (uint32_t i = 2; i < argc; i++)
+            if (span_is(argv[i], "by") || span_is(argv[i], "get"))
+                return true;
+    }
+    return false;
 }
 
 /* A command under leases may grow any shard it holds. */

@@ -178,8 +178,15 @@ static void route_keys(struct harness *h, struct cmd *c, struct reply *out)
 {
     static uint32_t pos[WORDS_MAX];
     int n = cmd_keys(c->desc, c->argv, c->argc, pos, WORDS_MAX);
-    assert_in_range(n, 1, WORDS_MAX);
     struct shard_set set = {.count = h->count};
+    if (n <= 0 || cmd_keys_open(c->desc, c->argv, c->argc)) {
+        for (uint32_t i = 0; i < h->count; i++)
+            set.v[i] = &h->shards[i];
+        uint32_t at = n > 0 ? shard_of_key(c->argv[pos[0]], h->count) : 0;
+        c->hash = n > 0 ? shard_hash(&h->shards[at], c->argv[pos[0]]) : 0;
+        call(h, c, out, &set, &h->shards[at], false);
+        return;
+    }
     uint32_t first = shard_of_key(c->argv[pos[0]], h->count), owners = 0;
     for (int i = 0; i < n; i++) {
         uint32_t s = shard_of_key(c->argv[pos[i]], h->count);
