@@ -206,7 +206,11 @@ char *config_get(const struct config *c, uint32_t i, size_t *ret_len)
     switch (r->item.kind) {
     case CONFIG_BOOL: text_str(&t, field_get(c, r) ? "yes" : "no"); break;
     case CONFIG_INT:
-        text_addf(&t, r->item.flags & CF_OCTAL ? "%" PRIo64 : "%" PRIu64, field_get(c, r));
+        text_addf(&t,
+                  r->item.flags & CF_OCTAL ? "%" PRIo64
+                  : r->lo < 0              ? "%" PRId64
+                                           : "%" PRIu64,
+                  field_get(c, r));
         break;
     case CONFIG_MEM: text_addf(&t, "%" PRIu64, field_get(c, r)); break;
     case CONFIG_ENUM: text_str(&t, enum_name(c, r)); break;
@@ -273,7 +277,7 @@ void config_range(uint32_t i, char *to, size_t n)
     case CONFIG_INT:
         snprintf(to, n,
                  r->item.flags & CF_OCTAL ? "%" PRIo64 " to %" PRIo64 " (octal)"
-                                          : "%" PRIu64 " to %" PRIu64,
+                                          : "%" PRId64 " to %" PRIu64,
                  (uint64_t)r->lo, r->hi);
         break;
     case CONFIG_MEM:

@@ -288,8 +288,12 @@ void mem_free_aligned(struct mem *m, void *p, size_t n, size_t align)
 
 void mem_adopt(struct mem *to, struct mem *from, size_t n)
 {
-    size_t class = mem_size_class(n + (n == 0));
-    ASSERT(from->used_bytes >= class);
-    from->used_bytes -= class;
-    account(to, class);
+    mem_adopt_classes(to, from, mem_size_class(n + (n == 0)));
+}
+
+void mem_adopt_classes(struct mem *to, struct mem *from, size_t bytes)
+{
+    ASSERT(from->used_bytes >= bytes);
+    from->used_bytes -= bytes;
+    account(to, bytes);
 }

@@ -39,3 +39,5 @@ void mem_free_aligned(struct mem *m, void *p, size_t n, size_t align);
 size_t mem_size_class(size_t n);
 /* A block allocated on another mem changes hands: accounting only, jemalloc frees to the right arena. */
 void mem_adopt(struct mem *to, struct mem *from, size_t n);
+/* The same for many blocks at once: `bytes` is the sum of their size classes. */
+void mem_adopt_classes(struct mem *to, struct mem *from, size_t bytes);

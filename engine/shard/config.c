@@ -23,6 +23,15 @@ void engine_config_defaults(struct engine_config *c)
     c->enable_debug_command = DEBUG_CMD_NO;
     c->protected_mode = 1;
     c->active_expire = 1;
+    c->hash_max_listpack_entries = 512;
+    c->hash_max_listpack_value = 64;
+    c->zset_max_listpack_entries = 128;
+    c->zset_max_listpack_value = 64;
+    c->set_max_intset_entries = 512;
+    c->list_max_listpack_size = -2;
+    c->hll_sparse_max_bytes = 3000;
+    c->stream_node_max_bytes = 4096;
+    c->stream_node_max_entries = 100;
     c->slowlog_slower_than_us = 10000;
     c->latency_threshold_ms = 0;
 }

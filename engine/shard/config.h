@@ -49,6 +49,15 @@ struct engine_config {
     struct allow_prefix net_allow[LIMIT_NET_ALLOW];
     uint32_t requirepass_len; /* 0: none */
     uint8_t requirepass[LIMIT_PASSWORD_BYTES];
+    /* When a small value becomes a large structure, as in Redis; sizes below 0 of list_max_listpack are classes of bytes (-1: 4 KB .. -5: 64 KB). */
+    uint64_t hash_max_listpack_entries, hash_max_listpack_value;
+    uint64_t zset_max_listpack_entries, zset_max_listpack_value;
+    uint64_t set_max_intset_entries;
+    int64_t list_max_listpack_size;
+    uint64_t list_compress_depth;
+    uint64_t hll_sparse_max_bytes;
+    uint64_t stream_node_max_bytes;
+    int64_t stream_node_max_entries;
     uint64_t slowlog_slower_than_us; /* UINT64_MAX: off */
     uint64_t latency_threshold_ms;
 };

@@ -1,11 +1,11 @@
 /* entry.c: makes, reads and frees entries. The layout is drawn in entry_inline.h.
  *
- * The switches over the type of an object stand here and nowhere else: entry_free_value, entry_copy_value and
- * entry_bytes. Thread: the lease holder's. Knows nothing of dicts and time. */
+ * Strings are known here; what other values can do is in the table of object.c. Thread: the lease holder's. Knows nothing of dicts and time. */
 #include "engine/shard/entry.h"
 
 #include "engine/base/assert.h"
 #include "engine/base/num.h"
+#include "engine/shard/object.h"
 #include "engine/shard/shard_internal.h"
 
 /* ---- readers ---- */
@@ -68,11 +68,11 @@ const char *obj_enc_name(enum obj_enc e)
 size_t entry_bytes(const struct entry *e)
 {
     size_t n = entry_alloc_bytes_of(e);
-    switch (entry_type(e)) {
-    case OBJ_STRING:
-        return n + (e->flags & ENTRY_BLOCK ? mem_size_class(entry_get_block(e).cap) : 0);
-    default: return n;
-    }
+    if (!(e->flags & ENTRY_BLOCK))
+        return n;
+    struct entry_block b = entry_get_block(e);
+    const struct object_ops *ops = object_ops_of(entry_type_fast(e), entry_enc_fast(e));
+    return n + (ops ? ops->bytes(&b) : mem_size_class(b.cap));
 }
 
 /* ---- making and freeing ---- */
@@ -122,36 +122,39 @@ void entry_open_ttl(struct entry *e)
 bool entry_copy_value(struct mem *mem, const struct entry *e, struct value *ret)
 {
     struct value v = {.type = entry_type(e), .enc = entry_enc_fast(e)};
-    switch (v.type) {
-    case OBJ_STRING:
-        if (entry_int(e, &v.number))
-            break;
-        v.bytes = entry_bytes_span(e);
-        if (v.bytes.n <= ENTRY_EMBED_MAX)
-            break;
+    const struct object_ops *ops = object_ops_of(v.type, v.enc);
+    if (ops) {
+        struct entry_block from = entry_get_block(e);
         v.has_block = true;
-        v.block = (struct entry_block){mem_alloc(mem, v.bytes.n), v.bytes.n, v.bytes.n};
-        if (!v.block.p)
+        if (!ops->copy(mem, &from, &v.block))
             return false;
-        memcpy(v.block.p, v.bytes.p, v.bytes.n);
-        break;
-    default: return false;
+    } else if (!entry_int(e, &v.number)) {
+        v.bytes = entry_bytes_span(e);
+        if (v.bytes.n > ENTRY_EMBED_MAX) {
+            v.has_block = true;
+            v.block = (struct entry_block){mem_alloc(mem, v.bytes.n), v.bytes.n, v.bytes.n};
+            if (!v.block.p)
+                return false;
+            memcpy(v.block.p, v.bytes.p, v.bytes.n);
+        }
     }
     *ret = v;
     return true;
 }
 
+void value_free_block(struct mem *mem, enum obj_type type, enum obj_enc enc, struct entry_block b)
+{
+    const struct object_ops *ops = object_ops_of(type, enc);
+    if (!ops)
+        mem_free(mem, b.p, b.cap);
+    while (ops && b.p)
+        ops->free_slice(mem, &b, SIZE_MAX);
+}
+
 void entry_free_value(struct mem *mem, struct entry *e)
 {
-    switch (entry_type(e)) {
-    case OBJ_STRING:
-        if (e->flags & ENTRY_BLOCK) {
-            struct entry_block b = entry_get_block(e);
-            mem_free(mem, b.p, b.cap);
-        }
-        break;
-    default: break;
-    }
+    if (e->flags & ENTRY_BLOCK)
+        value_free_block(mem, entry_type_fast(e), entry_enc_fast(e), entry_get_block(e));
 }
 
 void entry_free_shell(struct mem *mem, struct entry *e)

@@ -43,7 +43,7 @@ void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
     unlink_entry(s, db, e, hash);
     s->stats.expired_keys++;
     ks_changed(s, db, entry_key_fast(e), KS_EXPIRED, "expired");
-    entry_free(&s->mem, e);
+    lazy_drop_entry(s, e);
 }
 
 static inline __attribute__((always_inline)) struct entry *find(struct shard *s, uint32_t db,
@@ -89,7 +89,8 @@ bool ks_delete(struct shard *s, uint32_t db, struct entry *e, uint64_t hash, boo
     if (!e)
         return false;
     unlink_entry(s, db, e, hash);
-    entry_free(&s->mem, e); /* a string is one or two blocks: nothing to do in slices yet */
+    (void)lazy; /* a large value is freed in slices anyway, so that nobody waits for it */
+    lazy_drop_entry(s, e);
     return true;
 }
 

@@ -5,6 +5,7 @@
  * Thread: the lease holder's. */
 #include "engine/base/assert.h"
 #include "engine/base/num.h"
+#include "engine/shard/object.h"
 #include "engine/shard/shard_internal.h"
 
 #define EMBSTR_MAX 44 /* Redis: a longer string is "raw" */
@@ -71,7 +72,7 @@ static __attribute__((noinline)) struct entry *store_over(struct shard *s, uint3
         if (ttl && !relink(s, db, hash, old, old, old_when, when))
             return NULL;
         if (unlikely_(old->flags & ENTRY_BLOCK))
-            entry_free_value(&s->mem, old);
+            lazy_drop_value(s, old);
         entry_put_value(old, v);
         if (ttl)
             entry_set_expire(old, when);
@@ -86,7 +87,7 @@ static __attribute__((noinline)) struct entry *store_over(struct shard *s, uint3
         return NULL;
     }
     clock_inherit(s, e, old);
-    entry_free(&s->mem, old);
+    lazy_drop_entry(s, old);
     return e;
 }
 
@@ -219,6 +220,14 @@ struct entry *ks_set_block(struct shard *s, uint32_t db, struct span key, uint64
     return store(s, db, key, hash, &v, expire_ms);
 }
 
+struct entry *ks_set_object(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                            enum obj_type type, enum obj_enc enc, const struct entry_block *b,
+                            int64_t expire_ms)
+{
+    struct value v = {.type = type, .enc = enc, .has_block = true, .block = *b};
+    return store(s, db, key, hash, &v, expire_ms);
+}
+
 struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t hash,
                       const struct entry *e, int64_t expire_ms)
 {
@@ -227,8 +236,22 @@ struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t h
         return NULL;
     struct entry *copy = store(to, db, key, hash, &v, expire_ms);
     if (!copy && v.has_block)
-        mem_free(&to->mem, v.block.p, v.block.cap);
+        value_free_block(&to->mem, v.type, v.enc, v.block);
     return copy;
+}
+
+/* The block of e, which is in `to` already, is on the account of `from`. */
+static void change_hands(struct shard *from, struct shard *to, struct entry *e)
+{
+    struct entry_block b = entry_get_block(e);
+    const struct object_ops *ops = object_ops_of(entry_type_fast(e), entry_enc_fast(e));
+    if (!ops) {
+        mem_adopt(&to->mem, &from->mem, b.cap);
+    } else {
+        mem_adopt_classes(&to->mem, &from->mem, ops->bytes(&b));
+        ops->rehome(&b, &to->mem);
+        object_update(e, entry_enc_fast(e), &b);
+    }
 }
 
 struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uint64_t from_hash,
@@ -252,7 +275,7 @@ struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uin
         return NULL;
     clock_inherit(to, moved, e);
     if (to != from)
-        mem_adopt(&to->mem, &from->mem, v.block.cap);
+        change_hands(from, to, moved);
     if (when >= 0)
         dict_remove(from->db[from_db].expires, from_hash, e);
     dict_remove(from->db[from_db].keys, from_hash, e);

@@ -1,18 +1,53 @@
-/* lazy.c: whole databases that FLUSHALL ASYNC and its kin left behind, freed in slices by shard_tick.
+/* lazy.c: what is freed in slices by shard_tick: whole databases that FLUSHALL ASYNC and its kin left behind, and large values.
  *
- * A flushed database is two dicts that nobody can reach any more; the queue holds them until they are empty. The memory
- * counts as used until it is really free. A value of 64 MB is one munmap and needs no slices. Thread: the lease holder's. */
+ * A flushed database is two dicts that nobody can reach any more, a dropped value one block of struct object_ops; the queue holds them
+ * until they are empty. The memory counts as used until it is really free. A string of 64 MB is one munmap and needs no slices.
+ * Thread: the lease holder's. */
+#include "engine/shard/object.h"
 #include "engine/shard/shard_internal.h"
 
 struct list_lazy {
     struct list_lazy *next;
     struct dict *keys, *expires;
+    enum obj_type type; /* with block.p: a value */
+    enum obj_enc enc;
+    struct entry_block block;
 };
+
+/* Of a database that is freed in slices: its large values become jobs of their own. */
+static void drop_entry(void *ctx, void *entry)
+{
+    lazy_drop_entry(ctx, entry);
+}
 
 static void free_entry(void *ctx, void *entry)
 {
     struct shard *s = ctx;
     entry_free(&s->mem, entry);
+}
+
+static bool push(struct shard *s, struct list_lazy job)
+{
+    struct list_lazy *l = mem_alloc(&s->mem, sizeof(*l));
+    if (!l)
+        return false;
+    *l = job;
+    l->next = s->lazy_head;
+    s->lazy_head = l;
+    return true;
+}
+
+void lazy_drop_value(struct shard *s, struct entry *e)
+{
+    if (!(e->flags & ENTRY_BLOCK))
+        return;
+    struct list_lazy job = {
+        .type = entry_type_fast(e), .enc = entry_enc_fast(e), .block = entry_get_block(e)};
+    const struct object_ops *ops = object_ops_of(job.type, job.enc);
+    if (ops && ops->pieces(&job.block) > OBJECT_FREE_NOW_PIECES && push(s, job))
+        s->lazy_pending++;
+    else
+        value_free_block(&s->mem, job.type, job.enc, job.block);
 }
 
 void db_free_now(struct shard *s, struct dict *keys, struct dict *expires)
@@ -24,14 +59,33 @@ void db_free_now(struct shard *s, struct dict *keys, struct dict *expires)
 
 void lazy_free_db(struct shard *s, struct dict *keys, struct dict *expires)
 {
-    struct list_lazy *l = mem_alloc(&s->mem, sizeof(*l));
-    if (!l) {
+    if (push(s, (struct list_lazy){.keys = keys, .expires = expires}))
+        s->lazy_pending += dict_count(keys);
+    else
         db_free_now(s, keys, expires);
-        return;
+}
+
+/* Some of the first job; true when it is done. */
+static bool lazy_step(struct shard *s, struct list_lazy *l, size_t budget, size_t *work)
+{
+    if (l->block.p) {
+        *work += object_ops_of(l->type, l->enc)->free_slice(&s->mem, &l->block, budget);
+        if (l->block.p)
+            return false;
+        s->lazy_pending--;
+    } else if (l->keys) {
+        size_t before = dict_count(l->keys), left = 0;
+        if (dict_free_slice(l->keys, budget, drop_entry, s))
+            l->keys = NULL;
+        else
+            left = dict_count(l->keys);
+        s->lazy_pending -= before - left;
+        *work += before - left;
+    } else if (l->expires) {
+        if (dict_free_slice(l->expires, budget, NULL, NULL))
+            l->expires = NULL;
     }
-    *l = (struct list_lazy){s->lazy_head, keys, expires};
-    s->lazy_head = l;
-    s->lazy_pending += dict_count(keys);
+    return !l->keys && !l->expires;
 }
 
 size_t lazy_tick(struct shard *s, size_t budget)
@@ -39,20 +93,16 @@ size_t lazy_tick(struct shard *s, size_t budget)
     struct list_lazy *l = s->lazy_head;
     if (!l || !budget)
         return 0;
-    size_t before = s->lazy_pending;
-    if (l->keys) {
-        s->lazy_pending -= dict_count(l->keys);
-        if (dict_free_slice(l->keys, budget, free_entry, s))
-            l->keys = NULL;
-        else
-            s->lazy_pending += dict_count(l->keys);
-    } else if (l->expires) {
-        if (dict_free_slice(l->expires, budget, NULL, NULL))
-            l->expires = NULL;
-    }
-    if (!l->keys && !l->expires) {
-        s->lazy_head = l->next;
+    size_t work = 1;
+    s->lazy_head = l->next; /* jobs that this one makes go in front of it */
+    if (lazy_step(s, l, budget, &work)) {
         mem_free(&s->mem, l, sizeof(*l));
+        return work;
     }
-    return before - s->lazy_pending + 1;
+    struct list_lazy **at = &s->lazy_head;
+    while (*at && (*at)->block.p && !l->block.p)
+        at = &(*at)->next;
+    l->next = *at;
+    *at = l;
+    return work;
 }

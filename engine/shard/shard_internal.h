@@ -49,6 +49,8 @@ static inline void entry_put_value(struct entry *e, const struct value *v)
 }
 /* A value of its own, equal to e's; *ret may borrow e's bytes. False: no memory. */
 bool entry_copy_value(struct mem *mem, const struct entry *e, struct value *ret);
+/* Frees a block that a value of that type and encoding hung on, whole, however large. */
+void value_free_block(struct mem *mem, enum obj_type type, enum obj_enc enc, struct entry_block b);
 /* Frees what hangs on the entry (blocks), not the entry. */
 void entry_free_value(struct mem *mem, struct entry *e);
 /* Frees the allocation of the entry only: its block has moved elsewhere. */
@@ -113,6 +115,15 @@ void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
 
 size_t expire_tick(struct shard *s, size_t budget);
 size_t lazy_tick(struct shard *s, size_t budget);
+/* What hangs on the entry is nobody's any more: freed now when it is small, otherwise in slices. The entry itself stays. */
+void lazy_drop_value(struct shard *s, struct entry *e);
+/* The same, and frees the entry. It is in no dict any more. */
+static inline void lazy_drop_entry(struct shard *s, struct entry *e)
+{
+    if (__builtin_expect(e->flags & ENTRY_BLOCK, 0))
+        lazy_drop_value(s, e);
+    entry_free_shell(&s->mem, e);
+}
 /* Takes over both dicts; frees them at once when there is no memory to remember them. */
 void lazy_free_db(struct shard *s, struct dict *keys, struct dict *expires);
 /* Frees them and all entries now. */

@@ -1,0 +1,61 @@
+/* object.c: the table of kinds of values that are not strings, and those that are one block of bytes (listpack, intset).
+ *
+ * Where in the flow: entry.c and lazy.c call the rows; commands put objects in place. Thread: the lease holder's. */
+#include "engine/shard/object.h"
+
+#include "engine/shard/shard_internal.h"
+
+/* ---- one block of bytes ---- */
+
+static size_t flat_bytes(const struct entry_block *b)
+{
+    return mem_size_class(b->cap);
+}
+static size_t flat_pieces(const struct entry_block *b)
+{
+    (void)b;
+    return 1;
+}
+static size_t flat_free_slice(struct mem *mem, struct entry_block *b, size_t budget)
+{
+    (void)budget;
+    mem_free(mem, b->p, b->cap);
+    b->p = NULL;
+    return 1;
+}
+static bool flat_copy(struct mem *mem, const struct entry_block *from, struct entry_block *ret)
+{
+    uint8_t *p = mem_alloc(mem, from->len);
+    if (!p)
+        return false;
+    memcpy(p, from->p, from->len);
+    *ret = (struct entry_block){p, from->len, from->len};
+    return true;
+}
+static void flat_rehome(struct entry_block *b, struct mem *mem)
+{
+    (void)b;
+    (void)mem;
+}
+static const struct object_ops flat = {flat_bytes, flat_pieces, flat_free_slice, flat_copy,
+                                       flat_rehome};
+
+/* ---- the table ---- */
+
+static const struct object_ops *const ops[OBJ_TYPES][ENC_STREAM + 1] = {
+    [OBJ_LIST][ENC_LISTPACK] = &flat,
+    [OBJ_SET][ENC_INTSET] = &flat,
+    [OBJ_ZSET][ENC_LISTPACK] = &flat,
+    [OBJ_HASH][ENC_LISTPACK] = &flat,
+};
+
+const struct object_ops *object_ops_of(enum obj_type type, enum obj_enc enc)
+{
+    return (unsigned)type < OBJ_TYPES && (unsigned)enc <= ENC_STREAM ? ops[type][enc] : NULL;
+}
+
+void object_update(struct entry *e, enum obj_enc enc, const struct entry_block *b)
+{
+    struct value v = {.type = entry_type_fast(e), .enc = enc, .has_block = true, .block = *b};
+    entry_put_value(e, &v);
+}
