@@ -18,6 +18,12 @@ struct mem {
     uint64_t fail_after; /* tests: allocations until one fails; 0 = never */
 };
 
+/* Bytes on the heap of a mem: `len` in use of `cap` asked for. Listpacks, intsets and long strings are such. */
+struct mem_block {
+    uint8_t *p;
+    size_t len, cap;
+};
+
 /* Pages of freed blocks go back to the system on a thread of the allocator's own, for all mems, instead of within mem_free: a purge is
  * a system call for each run of pages. Once, before the first mem and before the caller is bound to a core. 0 or -errno, and then
  * mem_free purges as before. */

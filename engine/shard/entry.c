@@ -70,7 +70,7 @@ size_t entry_bytes(const struct entry *e)
     size_t n = entry_alloc_bytes_of(e);
     if (!(e->flags & ENTRY_BLOCK))
         return n;
-    struct entry_block b = entry_get_block(e);
+    struct mem_block b = entry_get_block(e);
     const struct object_ops *ops = object_ops_of(entry_type_fast(e), entry_enc_fast(e));
     return n + (ops ? ops->bytes(&b) : mem_size_class(b.cap));
 }
@@ -124,7 +124,7 @@ bool entry_copy_value(struct mem *mem, const struct entry *e, struct value *ret)
     struct value v = {.type = entry_type(e), .enc = entry_enc_fast(e)};
     const struct object_ops *ops = object_ops_of(v.type, v.enc);
     if (ops) {
-        struct entry_block from = entry_get_block(e);
+        struct mem_block from = entry_get_block(e);
         v.has_block = true;
         if (!ops->copy(mem, &from, &v.block))
             return false;
@@ -132,7 +132,7 @@ bool entry_copy_value(struct mem *mem, const struct entry *e, struct value *ret)
         v.bytes = entry_bytes_span(e);
         if (v.bytes.n > ENTRY_EMBED_MAX) {
             v.has_block = true;
-            v.block = (struct entry_block){mem_alloc(mem, v.bytes.n), v.bytes.n, v.bytes.n};
+            v.block = (struct mem_block){mem_alloc(mem, v.bytes.n), v.bytes.n, v.bytes.n};
             if (!v.block.p)
                 return false;
             memcpy(v.block.p, v.bytes.p, v.bytes.n);
@@ -142,7 +142,7 @@ bool entry_copy_value(struct mem *mem, const struct entry *e, struct value *ret)
     return true;
 }
 
-void value_free_block(struct mem *mem, enum obj_type type, enum obj_enc enc, struct entry_block b)
+void value_free_block(struct mem *mem, enum obj_type type, enum obj_enc enc, struct mem_block b)
 {
     const struct object_ops *ops = object_ops_of(type, enc);
     if (!ops)

@@ -8,7 +8,7 @@
  *   +8  [expiry, unix ms, -1 when taken away again: 8 bytes, ENTRY_TTL only]
  *       [key length: 8 bytes, ENTRY_LONG_KEY only]
  *       key
- *       value: the bytes | int64 (ENC_INT) | struct entry_block (ENTRY_BLOCK); not aligned
+ *       value: the bytes | int64 (ENC_INT) | struct mem_block (ENTRY_BLOCK); not aligned
  *
  * An allocation is always a whole size class, so that an entry may grow and shrink within it. 16 bytes of key and 64
  * of value make 88, which lives in the class of 96. Thread: the lease holder's. Source of the fields: entry.c. */
@@ -20,7 +20,7 @@
 
 #define ENTRY_TTL       1 /* has room for an expiry */
 #define ENTRY_LONG_KEY  2
-#define ENTRY_BLOCK     4 /* the value is a struct entry_block */
+#define ENTRY_BLOCK     4 /* the value is a struct mem_block */
 
 /* A string value beyond this hangs on a block of its own. */
 #define ENTRY_EMBED_MAX 1024
@@ -34,11 +34,6 @@ struct entry {
     uint8_t body[];
 };
 _Static_assert(sizeof(struct entry) == 8, "the header of an entry");
-
-struct entry_block {
-    uint8_t *p;
-    size_t len, cap; /* cap: bytes asked of mem */
-};
 
 static inline size_t entry_key_offset(const struct entry *e)
 {
@@ -71,9 +66,9 @@ static inline enum obj_enc entry_enc_fast(const struct entry *e)
     return (enum obj_enc)(e->type_enc >> 4);
 }
 
-static inline struct entry_block entry_get_block(const struct entry *e)
+static inline struct mem_block entry_get_block(const struct entry *e)
 {
-    struct entry_block b;
+    struct mem_block b;
     memcpy(&b, entry_value(e), sizeof(b));
     return b;
 }
@@ -82,7 +77,7 @@ static inline struct entry_block entry_get_block(const struct entry *e)
 static inline size_t entry_value_bytes(const struct entry *e)
 {
     if (e->flags & ENTRY_BLOCK)
-        return sizeof(struct entry_block);
+        return sizeof(struct mem_block);
     return entry_enc_fast(e) == ENC_INT ? sizeof(int64_t) : e->value_len;
 }
 
@@ -107,7 +102,7 @@ static inline bool entry_expired(const struct entry *e, int64_t now_ms)
 static inline struct span entry_bytes_span(const struct entry *e)
 {
     if (__builtin_expect(e->flags & ENTRY_BLOCK, 0)) {
-        struct entry_block b = entry_get_block(e);
+        struct mem_block b = entry_get_block(e);
         return (struct span){b.p, b.len};
     }
     return (struct span){entry_value(e), e->value_len};

@@ -8,8 +8,6 @@
 #include "engine/shard/object.h"
 #include "engine/shard/shard_internal.h"
 
-#define EMBSTR_MAX 44 /* Redis: a longer string is "raw" */
-#define INT_CHARS  20 /* Redis tries no longer string as a number */
 #define STRING_MAX \
     (1ull << 40)        /* far above what commands allow: keeps the sums below from overflow */
 #define GROW_EMBED  128 /* a resized string beyond this gets a block with room to grow */
@@ -129,18 +127,12 @@ static inline bool overwrite_text(struct shard *s, struct entry *old, struct spa
     if (old->value_len != value.n &&
         entry_alloc_bytes(key.n, false, old->value_len) != entry_alloc_bytes(key.n, false, value.n))
         return false;
-    old->type_enc = OBJ_STRING | (value.n <= EMBSTR_MAX ? ENC_EMBSTR << 4 : ENC_RAW << 4);
+    old->type_enc = OBJ_STRING | (value.n <= STRING_EMBSTR_MAX ? ENC_EMBSTR << 4 : ENC_RAW << 4);
     old->value_len = (uint16_t)value.n;
     if (value.n)
         memcpy((uint8_t *)(uintptr_t)(key.p + key.n), value.p, value.n);
     clock_inherit(s, old, old);
     return true;
-}
-
-/* Can these bytes be a number? Spares most values the attempt. */
-static inline bool like_number(struct span v)
-{
-    return v.n - 1 < INT_CHARS && ((uint8_t)(v.p[0] - '0') <= 9 || v.p[0] == '-');
 }
 
 static struct entry *set_block_copy(struct shard *s, uint32_t db, struct span key, uint64_t hash,
@@ -164,7 +156,7 @@ static __attribute__((noinline)) struct entry *set_text_at(struct shard *s, uint
                                                            int64_t expire_ms)
 {
     struct value v = {
-        .type = OBJ_STRING, .enc = value.n <= EMBSTR_MAX ? ENC_EMBSTR : ENC_RAW, .bytes = value};
+        .type = OBJ_STRING, .enc = value.n <= STRING_EMBSTR_MAX ? ENC_EMBSTR : ENC_RAW, .bytes = value};
     return store_at(s, db, key, hash, old, &v, expire_ms);
 }
 
@@ -200,7 +192,7 @@ static __attribute__((noinline)) struct entry *set_like_number(struct shard *s, 
 struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t hash,
                      struct span value, int64_t expire_ms)
 {
-    if (like_number(value))
+    if (string_like_number(value))
         return set_like_number(s, db, key, hash, value, expire_ms);
     return set_text(s, db, key, hash, value, expire_ms);
 }
@@ -221,7 +213,7 @@ struct entry *ks_set_block(struct shard *s, uint32_t db, struct span key, uint64
 }
 
 struct entry *ks_set_object(struct shard *s, uint32_t db, struct span key, uint64_t hash,
-                            enum obj_type type, enum obj_enc enc, const struct entry_block *b,
+                            enum obj_type type, enum obj_enc enc, const struct mem_block *b,
                             int64_t expire_ms)
 {
     struct value v = {.type = type, .enc = enc, .has_block = true, .block = *b};
@@ -243,7 +235,7 @@ struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t h
 /* The block of e, which is in `to` already, is on the account of `from`. */
 static void change_hands(struct shard *from, struct shard *to, struct entry *e)
 {
-    struct entry_block b = entry_get_block(e);
+    struct mem_block b = entry_get_block(e);
     const struct object_ops *ops = object_ops_of(entry_type_fast(e), entry_enc_fast(e));
     if (!ops) {
         mem_adopt(&to->mem, &from->mem, b.cap);
@@ -286,7 +278,7 @@ struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uin
 /* ---- resizing ---- */
 
 /* Greedy, as appends come in rows; exact when there is no memory for that. */
-static uint8_t *grow_block(struct shard *s, struct entry_block *b, size_t new_len)
+static uint8_t *grow_block(struct shard *s, struct mem_block *b, size_t new_len)
 {
     if (new_len > STRING_MAX)
         return NULL;
@@ -303,7 +295,7 @@ static uint8_t *grow_block(struct shard *s, struct entry_block *b, size_t new_le
 
 static uint8_t *resize_block(struct shard *s, struct entry *e, size_t new_len)
 {
-    struct entry_block b = entry_get_block(e);
+    struct mem_block b = entry_get_block(e);
     if (new_len > b.cap && !grow_block(s, &b, new_len))
         return NULL;
     if (new_len > b.len)

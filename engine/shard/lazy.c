@@ -11,7 +11,7 @@ struct list_lazy {
     struct dict *keys, *expires;
     enum obj_type type; /* with block.p: a value */
     enum obj_enc enc;
-    struct entry_block block;
+    struct mem_block block;
 };
 
 /* Of a database that is freed in slices: its large values become jobs of their own. */

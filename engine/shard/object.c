@@ -7,32 +7,32 @@
 
 /* ---- one block of bytes ---- */
 
-static size_t flat_bytes(const struct entry_block *b)
+static size_t flat_bytes(const struct mem_block *b)
 {
     return mem_size_class(b->cap);
 }
-static size_t flat_pieces(const struct entry_block *b)
+static size_t flat_pieces(const struct mem_block *b)
 {
     (void)b;
     return 1;
 }
-static size_t flat_free_slice(struct mem *mem, struct entry_block *b, size_t budget)
+static size_t flat_free_slice(struct mem *mem, struct mem_block *b, size_t budget)
 {
     (void)budget;
     mem_free(mem, b->p, b->cap);
     b->p = NULL;
     return 1;
 }
-static bool flat_copy(struct mem *mem, const struct entry_block *from, struct entry_block *ret)
+static bool flat_copy(struct mem *mem, const struct mem_block *from, struct mem_block *ret)
 {
     uint8_t *p = mem_alloc(mem, from->len);
     if (!p)
         return false;
     memcpy(p, from->p, from->len);
-    *ret = (struct entry_block){p, from->len, from->len};
+    *ret = (struct mem_block){p, from->len, from->len};
     return true;
 }
-static void flat_rehome(struct entry_block *b, struct mem *mem)
+static void flat_rehome(struct mem_block *b, struct mem *mem)
 {
     (void)b;
     (void)mem;
@@ -54,7 +54,7 @@ const struct object_ops *object_ops_of(enum obj_type type, enum obj_enc enc)
     return (unsigned)type < OBJ_TYPES && (unsigned)enc <= ENC_STREAM ? ops[type][enc] : NULL;
 }
 
-void object_update(struct entry *e, enum obj_enc enc, const struct entry_block *b)
+void object_update(struct entry *e, enum obj_enc enc, const struct mem_block *b)
 {
     struct value v = {.type = entry_type_fast(e), .enc = enc, .has_block = true, .block = *b};
     entry_put_value(e, &v);

@@ -15,14 +15,14 @@ struct value {
     bool has_block;
     int64_t number;           /* ENC_INT */
     struct span bytes;        /* other strings, copied */
-    struct entry_block block; /* has_block: taken over */
+    struct mem_block block; /* has_block: taken over */
 };
 
 /* What a value takes behind the key. */
 static inline size_t value_bytes(const struct value *v)
 {
     if (v->has_block)
-        return sizeof(struct entry_block);
+        return sizeof(struct mem_block);
     return v->enc == ENC_INT ? sizeof(int64_t) : v->bytes.n;
 }
 /* A new entry without clock; the block stays the caller's when NULL is returned. expire_ms -1: no expiry, and no room
@@ -50,7 +50,7 @@ static inline void entry_put_value(struct entry *e, const struct value *v)
 /* A value of its own, equal to e's; *ret may borrow e's bytes. False: no memory. */
 bool entry_copy_value(struct mem *mem, const struct entry *e, struct value *ret);
 /* Frees a block that a value of that type and encoding hung on, whole, however large. */
-void value_free_block(struct mem *mem, enum obj_type type, enum obj_enc enc, struct entry_block b);
+void value_free_block(struct mem *mem, enum obj_type type, enum obj_enc enc, struct mem_block b);
 /* Frees what hangs on the entry (blocks), not the entry. */
 void entry_free_value(struct mem *mem, struct entry *e);
 /* Frees the allocation of the entry only: its block has moved elsewhere. */
@@ -59,6 +59,17 @@ void entry_free(struct mem *mem, struct entry *e);
 void entry_set_expire(struct entry *e, int64_t expire_ms);
 /* Opens the 8 bytes of an expiry in an allocation that has the room. */
 void entry_open_ttl(struct entry *e);
+
+/* ---- strings ---- */
+
+#define STRING_EMBSTR_MAX 44 /* Redis: a longer string is "raw" */
+#define STRING_INT_CHARS  20 /* Redis tries no longer string as a number */
+
+/* Can these bytes be a number? Spares most values the attempt. */
+static inline bool string_like_number(struct span v)
+{
+    return v.n - 1 < STRING_INT_CHARS && ((uint8_t)(v.p[0] - '0') <= 9 || v.p[0] == '-');
+}
 
 /* ---- clock.c: when and how often an entry is used ---- */
 
