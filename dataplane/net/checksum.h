@@ -45,19 +45,58 @@ static inline uint64_t csum_64_bytes(const uint8_t *p, uint64_t sum)
     return sum;
 }
 
-static inline uint64_t csum_16_bytes(const uint8_t *p, uint64_t sum)
+#define CSUM_SHORT 136
+
+/* csum_add for 1 to CSUM_SHORT bytes: whole words, and the last eight bytes less those that are not ours
+ * or summed with the words. One jump into a chain whose instructions have four bytes each: no test for
+ * each power of two, which costs more than the adding. */
+static inline uint64_t csum_short(const uint8_t *p, size_t n, uint64_t sum)
 {
 #if defined(__x86_64__) && !defined(BAREWIRE_SANITIZE)
-    __asm__("addq 0(%1), %0\n\t"
-            "adcq 8(%1), %0\n\t"
-            "adcq $0, %0"
-            : "+r"(sum)
-            : "r"(p), "m"(*(const uint8_t(*)[16])p)
+    uint64_t tail, words, at;
+    const uint8_t *end = p;
+    __asm__("movq -8(%[p],%[n]), %[t]\n\t"
+            "leaq -1(%[n]), %[w]\n\t"
+            "shll $3, %k[n]\n\t"
+            "negl %k[n]\n\t"
+            "shrq %%cl, %[t]\n\t" /* by 64 - 8 * (n % 8), modulo 64 */
+            "andq $-8, %[w]\n\t"
+            "addq %[w], %[p]\n\t"
+            "leaq 1f(%%rip), %[at]\n\t"
+            "shrq $1, %[w]\n\t"
+            "subq %[w], %[at]\n\t" /* never borrows: the carry is clear */
+            "notrack jmp *%[at]\n\t"
+            "adcq -128(%[p]), %[s]\n\t"
+            "adcq -120(%[p]), %[s]\n\t"
+            "adcq -112(%[p]), %[s]\n\t"
+            "adcq -104(%[p]), %[s]\n\t"
+            "adcq -96(%[p]), %[s]\n\t"
+            "adcq -88(%[p]), %[s]\n\t"
+            "adcq -80(%[p]), %[s]\n\t"
+            "adcq -72(%[p]), %[s]\n\t"
+            "adcq -64(%[p]), %[s]\n\t"
+            "adcq -56(%[p]), %[s]\n\t"
+            "adcq -48(%[p]), %[s]\n\t"
+            "adcq -40(%[p]), %[s]\n\t"
+            "adcq -32(%[p]), %[s]\n\t"
+            "adcq -24(%[p]), %[s]\n\t"
+            "adcq -16(%[p]), %[s]\n\t"
+            "adcq -8(%[p]), %[s]\n"
+            "1:\n\t"
+            "adcq %[t], %[s]\n\t"
+            "adcq $0, %[s]"
+            /* p is not rsp or r12, whose encodings are longer */
+            : [s] "+r"(sum), [p] "+S"(end), [n] "+c"(n), [t] "=&r"(tail), [w] "=&r"(words),
+              [at] "=&r"(at)
+            : "m"(*(const uint8_t(*)[])p)
             : "cc");
-#else
-    sum = csum_carry(csum_carry(sum, csum_load64(p)), csum_load64(p + 8));
-#endif
     return sum;
+#else
+    uint64_t tail = csum_load64(p + n - 8) >> ((0 - 8 * n) & 63);
+    for (; n > 8; n -= 8, p += 8)
+        sum = csum_carry(sum, csum_load64(p));
+    return csum_carry(sum, tail);
+#endif
 }
 
 /* Adds n bytes at p to a partial sum; p must be at an even offset of the data that is summed. Either
@@ -66,28 +105,9 @@ static inline uint64_t csum_16_bytes(const uint8_t *p, uint64_t sum)
 static inline uint64_t csum_add(const void *data, size_t n, uint64_t sum)
 {
     const uint8_t *p = data;
-    for (; n >= 128; n -= 128, p += 128)
+    for (; n > CSUM_SHORT; n -= 128, p += 128)
         sum = csum_64_bytes(p + 64, csum_64_bytes(p, sum));
-    if (n & 64) {
-        sum = csum_64_bytes(p, sum);
-        p += 64;
-    }
-    if (n & 32) {
-        sum = csum_16_bytes(p + 16, csum_16_bytes(p, sum));
-        p += 32;
-    }
-    if (n & 16) {
-        sum = csum_16_bytes(p, sum);
-        p += 16;
-    }
-    if (n & 8) {
-        sum = csum_carry(sum, csum_load64(p));
-        p += 8;
-    }
-    n &= 7;
-    if (n) /* the last eight bytes, less those that are not ours or summed already */
-        sum = csum_carry(sum, csum_load64(p + n - 8) >> (64 - 8 * n));
-    return sum;
+    return n ? csum_short(p, n, sum) : sum;
 }
 
 /* Folds a partial sum to 16 bits (not complemented). */
@@ -101,10 +121,12 @@ static inline uint16_t csum_fold(uint64_t sum)
 }
 
 /* Does the sum over data and its checksum tell that both are whole? Folding is the remainder by
- * 2^16-1, which a multiplication tests; a sum of data that is not all zero is never 0. */
+ * 2^16-1; it is none if the product with the inverse of 2^16-1 modulo 2^64 is as small as a quotient
+ * can be (gcc divides here). A sum of data that is not all zero is never 0. */
 static inline bool csum_good(uint64_t sum)
 {
-    return sum % 0xffff == 0;
+    const uint64_t largest = UINT64_MAX / 0xffff, inverse = 0 - largest;
+    return sum * inverse <= largest;
 }
 
 /* A whole checksum, ready to be stored in the header. */
