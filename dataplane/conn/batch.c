@@ -10,6 +10,7 @@
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
+#include "engine/resp/request_inline.h"
 
 static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
 {
@@ -22,7 +23,68 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
     if (d->route == ROUTE_CONTROL ||
         (many && (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS)))
         how |= HOW_BARRIER;
+    bool data = d->fn && !d->nsubs && d->first_key == 1 &&
+                (d->flags & (CMD_READONLY | CMD_WRITE)) &&
+                !(d->flags & (CMD_PROTECTED | CMD_BLOCKING | CMD_NOSCRIPT | CMD_ADMIN));
+    if ((how & HOW_KEYED) && !(how & HOW_BARRIER) && data &&
+        !((d->flags & CMD_DENYOOM) && w->config.maxmemory_bytes))
+        how |= HOW_PLAIN;
     return how;
+}
+
+/* ---- requests that begin as one did before ---- */
+
+static inline uint64_t load64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+
+/* Number of arguments, length and first bytes of the name tell commands apart. */
+static inline struct known *known_slot(struct batch *b, uint64_t head, uint64_t name)
+{
+    return &b->known_slot[((head + (name << 40)) * 0x9e3779b97f4a7c15ull) >> 60];
+}
+_Static_assert(KNOWN_SLOTS == 1 << (64 - 60), "known_slot gives an index");
+
+static inline bool known_is(const struct known *k, uint64_t head, uint64_t name)
+{
+    return k->head == head && ((k->name ^ name) & k->name_mask) == 0;
+}
+
+static inline uint64_t kind_of(const struct worker *w, uint8_t how, uint32_t argc)
+{
+    struct staged s = {.argc = argc, .owner = (uint8_t)w->id};
+    s.way = (uint8_t)((how & HOW_DIRECT ? WAY_DIRECT : 0) | (how & HOW_PLAIN ? WAY_PLAIN : 0));
+    s.keyed = (how & HOW_KEYED) && argc > 1;
+    return s.kind;
+}
+
+/* `line`: "*2\r\n$3\r\nGET\r\n", the start of a request of command d with argc arguments. */
+static void known_learn(struct worker *w, const uint8_t *line, const struct cmd_desc *d,
+                        uint8_t how, uint32_t argc, size_t name_len)
+{
+    if (!(how & HOW_PLAIN) || argc > 9 || name_len < 3 || name_len > 8)
+        return;
+    struct known k = {.desc = d, .argc = argc, .name_len = (uint8_t)name_len, .keyed = true};
+    k.kind = kind_of(w, how, argc);
+    memcpy(&k.head, line, 8);
+    memcpy(&k.name, line + 8, name_len);
+    k.name_mask = UINT64_MAX >> (64 - 8 * name_len);
+    *known_slot(w->batch, k.head, k.name) = k;
+}
+
+/* Every slot holds something that is true at any place. */
+static void known_forget(struct worker *w)
+{
+    static const char get[] = "*2\r\n$3\r\nGET";
+    const struct cmd_desc *d = &cmd_table[CMD_get];
+    known_learn(w, (const uint8_t *)get, d, w->how[d->index], 2, 3);
+    struct known k = *known_slot(w->batch, load64((const uint8_t *)get), 0x544547);
+    for (int i = 0; i < KNOWN_SLOTS; i++)
+        w->batch->known_slot[i] = k;
+    w->batch->known = w->batch->known_slot;
 }
 
 void batch_prepare(struct worker *w)
@@ -34,43 +96,36 @@ void batch_prepare(struct worker *w)
         if (cmd_table[i].flags & CMD_HIDDEN) /* several rows share one index */
             w->how[cmd_table[i].index] = HOW_ASK;
     }
+    known_forget(w);
+    w->shard.touch_ms = -1; /* the policy may be another */
 }
 
-static inline void stage_keys(struct worker *w, struct staged *s, struct span key)
+/* ---- staging ---- */
+
+static inline void stage_bucket(struct worker *w, struct staged *s, struct dict *dict)
 {
-    s->keyed = true;
-    s->hash = shard_hash(&w->shard, key);
-    if (w->count > 1) {
-        s->owner = shard_of_key(key, w->count);
-        if (s->owner != w->id || !remote_shard_free(w))
-            return;
+    s->dict = dict;
+    if (likely_(dict != NULL)) {
+        s->bucket = dict_bucket_of(dict, s->hash);
+        __builtin_prefetch(s->bucket);
     }
-    s->dict = w->shard.db[s->conn->ses.db].keys;
-    if (s->dict)
-        dict_prefetch_bucket(s->dict, s->hash);
 }
 
-/* Pipelines repeat a command: most look-ups are answered by the request before. */
-static inline bool same_word(struct span a, struct span b)
+/* Whose key is it? Several workers only. */
+static __attribute__((noinline)) void stage_owner(struct worker *w, struct staged *s,
+                                                  struct span key)
 {
-    if (a.n != b.n)
-        return false;
-    if (a.n == 3)
-        return memcmp(a.p, b.p, 2) == 0 && a.p[2] == b.p[2];
-    if (a.n < 4 || a.n > 8)
-        return false;
-    return memcmp(a.p, b.p, 4) == 0 && memcmp(a.p + a.n - 4, b.p + a.n - 4, 4) == 0;
+    s->owner = (uint8_t)shard_of_key(key, w->count);
+    if (s->owner == w->id && remote_shard_free(w))
+        stage_bucket(w, s, w->shard.db[s->conn->ses.db].keys);
+    else
+        s->way &= (uint8_t)~WAY_PLAIN;
 }
 
-static inline const struct cmd_desc *look_up(struct worker *w, struct batch *b, struct staged *s)
+/* What a client that protected mode refuses everything has left. */
+static inline bool client_open(const struct conn *c)
 {
-    if (b->n) {
-        const struct staged *before = s - 1;
-        if (before->desc && s->argc == before->argc && before->argv && !before->desc->parent &&
-            same_word(s->argv[0], before->argv[0]))
-            return before->desc;
-    }
-    return cmd_lookup(s->argv, s->argc, &w->nowhere);
+    return c->w->open || c->ses.source != SESSION_NETWORK;
 }
 
 /* A gathered request lies in the parser's buffer, which the next one overwrites: small ones move into the batch. */
@@ -94,47 +149,103 @@ static bool adopt_gathered(struct batch *b, struct resp_cmd *cmd)
     return true;
 }
 
-static inline void stage(struct conn *c, struct resp_cmd *cmd)
+/* One request that resp_parse has read; `line` is where it began, for what can be known of it. */
+static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
 {
     struct worker *w = c->w;
     struct batch *b = w->batch;
     struct staged *s = &b->cmd[b->n];
-    bool run_now = false;
-    s->big = false;
-    if (unlikely_(cmd->gathered)) {
-        run_now = !adopt_gathered(b, cmd);
-        s->big = run_now;
-    } else {
+    bool big = false;
+    if (unlikely_(cmd->gathered))
+        big = !adopt_gathered(b, cmd);
+    else
         b->nargs += cmd->argc;
-    }
-    s->conn = c;
-    s->argv = cmd->argv;
-    s->argc = cmd->argc;
-    s->protocol_error = NULL;
-    s->owner = w->id;
-    s->keyed = false;
-    s->dict = NULL;
-    const struct cmd_desc *d = look_up(w, b, s);
+    const struct cmd_desc *d = cmd_lookup(cmd->argv, cmd->argc, &w->nowhere);
     uint8_t how = d ? w->how[d->index] : 0;
     if (unlikely_(how & HOW_ASK))
         how = how_of(w, d);
+    s->conn = c;
+    s->argv = cmd->argv;
     s->desc = d;
-    s->direct = (how & HOW_DIRECT) && (w->open || c->ses.source != SESSION_NETWORK);
-    b->same = b->n == 0 || b->same == d ? d : NULL;
+    s->kind = kind_of(w, how, cmd->argc);
+    s->keyed = (how & HOW_KEYED) && (uint32_t)d->first_key < s->argc;
+    s->big = big;
+    s->dict = NULL;
+    if (!s->keyed || big)
+        s->way &= (uint8_t)~WAY_PLAIN;
+    if (!client_open(c))
+        s->way = 0;
     b->n++;
-    if ((how & HOW_KEYED) && (uint32_t)d->first_key < s->argc)
-        stage_keys(w, s, s->argv[d->first_key]);
+    if (s->keyed) {
+        struct span key = s->argv[d->first_key];
+        s->hash = shard_hash(&w->shard, key);
+        if (w->count > 1)
+            stage_owner(w, s, key);
+        else
+            stage_bucket(w, s, w->shard.db[c->ses.db].keys);
+    }
+    if (!cmd->gathered && cmd->argv[0].p == line + 8 && *line == '*')
+        known_learn(w, line, d, how, cmd->argc, cmd->argv[0].n);
     /* what may pause its client, or changes how the next requests are parsed, ends the batch */
-    run_now |= (how & HOW_BARRIER) || !c->ses.authenticated;
-    if (unlikely_(run_now || b->n == LIMIT_BATCH_CMDS))
+    if (unlikely_(big || (how & HOW_BARRIER) || !c->ses.authenticated || b->n == LIMIT_BATCH_CMDS))
         batch_run(w);
+}
+
+/* Stages requests that lie whole in [p, end) and begin as one before them did, up to the first that does not. Nothing is executed here,
+ * so what the client may do does not change on the way. */
+static const uint8_t *stage_known(struct worker *w, struct conn *c, const uint8_t *p,
+                                  const uint8_t *end)
+{
+    struct batch *b = w->batch;
+    struct staged *s = &b->cmd[b->n], *full = &b->cmd[LIMIT_BATCH_CMDS];
+    struct span *argv = &b->args[b->nargs], *args_end = &b->args[LIMIT_BATCH_ARGS];
+    struct dict *dict = w->shard.db[c->ses.db].keys;
+    const struct known *k = b->known;
+    while (s != full && end - p >= 16) {
+        uint64_t head = load64(p), name = load64(p + 8);
+        if (unlikely_(!known_is(k, head, name))) {
+            k = known_slot(b, head, name);
+            if (!known_is(k, head, name))
+                break;
+            b->known = (struct known *)(uintptr_t)k;
+        }
+        if (unlikely_((size_t)(args_end - argv) < k->argc))
+            break;
+        *argv = span_of(p + 8, k->name_len);
+        const uint8_t *q = p + 10 + k->name_len;
+        struct span *a = argv + 1, *a_end = argv + k->argc;
+        do {
+            q = resp_arg(q, end, a++);
+            if (unlikely_(!q))
+                goto out;
+        } while (a != a_end);
+        if (unlikely_(q > end))
+            break;
+        s->conn = c;
+        s->desc = k->desc;
+        s->argv = argv;
+        s->kind = k->kind;
+        s->hash = shard_hash(&w->shard, argv[1]);
+        if (unlikely_(w->count > 1)) {
+            s->dict = NULL;
+            stage_owner(w, s, argv[1]);
+        } else {
+            stage_bucket(w, s, dict);
+        }
+        argv = a_end;
+        p = q;
+        s++;
+    }
+out:
+    b->n = (uint32_t)(s - b->cmd);
+    b->nargs = (uint32_t)(argv - b->args);
+    return p;
 }
 
 static void stage_error(struct conn *c, const char *text)
 {
     struct batch *b = c->w->batch;
-    b->same = NULL;
-    b->cmd[b->n++] = (struct staged){.conn = c, .protocol_error = text};
+    b->cmd[b->n++] = (struct staged){.conn = c, .way = WAY_ERROR, .protocol_error = text};
     batch_run(c->w);
 }
 
@@ -144,6 +255,7 @@ void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end)
     struct batch *b = w->batch;
     struct resp_limits lim = {.max_bulk_bytes = w->config.proto_max_bulk_bytes,
                               .max_query_bytes = w->config.client_query_buffer_bytes};
+    bool known = client_open(c) && lim.max_bulk_bytes >= RESP_ARG_KNOWN;
     while (*cur < end && !c->closing && !c->paused && !c->throttled) {
         if (c->nslots >= LIMIT_CONN_SLOTS) {
             batch_run(w);
@@ -151,13 +263,23 @@ void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end)
             return;
         }
         lim.authenticated = c->ses.authenticated;
-        struct resp_cmd cmd;
         ASSERT(b->n < LIMIT_BATCH_CMDS);
+        if (likely_(known && lim.authenticated && resp_parser_idle(&c->parser))) {
+            *cur = stage_known(w, c, *cur, end);
+            if (*cur == end && b->n < LIMIT_BATCH_CMDS)
+                return;
+            if (b->n == LIMIT_BATCH_CMDS || b->nargs == LIMIT_BATCH_ARGS) {
+                batch_run(w);
+                continue;
+            }
+        }
+        struct resp_cmd cmd;
+        const uint8_t *line = *cur;
         enum resp_status status = resp_parse(&c->parser, &lim, cur, end, b->args + b->nargs,
                                              LIMIT_BATCH_ARGS - b->nargs, &cmd);
         if (likely_(status == RESP_DONE)) {
             if (likely_(cmd.argc != 0))
-                stage(c, &cmd);
+                stage(c, &cmd, line);
             if (unlikely_(b->nargs == LIMIT_BATCH_ARGS))
                 batch_run(w);
             continue;
@@ -189,12 +311,13 @@ static void unstage(struct worker *w, uint32_t from)
     reply_heap_init(&r, &h, 2);
     for (uint32_t i = from; i < w->batch->n; i++) {
         struct staged *s = &w->batch->cmd[i];
-        if (s->conn != c || s->protocol_error)
+        if (s->conn != c || (s->way & WAY_ERROR))
             continue;
         reply_array(&r, s->argc);
         for (uint32_t k = 0; k < s->argc; k++)
             reply_bulk(&r, s->argv[k]);
         s->conn = NULL;
+        s->way = 0;
     }
     reply_heap_finish(&r, &h);
     inq_append(&c->backlog, h.p, h.len);
@@ -202,24 +325,79 @@ static void unstage(struct worker *w, uint32_t from)
 }
 
 /* The buckets were asked for when the keys were hashed; now the entries, for the whole batch. */
-static void prefetch_entries(struct worker *w, struct batch *b)
+static void prefetch_entries(struct batch *b)
 {
-    for (uint32_t i = 0; i < b->n; i++) {
-        struct staged *s = &b->cmd[i];
-        if (s->dict)
-            dict_prefetch_entry(s->dict, s->hash);
+    struct staged *s = b->cmd, *end = s + b->n;
+    b->dict = s->dict;
+    if (b->dict)
+        b->departed = b->dict->departed;
+    for (; s != end; s++) {
+        if (unlikely_(!s->dict))
+            continue;
+        s->candidate = dict_candidate(s->bucket, s->hash);
+        __builtin_prefetch(s->candidate);
+        if (unlikely_(s->dict != b->dict))
+            s->candidate = NULL;
     }
-    (void)w;
+}
+
+/* ---- executing ---- */
+
+/* A row of plain requests of one client: what is the same for all of them is asked once. */
+static inline struct staged *execute_plain(struct worker *w, struct batch *b, struct staged *s,
+                                           struct staged *end)
+{
+    struct conn *c = s->conn;
+    struct reply *r = w->out_conn == c ? &w->out : out_open(c);
+    struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
+    struct dict *dict = w->shard.db[c->ses.db].keys;
+    struct staged *first = s;
+    r->resp = c->ses.resp;
+    cmd->out = r;
+    cmd->session = &c->ses;
+    cmd->db = c->ses.db;
+    cmd->parser = NULL;
+    bool candidates = dict && dict == b->dict;
+    do {
+        const struct cmd_desc *d = s->desc;
+        cmd->argv = s->argv;
+        cmd->argc = s->argc;
+        cmd->desc = d;
+        cmd->hash = s->hash;
+        cmd->candidate = likely_(candidates && s->dict == dict && dict->departed == b->departed)
+                             ? s->candidate
+                             : NULL;
+        d->fn(cmd);
+        w->cmd_calls[d->index]++;
+        if (unlikely_(r->errors))
+            route_errors(w, r, d);
+        s++;
+    } while (s != end && s->conn == c && (s->way & WAY_PLAIN) &&
+             likely_(c->out_bytes <= LIMIT_CONN_OUT_PAUSE_BYTES));
+    c->ses.last_ms = w->now_ms;
+    c->ses.last_cmd = s[-1].desc;
+    c->ses.commands += (uint64_t)(s - first);
+    if (unlikely_(c->out_bytes > LIMIT_CONN_OUT_PAUSE_BYTES))
+        c->throttled = true;
+    return s;
+}
+
+/* A plain request runs in place now. A state of the client that is to see its requests before they run (MULTI) belongs here too. */
+static inline bool plain_now(struct worker *w, const struct conn *c)
+{
+    return likely_(!c->closing && !c->throttled && list_empty(&c->slots) &&
+                   c->ses.reply_mode == SESSION_REPLY_ON && c->ses.authenticated) &&
+           (w->count == 1 || remote_shard_free(w));
 }
 
 /* With one worker nearly every request runs here and writes straight to its client: that case without a detour.
  * False: route_staged decides. */
-static inline bool execute_here(struct worker *w, struct staged *s)
+static bool execute_here(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
     struct session *ses = &c->ses;
     const struct cmd_desc *d = s->desc;
-    if (unlikely_(!s->direct || c->closing || !list_empty(&c->slots) ||
+    if (unlikely_(!(s->way & WAY_DIRECT) || c->closing || !list_empty(&c->slots) ||
                   ses->reply_mode != SESSION_REPLY_ON || !ses->authenticated))
         return false;
     struct reply *r = w->out_conn == c ? &w->out : out_open(c);
@@ -235,6 +413,7 @@ static inline bool execute_here(struct worker *w, struct staged *s)
     cmd->db = ses->db;
     cmd->hash = s->hash;
     cmd->parser = s->big ? &c->parser : NULL;
+    cmd->candidate = NULL;
     if ((d->flags & CMD_DENYOOM) && w->config.maxmemory_bytes) {
         cmd_call(cmd);
     } else {
@@ -248,33 +427,48 @@ static inline bool execute_here(struct worker *w, struct staged *s)
     return true;
 }
 
+static __attribute__((noinline)) void execute_any(struct worker *w, struct batch *b,
+                                                  struct staged *s)
+{
+    struct conn *c = s->conn;
+    if (!c)
+        return;     /* put back */
+    b->dict = NULL; /* it may empty or swap databases */
+    c->ses.last_ms = w->now_ms;
+    if (unlikely_(c->throttled && !(s->way & WAY_ERROR))) {
+        unstage(w, (uint32_t)(s - b->cmd));
+        return;
+    }
+    if (!execute_here(w, s))
+        route_staged(w, s);
+    if (unlikely_(c->out_bytes > LIMIT_CONN_OUT_PAUSE_BYTES))
+        c->throttled = true;
+}
+
 static void execute(struct worker *w, struct batch *b)
 {
-    for (uint32_t i = 0; i < b->n; i++) {
-        struct staged *s = &b->cmd[i];
-        struct conn *c = s->conn;
-        if (!c)
-            continue; /* put back */
-        c->ses.last_ms = w->now_ms;
-        if (unlikely_(c->throttled && !s->protocol_error)) {
-            unstage(w, i);
-            continue;
-        }
-        if (!execute_here(w, s))
-            route_staged(w, s);
-        if (unlikely_(c->out_bytes > LIMIT_CONN_OUT_PAUSE_BYTES))
-            c->throttled = true;
+    for (struct staged *s = b->cmd, *end = s + b->n; s != end;) {
+        if (likely_(s->way & WAY_PLAIN) && likely_(plain_now(w, s->conn)))
+            s = execute_plain(w, b, s, end);
+        else
+            execute_any(w, b, s++);
     }
 }
 
 /* The cycles of a batch are divided evenly: one clock read for all. */
 static void account_batch(struct worker *w, struct batch *b, uint64_t cycles)
 {
-    uint32_t known = b->n;
-    if (b->same) {
-        w->cmd_usec[b->same->index] += cycles;
+    const struct cmd_desc *same = b->cmd[0].desc;
+    uint64_t known = b->n, each = cycles;
+    for (uint32_t i = 1; i < b->n; i++) {
+        if (b->cmd[i].desc != same) {
+            each = cycles / b->n;
+            break;
+        }
+    }
+    if (likely_(each == cycles && same)) {
+        w->cmd_usec[same->index] += cycles;
     } else {
-        uint64_t each = cycles / b->n;
         for (uint32_t i = 0; i < b->n; i++) {
             const struct cmd_desc *d = b->cmd[i].desc;
             if (d)
@@ -295,8 +489,7 @@ void batch_run(struct worker *w)
     b->running = true;
     uint64_t start = rte_rdtsc();
     w->cmd.now_us = w->unix_us;
-    if (b->n > 1)
-        prefetch_entries(w, b);
+    prefetch_entries(b);
     execute(w, b);
     out_close(w);
     account_batch(w, b, rte_rdtsc() - start);

@@ -17,6 +17,7 @@
 #include "engine/base/limits.h"
 #include "engine/base/list.h"
 #include "engine/cmd/cmd.h"
+#include "engine/ds/dict_inline.h"
 #include "engine/resp/parse.h"
 #include "engine/shard/mail.h"
 
@@ -82,34 +83,70 @@ struct conn {
 /* ---- batches ---- */
 
 struct staged {
-    struct conn *conn;
-    const struct cmd_desc *desc; /* NULL: unknown command or wrong arity */
+    struct conn *conn;           /* NULL: put back */
+    const struct cmd_desc *desc; /* NULL: unknown command, wrong arity, or no request at all */
     struct span *argv;
-    uint32_t argc;
-    uint32_t owner; /* shard of the first key */
-    bool keyed;     /* hash and owner are set */
-    bool direct;    /* one worker, nothing to ask: runs in place unless its client says otherwise */
-    struct dict *dict;          /* my own shard's, free to touch: for prefetching */
-    bool big;                   /* the parser holds streamed arguments of this request */
-    const char *protocol_error; /* not a request: answer this and close */
+    union {
+        struct {
+            uint32_t argc;
+            uint8_t owner; /* shard of the first key */
+            bool keyed;    /* hash and owner are set */
+            bool big;      /* the parser holds streamed arguments of this request */
+            uint8_t way;   /* enum way */
+        };
+        uint64_t kind; /* the same as one word, to be copied from a struct known */
+    };
     uint64_t hash;
+    struct dict
+        *dict; /* my own shard's, free to touch: where `hash` is looked up; NULL: not known yet */
+    union {
+        const struct dict_bucket *bucket; /* until the entries are prefetched */
+        struct entry *candidate;          /* then */
+        const char *protocol_error;       /* WAY_ERROR */
+    };
+};
+
+/* How far a request may go without being asked anything again. */
+enum way {
+    WAY_DIRECT =
+        1, /* one worker, and nothing of the command refuses it: runs in place unless its client says otherwise */
+    WAY_PLAIN =
+        2, /* and it touches nothing but its key and its reply: not its session, not its client */
+    WAY_ERROR = 4, /* not a request: answer protocol_error and close */
 };
 
 /* What staging must know of a command, worked out when the configuration changes. */
 enum how {
     HOW_KEYED = 1,   /* hash its first key */
-    HOW_DIRECT = 2,  /* one worker, and nothing can refuse it: runs in place */
+    HOW_DIRECT = 2,  /* WAY_DIRECT */
     HOW_BARRIER = 4, /* may pause its client: ends the batch */
     HOW_ASK = 8,     /* rows of the table share this index: ask each one */
+    HOW_PLAIN = 16,  /* WAY_PLAIN, on the shard's own worker */
 };
+
+/* How a request began that was looked up before: "*2\r\n$3\r\nGET". Requests that begin with the same bytes need no look-up. */
+struct known {
+    uint64_t head, name,
+        name_mask; /* the first 8 bytes; the next 8, of which the mask's are the name */
+    const struct cmd_desc *desc;
+    uint64_t kind; /* of struct staged */
+    uint32_t argc;
+    uint8_t name_len;
+    bool keyed; /* argument 1 is the first key */
+};
+#define KNOWN_SLOTS 16
 
 struct batch {
     uint32_t n, nargs, scratch_used;
     bool running;
-    const struct cmd_desc *same; /* all staged requests are of this command; NULL: mixed */
+    struct dict *
+        dict; /* candidates of this dict are good as long as its `departed` is this; NULL: none are */
+    uint64_t departed;
+    struct known *known; /* the last one that was met */
     struct staged cmd[LIMIT_BATCH_CMDS];
     struct span args[LIMIT_BATCH_ARGS];
     uint8_t scratch[LIMIT_BATCH_SCRATCH_BYTES];
+    struct known known_slot[KNOWN_SLOTS];
 };
 
 /* ---- mail ---- */

@@ -326,7 +326,7 @@ void route_staged(struct worker *w, struct staged *s)
     if (unlikely_(c->closing))
         return;
     if (unlikely_(!d)) {
-        if (s->protocol_error) {
+        if (s->way & WAY_ERROR) {
             answer_protocol_error(w, s);
             return;
         }

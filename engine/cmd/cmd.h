@@ -125,6 +125,8 @@ struct cmd {
     struct resp_parser
         *parser; /* the request was gathered by it: big arguments may be taken over; else NULL */
     bool part;   /* one part of a split: write the part's form, the aggregator makes the reply */
+    struct entry *
+        candidate; /* of the first key: perhaps its entry (engine/shard/access_inline.h), or NULL */
 };
 
 /* Finds the command and subcommand of argv and checks arity. NULL: the error was written. */

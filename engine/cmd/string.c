@@ -11,6 +11,8 @@
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/keyref.h"
 #include "engine/resp/parse.h"
+#include "engine/resp/reply_inline.h"
+#include "engine/shard/access_inline.h"
 
 /* A value that the parser streamed into a block of its own is taken over instead of copied. NULL: no memory, nothing changed. */
 static __attribute__((noinline)) struct entry *store_big(struct cmd *c, const struct keyref *k,
@@ -225,12 +227,13 @@ void cmd_set(struct cmd *c)
         set_with_options(c, &k);
         return;
     }
-    if (unlikely_(!store_arg(c, &k, 2, KS_NO_TTL))) {
+    if (unlikely_(!access_overwrite(k.shard, k.key, c->candidate, c->argv[2])) &&
+        unlikely_(!store_arg(c, &k, 2, KS_NO_TTL))) {
         cmd_reply_oom(c);
         return;
     }
-    keyref_changed(c, &k, KS_STRING, "set");
-    reply_ok(c->out);
+    access_changed(k.shard, c->db, k.key, KS_STRING, "set");
+    reply_ok_inline(c->out);
 }
 
 void cmd_setnx(struct cmd *c)
@@ -274,19 +277,23 @@ void cmd_psetex(struct cmd *c)
 
 /* ---- GET ---- */
 
+/* Numbers, other types. */
+static __attribute__((noinline)) void get_other(struct cmd *c, const struct entry *e)
+{
+    char scratch[NUM_I64_CHARS];
+    if (cmd_is_string(c, e))
+        reply_bulk(c->out, entry_string(e, scratch));
+}
+
 void cmd_get(struct cmd *c)
 {
-    struct keyref k = keyref_first(c, 1);
-    struct entry *e = keyref_read(c, &k);
-    int64_t number;
-    if (!e)
+    struct entry *e = access_read(c->shard, c->db, c->argv[1], c->hash, c->candidate);
+    if (unlikely_(!e))
         reply_null(c->out);
-    else if (!cmd_is_string(c, e))
-        return;
-    else if (unlikely_(entry_enc_fast(e) == ENC_INT && entry_int(e, &number)))
-        reply_bulk_int(c->out, number);
+    else if (unlikely_(entry_type_fast(e) != OBJ_STRING || entry_enc_fast(e) == ENC_INT))
+        get_other(c, e);
     else
-        reply_bulk(c->out, entry_bytes_span(e));
+        reply_bulk_inline(c->out, entry_bytes_span(e));
 }
 
 void cmd_getset(struct cmd *c)

@@ -551,8 +551,7 @@ void *dict_find(const struct dict *d, uint64_t hash, struct span key)
 
 void dict_prefetch_bucket(const struct dict *d, uint64_t hash)
 {
-    uint64_t w = d->dir[dict_dir_index(d, hash)];
-    __builtin_prefetch(dict_word_buckets(w) + dict_home_index(w, hash));
+    __builtin_prefetch(dict_bucket_of(d, hash));
 }
 
 void dict_prefetch_entry(const struct dict *d, uint64_t hash)
@@ -607,6 +606,7 @@ bool dict_insert(struct dict *d, uint64_t hash, void *entry)
 
 void dict_replace(struct dict *d, uint64_t hash, void *old_entry, void *new_entry)
 {
+    d->departed++;
     struct slot at = segment_locate(d->dir[dict_dir_index(d, hash)], hash, old_entry);
     if (at.bucket) {
         slot_set(at.bucket, at.i, new_entry);
@@ -621,6 +621,7 @@ bool dict_remove(struct dict *d, uint64_t hash, void *entry)
 {
     if (unlikely_(d->next != NULL))
         dir_slice(d);
+    d->departed++;
     size_t first = first_index(d, dict_dir_index(d, hash));
     struct slot at = segment_locate(d->dir[first], hash, entry);
     if (at.bucket) {

@@ -44,6 +44,7 @@ struct dict {
     uint32_t at_depth[DICT_MAX_DEPTH + 1]; /* segments by local depth */
     size_t freed;       /* dict_free_slice: words of dir whose segments are gone */
     uint64_t dir_words; /* written since creation */
+    uint64_t departed;  /* entries taken out or replaced since creation */
 };
 
 static inline struct dict_bucket *dict_word_buckets(uint64_t w)
@@ -104,6 +105,23 @@ static inline uint32_t dict_state_reach(const struct dict_bucket *b)
 {
     return b->state & 15;
 }
+
+/* ---- a look-up in steps, for bursts: the line of the bucket is asked for, then the entry, then it is compared ---- */
+
+/* Where the look-up of `hash` begins; good until the dict changes. */
+static inline const struct dict_bucket *dict_bucket_of(const struct dict *d, uint64_t hash)
+{
+    uint64_t w = d->dir[dict_dir_index(d, hash)];
+    return dict_word_buckets(w) + dict_home_index(w, hash);
+}
+/* The first entry there with the tag of `hash`, or NULL. It need not be the one that is looked for, and NULL does not say that there is
+ * none. As long as d->departed stays what it is the entry is in the dict. */
+static inline void *dict_candidate(const struct dict_bucket *b, uint64_t hash)
+{
+    uint32_t m = dict_bucket_match(b, dict_tag_of(hash));
+    return likely_(m != 0) ? dict_slot_get(b, (uint32_t)__builtin_ctz(m)) : NULL;
+}
+
 /* The look-up behind the first candidate: further ones, displaced and spilled entries. */
 void *dict_find_rest(const struct dict *d, uint64_t hash, struct span key);
 

@@ -77,6 +77,11 @@ void resp_parser_init(struct resp_parser *p, struct mem *mem);
 void resp_parser_fini(struct resp_parser *p);
 /* Memory the parser holds for an incomplete request (counted into the client's query buffer); 0 between requests. */
 size_t resp_parser_held(const struct resp_parser *p);
+/* Between two requests: the next byte begins one. */
+static inline bool resp_parser_idle(const struct resp_parser *p)
+{
+    return p->state == 0; /* RESP_IDLE */
+}
 /* Gives back what a gathered request left behind, its argv with it; to be called when the request has been
  * executed or the connection goes idle. Does nothing in the middle of a request. */
 void resp_parser_trim(struct resp_parser *p);

@@ -15,46 +15,26 @@
 
 #include "engine/base/assert.h"
 #include "engine/base/num.h"
+#include "engine/resp/reply_inline.h"
 
 #define HEADER_BYTES    (1 + NUM_I64_CHARS + 2) /* type, number, CR LF */
-#define SHORT_BYTES     64                      /* bulks that are copied without a call */
 #define ERROR_BYTES     2048                    /* longest formatted error */
 #define HEAP_MIN_BYTES  256
 #define CODE_SCAN_BYTES 31 /* an error code is looked for in so many bytes, as Redis does */
 
+/* "$d\r\n" and "$td\r\n" as little-endian words. */
+#define ONE(d)          (0x0a0d3024ull + ((d) << 8))
+#define TWO(t, d)       (0x0a0d303024ull + ((t) << 8) + ((d) << 16))
+#define TEN(t)                                                                              \
+    TWO(t, 0), TWO(t, 1), TWO(t, 2), TWO(t, 3), TWO(t, 4), TWO(t, 5), TWO(t, 6), TWO(t, 7), \
+        TWO(t, 8), TWO(t, 9)
+const uint64_t reply_bulk_head[REPLY_BULK_SHORT + 1] = {
+    ONE(0), ONE(1), ONE(2), ONE(3), ONE(4), ONE(5),    ONE(6),    ONE(7),    ONE(8),    ONE(9),
+    TEN(1), TEN(2), TEN(3), TEN(4), TEN(5), TWO(6, 0), TWO(6, 1), TWO(6, 2), TWO(6, 3), TWO(6, 4)};
+
 static inline size_t room(const struct reply *r)
 {
     return (size_t)(r->end - r->cur);
-}
-
-/* Copies n <= SHORT_BYTES by two (or four) loads and stores that overlap in the middle. */
-static inline void copy_short(uint8_t *to, const uint8_t *from, size_t n)
-{
-    if (n >= 16) {
-        memcpy(to, from, 16);
-        if (n > 32) {
-            memcpy(to + 16, from + 16, 16);
-            memcpy(to + n - 32, from + n - 32, 16);
-        }
-        memcpy(to + n - 16, from + n - 16, 16);
-    } else if (n >= 8) {
-        uint64_t a, b;
-        memcpy(&a, from, 8);
-        memcpy(&b, from + n - 8, 8);
-        memcpy(to, &a, 8);
-        memcpy(to + n - 8, &b, 8);
-    } else if (n >= 4) {
-        uint32_t a, b;
-        memcpy(&a, from, 4);
-        memcpy(&b, from + n - 4, 4);
-        memcpy(to, &a, 4);
-        memcpy(to + n - 4, &b, 4);
-    } else if (n) {
-        uint8_t a = from[0], b = from[n / 2], c = from[n - 1];
-        to[0] = a;
-        to[n / 2] = b;
-        to[n - 1] = c;
-    }
 }
 
 /* "<type><v>\r\n" at `to`; returns the byte behind it. */
@@ -198,9 +178,9 @@ void reply_int(struct reply *r, int64_t v)
 
 void reply_bulk(struct reply *r, struct span s)
 {
-    if (likely_(s.n <= SHORT_BYTES && room(r) >= HEADER_BYTES + SHORT_BYTES && !r->muted)) {
+    if (likely_(s.n <= REPLY_BULK_SHORT && room(r) >= REPLY_BULK_ROOM && !r->muted)) {
         uint8_t *to = put_header(r->cur, '$', s.n);
-        copy_short(to, s.p, s.n);
+        bytes_copy_64(to, s.p, s.n);
         memcpy(to + s.n, "\r\n", 2);
         r->cur = to + s.n + 2;
         return;

@@ -49,6 +49,8 @@ struct shard {
     uint64_t rng[4];
     const struct engine_config *config; /* the worker's copy */
     int64_t now_ms; /* set by the caller before each batch: all commands of a batch see one time */
+    int64_t touch_ms; /* access_inline.h: the now_ms that touch_clock was made for; -1: none */
+    uint32_t touch_clock;
     struct shard_db db[LIMIT_DATABASES];
     struct shard_stats stats;
     /* active expiry */
@@ -72,7 +74,7 @@ void shard_fini(struct shard *s);
 
 static inline uint64_t shard_hash(const struct shard *s, struct span key)
 {
-    return key_hash(&s->hash_key, key.p, key.n);
+    return key_hash_inline(&s->hash_key, key.p, key.n);
 }
 uint64_t shard_random(struct shard *s);
 /* Which shard of `count` owns the key: cluster slot ranges, so that a cluster client can be told. */

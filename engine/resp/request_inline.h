@@ -1,0 +1,71 @@
+/* request_inline.h: the arguments of a request that lies whole in the input, for the loop that stages requests (conn/batch.c).
+ *
+ *   $16\r\nkey:000000000001\r\n
+ *   ^ q  ^ text              ^ the next q        a header of one or two digits: one load, one subtraction, one comparison
+ *
+ * As in parse.c: only what is well-formed is known here, no parser state is touched, and at anything else the caller hands the request
+ * from its first byte to resp_parse, which alone says what an error is. The byte behind the CR of a header and the two behind an
+ * argument are skipped unseen, as Redis does. */
+#pragma once
+
+#include "engine/base/assert.h"
+#include "engine/base/bytes.h"
+
+#define RESP_ARG_MIN   6    /* "$0\r\n\r\n" */
+#define RESP_ARG_KNOWN 9999 /* longest argument that is known here */
+
+static inline uint32_t resp_load32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap32(v);
+#endif
+    return v;
+}
+
+/* Three and four digits. */
+static __attribute__((noinline, unused)) const uint8_t *
+resp_arg_longer(const uint8_t *q, const uint8_t *end, struct span *ret)
+{
+    size_t n = 0, digits = 1;
+    if (end - q < 8 || q[0] != '$' || q[1] == '0')
+        return NULL;
+    for (; digits <= 4; digits++) {
+        unsigned d = (unsigned)q[digits] - '0';
+        if (d > 9)
+            break;
+        n = n * 10 + d;
+    }
+    if (digits == 1 || q[digits] != '\r')
+        return NULL;
+    q += digits + 2;
+    *ret = span_of(q, n);
+    return (size_t)(end - q) < n + 2 ? NULL : q + n + 2;
+}
+
+/* Reads one argument at q. Returns the byte behind it, which may lie beyond `end` (by less than 128): the caller looks before it takes
+ * the request. NULL: look closer. */
+static inline __attribute__((always_inline)) const uint8_t *
+resp_arg(const uint8_t *q, const uint8_t *end, struct span *ret)
+{
+    if (unlikely_(end - q < RESP_ARG_MIN))
+        return NULL;
+    uint32_t x = resp_load32(q);
+    /* "$10\r" subtracted: two digits leave 0..8 and 0..9 in the middle bytes, and adding 7 and 6 carries into no upper half. */
+    uint32_t two = x - ('$' | '1' << 8 | '0' << 16 | (uint32_t)'\r' << 24);
+    if (likely_(((two | (two + 0x00060700)) & 0xfff0f0ff) == 0)) {
+        size_t n = ((two * 0xa01) >> 16 & 0xff) + 10;
+        ret->p = q + 5;
+        ret->n = n;
+        return q + 7 + n;
+    }
+    uint32_t one = x - ('$' | '0' << 8 | '\r' << 16 | (uint32_t)'\n' << 24);
+    one = one >> 8 | one << 24;
+    if (likely_(one <= 9)) {
+        ret->p = q + 4;
+        ret->n = one;
+        return q + 6 + one;
+    }
+    return resp_arg_longer(q, end, ret);
+}
