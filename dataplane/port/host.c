@@ -212,8 +212,8 @@ static int refuse_default_route(const char *what, const char *iface, char *err, 
                      what, iface);
 }
 
-static int check_iface(const struct port_spec *s, uint32_t workers, uint16_t mtu, char *err,
-                       size_t err_len)
+static int check_iface(const struct port_spec *s, uint32_t workers, uint16_t mtu, bool shared,
+                       char *err, size_t err_len)
 {
     struct host_iface h;
     const char *x = s->name;
@@ -224,7 +224,7 @@ static int check_iface(const struct port_spec *s, uint32_t workers, uint16_t mtu
                          "there is no interface %s in this network namespace; `ip -br link` lists "
                          "them",
                          x);
-    int r = refuse_default_route(x, x, err, err_len);
+    int r = shared ? 0 : refuse_default_route(x, x, err, err_len);
     if (r < 0)
         return r;
     if (!h.up)
@@ -284,11 +284,12 @@ static int check_pci(const struct port_spec *s, char *err, size_t err_len)
                      iface[0] ? iface : "IFACE");
 }
 
-int host_check(const struct port_spec *s, uint32_t workers, uint16_t mtu, char *err, size_t err_len)
+int host_check(const struct port_spec *s, uint32_t workers, uint16_t mtu, bool shared, char *err,
+               size_t err_len)
 {
     switch (s->kind) {
     case PORT_AF_XDP:
-    case PORT_AF_PACKET: return check_iface(s, workers, mtu, err, err_len);
+    case PORT_AF_PACKET: return check_iface(s, workers, mtu, shared, err, err_len);
     case PORT_PCI: return check_pci(s, err, err_len);
     case PORT_TAP:
         if (access("/dev/net/tun", R_OK | W_OK) < 0)

@@ -24,6 +24,7 @@
 
 #include "dataplane/port/ethdev.h"
 #include "dataplane/port/port_internal.h"
+#include "dataplane/port/steer.h"
 #include "engine/base/assert.h"
 
 #define HUGEPAGES_DIR "/sys/kernel/mm/hugepages"
@@ -36,6 +37,8 @@ struct port {
     uint32_t workers;
     uint16_t mtu;
     int lock_fd;
+    int share_fds[PORT_SHARE_FDS], share_count; /* Linux's sockets on the TCP port that is ours */
+    struct steer *steer; /* NULL: the driver's own program takes every frame */
     uint16_t ports[LIMIT_WORKERS];
     uint32_t ports_started, port_count;
     struct rte_mempool *rx_pool[LIMIT_WORKERS];
@@ -231,14 +234,62 @@ static int pools_create(struct port *p, char *err, size_t err_len)
     return 0;
 }
 
+static void share_give_back(struct port *p)
+{
+    while (p->share_count)
+        close(p->share_fds[--p->share_count]);
+}
+
+static bool wants_steering(const struct port *p, const struct port_config *c)
+{
+    return p->spec.kind == PORT_AF_XDP && (c->steer.ip || c->steer.ip6_count);
+}
+
+/* Frames that the driver's own program took in the moments before ours stood: Linux's among them, and nobody's now. */
+static void drop_received(struct port *p)
+{
+    struct rte_mbuf *pkts[LIMIT_BURST_PKTS];
+    uint16_t n;
+
+    for (uint32_t i = 0; i < p->workers; i++)
+        for (uint32_t k = 0;
+             k < PORT_RX_MBUFS && (n = port_rx(&p->queue[i], pkts, LIMIT_BURST_PKTS)); k += n)
+            rte_pktmbuf_free_bulk(pkts, n);
+}
+
+static int steering_start(struct port *p, const struct port_config *c, struct port_info *info,
+                          char *err, size_t err_len)
+{
+    char why[256];
+
+    if (!wants_steering(p, c))
+        return 0;
+    int r = steer_attach(&p->steer, p->spec.name, &c->steer, why, sizeof(why));
+    if (r < 0 && c->steer.kernel)
+        return port_fail(err, err_len, r, "net-share kernel needs the XDP program: %s", why);
+    if (r < 0) {
+        degrade(info, "Linux gets no frames of the interface: %s", why);
+        return 0;
+    }
+    drop_received(p);
+    snprintf(info->steering, sizeof(info->steering), "XDP, %s; %s", steer_mode(p->steer),
+             c->steer.kernel ? "address shared with Linux" : "address of our own");
+    return 0;
+}
+
+/* Our program goes first: closing, the driver takes off whatever it finds. */
 static void devices_stop(struct port *p)
 {
+    if (p->steer)
+        steer_detach(p->steer);
     while (p->ports_started) {
         uint16_t id = p->ports[--p->ports_started];
         rte_eth_dev_stop(id);
     }
     while (p->port_count)
         rte_eth_dev_close(p->ports[--p->port_count]);
+    steer_free(p->steer);
+    p->steer = NULL;
 }
 
 /* A TAP has one descriptor that keeps it alive, then two a queue (of the same file). -1: not what is known, so none. */
@@ -331,7 +382,11 @@ int port_start(struct port **ret, const struct port_config *c, struct port_info 
     r = port_sizes(&p->sizes, p->spec.kind, p->mtu, c->workers, c->mbufs, err, err_len);
     if (r < 0)
         goto fail_spec;
-    r = host_check(&p->spec, c->workers, p->mtu, err, err_len);
+    if (c->steer.kernel && p->spec.kind != PORT_AF_XDP) {
+        r = port_fail(err, err_len, -EINVAL, "net-share kernel works on af_xdp:IFACE only");
+        goto fail_spec;
+    }
+    r = host_check(&p->spec, c->workers, p->mtu, c->steer.kernel, err, err_len);
     if (r < 0)
         goto fail_spec;
     p->lock_fd = host_lock(&p->spec, err, err_len);
@@ -340,6 +395,18 @@ int port_start(struct port **ret, const struct port_config *c, struct port_info 
         goto fail_spec;
     }
     xdp_prepare();
+    if (p->spec.kind == PORT_AF_XDP)
+        steer_sweep(p->spec.name);
+    if (c->steer.kernel)
+        r = share_take(p->share_fds, p->spec.name, &c->steer, err, err_len);
+    else if (wants_steering(p, c) && share_has_address(p->spec.name, c->steer.ip))
+        degrade(info,
+                "net-address is also Linux's on %s, which no longer gets its frames (net-share "
+                "kernel shares it)",
+                p->spec.name);
+    if (r < 0)
+        goto fail_eal;
+    p->share_count = r;
     r = eal_start(p, c, info, err, err_len);
     if (r < 0)
         goto fail_eal;
@@ -347,6 +414,8 @@ int port_start(struct port **ret, const struct port_config *c, struct port_info 
     if (r < 0)
         goto fail_pools;
     r = devices_start(p, c, info, err, err_len);
+    if (r == 0)
+        r = steering_start(p, c, info, err, err_len);
     if (r < 0)
         goto fail_devices;
     describe(p, info);
@@ -359,6 +428,7 @@ fail_pools:
     pools_free(p);
     eal_stop();
 fail_eal:
+    share_give_back(p);
     if (p->lock_fd >= 0)
         close(p->lock_fd);
 fail_spec:
@@ -373,6 +443,7 @@ void port_stop(struct port *p)
     devices_stop(p);
     pools_free(p);
     eal_stop();
+    share_give_back(p);
     if (p->lock_fd >= 0)
         close(p->lock_fd);
     free(p);
@@ -396,6 +467,26 @@ uint16_t port_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
     struct port_queue *q = ctx;
 
     return rte_eth_tx_burst(q->port_id, q->queue_id, pkts, n);
+}
+
+bool port_steers(const struct port *p)
+{
+    return p->steer;
+}
+
+int port_filter(struct port *p, const struct port_filter *f)
+{
+    return p->steer ? steer_filter(p->steer, f) : -ENOTSUP;
+}
+
+int port_steer_counts(struct port *p, struct steer_counts *ret)
+{
+    return p->steer ? steer_read(p->steer, ret) : -ENOTSUP;
+}
+
+int port_thread(pthread_t *ret, const char *name, void *(*fn)(void *), void *arg)
+{
+    return rte_ctrl_thread_create(ret, name, NULL, fn, arg);
 }
 
 bool port_link_up(struct port *p)

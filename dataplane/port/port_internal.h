@@ -61,8 +61,9 @@ unsigned host_cpus(int *to, unsigned max);
 bool host_pci_driver(const char *address, char *to, size_t n);
 /* The kernel interface on a PCI device, "" when it has none. */
 void host_pci_iface(const char *address, char *to, size_t n);
-/* Refuses what cannot work or must not be touched, with the command that mends it. */
-int host_check(const struct port_spec *s, uint32_t workers, uint16_t mtu, char *err,
+/* Refuses what cannot work or must not be touched, with the command that mends it. `shared`: Linux keeps the interface for all but our
+ * TCP port, so it may be the one that the default route leaves by. */
+int host_check(const struct port_spec *s, uint32_t workers, uint16_t mtu, bool shared, char *err,
                size_t err_len);
 
 /* One Barewire per interface: a lock that ends with the process. Returns its descriptor, -EBUSY with err, or -1 where the kind of
@@ -74,6 +75,15 @@ int host_lock(const struct port_spec *s, char *err, size_t err_len);
 int xdp_check(const char *iface, char *err, size_t err_len);
 /* Silences libbpf and libxdp, which talk to stderr, and keeps libxdp's dispatcher out. */
 void xdp_prepare(void);
+
+/* ---- share.c: net-share kernel ---- */
+/* The addresses must be Linux's on this interface, and the TCP port nobody's: it is taken as long as the descriptors are open, so
+ * that neither a server nor an outgoing connection of Linux gets it. Returns how many descriptors; -errno with err. */
+#define PORT_SHARE_FDS (1 + PORT_ADDRESSES6)
+int share_take(int fds[PORT_SHARE_FDS], const char *iface, const struct port_steer *p, char *err,
+               size_t err_len);
+/* Does Linux have this address on the interface? */
+bool share_has_address(const char *iface, uint32_t ip);
 
 /* ---- eal_args.c ---- */
 struct port_args {

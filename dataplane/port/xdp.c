@@ -1,6 +1,6 @@
 /* XDP programs on an interface, as far as AF_XDP ports care. Thread: main.
  * The AF_XDP driver loads libxdp's default program (xsk_def_prog) with the first socket and detaches whatever is there when it closes.
- * A dataplane that was killed leaves that program behind; the next one takes it over. */
+ * A dataplane that was killed before it attached its own (steer.c) leaves that program behind; the next one takes it over. */
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dataplane/bpf/steer.h"
 #include "dataplane/port/port_internal.h"
 
 #ifdef BAREWIRE_XDP
@@ -56,7 +57,8 @@ int xdp_check(const char *iface, char *err, size_t err_len)
         return 0; /* went away meanwhile, or may not be asked: the driver will say */
     int r = bpf_obj_get_info_by_fd(fd, &info, &len);
     close(fd);
-    if (r < 0 || !strcmp(info.name, "xsk_def_prog") || !strcmp(info.name, "xdp_dispatcher"))
+    if (r < 0 || !strcmp(info.name, "xsk_def_prog") || !strcmp(info.name, "xdp_dispatcher") ||
+        !strcmp(info.name, STEER_PROGRAM))
         return 0;
     return port_fail(err, err_len, -EBUSY,
                      "interface %s already carries an XDP program (%s, id %u) that is not ours; "

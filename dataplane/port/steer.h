@@ -1,0 +1,28 @@
+/* Our XDP program on an interface; private to port, and for tests. Every function returns 0 or -errno where it returns an int. */
+#pragma once
+
+#include <stddef.h>
+
+#include "dataplane/bpf/steer.h"
+#include "dataplane/port/port.h"
+
+struct steer;
+
+/* A program of ours that a killed dataplane left behind is taken off. Call with the interface's lock. */
+void steer_sweep(const char *iface);
+/* After the driver has started every queue. -ENOTSUP: built without. On failure the driver's own program stays. */
+int steer_attach(struct steer **ret, const char *iface, const struct port_steer *p, char *err,
+                 size_t err_len);
+/* Before the driver closes its queues. If another program stands on the interface by now, that one stays. */
+void steer_detach(struct steer *s);
+/* After the driver has closed. */
+void steer_free(struct steer *s);
+
+int steer_filter(struct steer *s, const struct port_filter *f);
+int steer_read(struct steer *s, struct steer_counts *ret);
+const char *steer_mode(const struct steer *s);
+
+/* For tests: loaded with an XSKMAP of its own, on no interface; ends with steer_free. */
+int steer_load(struct steer **ret, const struct port_steer *p, char *err, size_t err_len);
+int steer_program_fd(const struct steer *s);
+int steer_xskmap_fd(struct steer *s);
