@@ -73,9 +73,10 @@ static inline uint8_t flow_tag(uint64_t hash)
     uint8_t t = (uint8_t)(hash >> 56);
     return t ? t : 1;
 }
-static inline void flow_prefetch(const struct flow *f, uint64_t hash)
+/* The entry's first bucket. */
+static inline const struct flow_bucket *flow_bucket(const struct flow *f, uint64_t hash)
 {
-    __builtin_prefetch(&f->bucket[(uint32_t)hash & f->mask]);
+    return &f->bucket[(uint32_t)hash & f->mask];
 }
 static inline bool flow_key_equal(const struct flow_key *a, const struct flow_key *b)
 {
@@ -94,10 +95,9 @@ static inline unsigned flow_match(const struct flow_bucket *b, uint8_t tag)
     return m;
 #endif
 }
-/* The first index in the first bucket with the right tag: a guess to prefetch. */
-static inline uint32_t flow_guess(const struct flow *f, uint64_t hash)
+/* The first index in an entry's first bucket with its tag: a guess to prefetch. */
+static inline uint32_t flow_guess(const struct flow_bucket *b, uint8_t tag)
 {
-    const struct flow_bucket *b = &f->bucket[(uint32_t)hash & f->mask];
-    unsigned m = flow_match(b, flow_tag(hash));
+    unsigned m = flow_match(b, tag);
     return m ? b->index[__builtin_ctz(m)] : FLOW_NONE;
 }

@@ -1,8 +1,8 @@
-/* net: one worker's stack from frame in to frame out; the stages of net_input over a burst, the one
+/* net: one worker's stack from frame in to frame out; what net_input keeps of a burst, the one
  * transmit pass of net_output, and the array of frames between the stack and the wire.
  *
- *   net_input: prefetch -> compare headers, hash all -> guess records -> tcp_input_fast each; what
- *              that declines: classify and validate -> find the record -> tcp_input
+ *   net_input: net_burst (tcp_fast.c); what that declines: net_frame_general: classify and validate ->
+ *              find the record -> tcp_input
  *   net_output: tcp_output for each connection with something to say -> wire
  * Thread: the worker's. */
 #include <errno.h>
@@ -88,6 +88,7 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->l2_len = eth_len(net);
     net->delack_ns = cfg->delayed_ack_ms * NSEC_PER_MS;
     net->rto_min_ns = cfg->rto_min_ms * NSEC_PER_MS;
+    net->rto_min_u = (uint32_t)(net->rto_min_ns >> 10);
     net->rto_max_ns = cfg->rto_max_ms * NSEC_PER_MS;
     net->tx_offload = wire->tx_ip_checksum || wire->tx_tcp_checksum;
     net->broadcast = cfg->ip | ~cfg->netmask;
@@ -264,53 +265,7 @@ static bool net_classify(struct net *net, struct rte_mbuf *m, struct tcp_seg *se
     return tcp_seg_check(net, m, ip, l4, l4_len, seg);
 }
 
-/* What the stages of a burst hand on about a frame. */
-struct rx_frame {
-    const uint8_t *p;
-    uint64_t hash;
-    struct flow_key key;
-    uint32_t guess; /* a record that may be the frame's; FLOW_NONE: the general way */
-};
-
-/* To our MAC, in our VLAN, IPv4 without options or fragments, TCP: one compare of three wide loads. The
- * rest (lengths, checksums, addresses, ports) is the business of who takes the frame. p: 14 bytes in
- * front of what should be the IP header. */
-static inline bool net_plain_tcp(const struct net *net, const struct rte_mbuf *m, const uint8_t *p)
-{
-    const uint64_t type_ihl = 0x450008, type_ihl_mask = 0xffffff; /* 08 00 45 on the wire */
-    const uint32_t frag_proto = IP_PROTO_TCP << 24, frag_proto_mask = 0xff00ff3f;
-    if (m->data_len < net->l2_len + 40 || m->nb_segs != 1 ||
-        (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED))
-        return false;
-    const uint8_t *dst = p;
-    uint32_t frag;
-    memcpy(&frag, p + 20, sizeof(frag));
-    if (unlikely_(net->cfg.vlan)) {
-        const struct vlan_hdr *vh = (const void *)(p + 10);
-        const struct eth_hdr *eh = (const void *)(dst = p - sizeof(*vh));
-        if (from_be16(eh->type) != ETH_TYPE_VLAN || (from_be16(vh->tci) & 0xfff) != net->cfg.vlan)
-            return false;
-    }
-    return ((csum_load64(dst) << 16 ^ net->mac_wide) |
-            ((csum_load64(p + 12) ^ type_ihl) & type_ihl_mask) |
-            ((frag ^ frag_proto) & frag_proto_mask)) == 0;
-}
-
-/* Source and destination address and both ports stand in a row, in the order of struct flow_key. */
-static inline void net_frame_key(const uint8_t *p, struct flow_key *key)
-{
-    uint64_t ips = __builtin_bswap64(csum_load64(p + 26));
-    uint32_t ports;
-    memcpy(&ports, p + 34, sizeof(ports));
-    ports = __builtin_bswap32(ports);
-    ips = ips << 32 | ips >> 32;
-    ports = ports << 16 | ports >> 16;
-    memcpy(key, &ips, sizeof(ips));
-    memcpy((uint8_t *)key + 8, &ports, sizeof(ports));
-}
-
-/* Any frame, each thing about it looked at and counted by its own reason. */
-static __attribute__((noinline)) void net_frame_general(struct net *net, struct rte_mbuf *m)
+void net_frame_general(struct net *net, struct rte_mbuf *m)
 {
     struct tcp_seg seg;
     if (!net_classify(net, m, &seg))
@@ -320,59 +275,6 @@ static __attribute__((noinline)) void net_frame_general(struct net *net, struct 
     uint32_t index = flow_find(&net->flow, &seg.key, seg.hash);
     seg.tc = index != FLOW_NONE ? &net->conns[index] : NULL;
     tcp_input(net, &seg);
-}
-
-static void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
-{
-    struct rx_frame frames[LIMIT_BURST_PKTS];
-    uint32_t fast = 0;
-    uint64_t bytes = 0;
-    const struct engine_config *e = net->cfg.engine;
-    bool all_allowed = !(e && e->net_allow_count);
-    unsigned tag = net->l2_len - (unsigned)sizeof(struct eth_hdr);
-
-    for (uint16_t i = 0; i < n; i++) {
-        frames[i].p = rte_pktmbuf_mtod(pkts[i], const uint8_t *) + tag;
-        rte_prefetch0(frames[i].p);
-    }
-    for (uint16_t i = 0; i < n; i++) {
-        struct rx_frame *f = &frames[i];
-        bytes += pkts[i]->pkt_len;
-        f->guess = FLOW_NONE;
-        if (likely_(net_plain_tcp(net, pkts[i], f->p))) {
-            net_frame_key(f->p, &f->key);
-            if (unlikely_(!all_allowed) && !ip4_allowed(net, f->key.peer_ip))
-                continue;
-            f->guess = 0;
-            f->hash = flow_hash(&net->flow, &f->key);
-            flow_prefetch(&net->flow, f->hash);
-        }
-    }
-    STAT_ADD(net->stats->rx_pkts, n);
-    STAT_ADD(net->stats->rx_bytes, bytes);
-    for (uint16_t i = 0; i < n; i++) {
-        struct rx_frame *f = &frames[i];
-        if (f->guess == FLOW_NONE || (f->guess = flow_guess(&net->flow, f->hash)) == FLOW_NONE)
-            continue;
-        struct tcp_conn *tc = &net->conns[f->guess];
-        rte_prefetch0(tc);
-        rte_prefetch0((const uint8_t *)tc + 64);
-        rte_prefetch0(&net->cold[f->guess].timer);
-    }
-    for (uint16_t i = 0; i < n; i++) {
-        struct rx_frame *f = &frames[i];
-        /* Compared now, not earlier: a segment before this one may have made or ended the record. An
-         * open record with this key says that addresses and ports are good: it was made of them. */
-        if (likely_(f->guess != FLOW_NONE)) {
-            struct tcp_conn *tc = &net->conns[f->guess];
-            if (likely_(flow_key_equal(&tc->key, &f->key) && tcp_input_fast(tc, pkts[i], f->p))) {
-                fast++;
-                continue;
-            }
-        }
-        net_frame_general(net, pkts[i]);
-    }
-    STAT_ADD(net->stats->tcp_in_segs, fast);
 }
 
 void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now_ns)

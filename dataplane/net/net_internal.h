@@ -135,6 +135,7 @@ struct net {
     uint32_t out_segs; /* of this pass: added to the statistics at its end */
     bool tx_offload;   /* the port sums something */
     uint64_t rto_min_ns, rto_max_ns;
+    uint32_t rto_min_u; /* in units of 1.024 us, rounded down */
     uint32_t broadcast;
     uint32_t window_step; /* RFC 9293 3.8.6.2.2: the receive window's edge moves by this at least */
     uint64_t mac_wide;    /* cfg.mac in the upper 48 bits: a frame's first eight bytes << 16 */
@@ -229,9 +230,24 @@ static inline void net_free_own(struct net *net, struct rte_mbuf *m)
     else
         rte_mbuf_raw_free(m);
 }
+/* The same for the buffer of a segment that was sent: cfg.pool's, for data comes from nowhere else. */
+static inline __attribute__((always_inline)) void net_free_segment(struct net *net,
+                                                                   struct rte_mbuf *m)
+{
+    struct rte_mempool_cache *cache = net->cache;
+    if (likely_(rte_mbuf_refcnt_read(m) == 1 && cache && cache->len < cache->flushthresh))
+        cache->objs[cache->len++] = m;
+    else
+        rte_pktmbuf_free_seg(m);
+}
+/* Any frame, each thing about it looked at and counted by its own reason. */
+void net_frame_general(struct net *net, struct rte_mbuf *m);
 bool net_admits(const struct net *net);
 void *net_map(size_t bytes);
 void net_unmap(void *p, size_t bytes);
+
+/* ---- tcp_fast.c ---- */
+void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n);
 
 /* ---- eth.c ---- */
 /* Ethernet and VLAN: returns the L3 bytes and their count, or NULL (counted). *type: ethertype. */

@@ -170,6 +170,17 @@ struct tcp_cold {
     struct list tw_link;
 };
 
+/* state, snd_wscale, rcv_wscale, dupacks and flags as one word, for tests of several of them. */
+static_assert(offsetof(struct tcp_conn, flags) == offsetof(struct tcp_conn, state) + 4, "one word");
+#define TCP_STATE_WORD(state, flags) ((uint64_t)(flags) << 32 | (state))
+#define TCP_STATE_WORD_DUPACKS       (0xffull << 24)
+static inline uint64_t tcp_state_word(const struct tcp_conn *tc)
+{
+    uint64_t w;
+    memcpy(&w, &tc->state, sizeof(w));
+    return w;
+}
+
 static inline uint32_t tcp_index(const struct tcp_conn *tc)
 {
     return (uint32_t)(tc - tc->net->conns);
@@ -257,10 +268,6 @@ bool tcp_seg_check(struct net *net, const struct rte_mbuf *m, const struct ip4_h
                    const uint8_t *p, uint32_t len, struct tcp_seg *seg);
 
 /* ---- tcp_input.c, tcp_open.c, tcp_ack.c, tcp_reass.c ---- */
-/* A segment that may be just what tc expects next, in an untagged frame whose Ethernet and IP headers
- * are plain and whose key is tc's; lengths and checksums are looked at here. False: it is not, and
- * nothing has happened. */
-bool tcp_input_fast(struct tcp_conn *tc, const struct rte_mbuf *m, const uint8_t *frame);
 void tcp_input(struct net *net, struct tcp_seg *seg);
 void tcp_listen_input(struct net *net, struct tcp_seg *seg);
 void tcp_syn_sent_input(struct tcp_conn *tc, struct tcp_seg *seg);
