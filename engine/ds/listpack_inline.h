@@ -1,0 +1,118 @@
+/* listpack_inline.h: reading listpacks without a call for each element, for loops over many of them (LRANGE, HGETALL, searches).
+ *
+ * What is here trusts the bytes: they were written by listpack.c or have passed lp_valid. Picture: listpack.h. Thread: the lease holder's. */
+#pragma once
+
+#include "engine/base/assert.h"
+#include "engine/ds/listpack.h"
+
+#define LP_END     0xff /* behind the last element */
+#define LP_STR6    0x80
+#define LP_INT13   0xc0
+#define LP_STR12   0xe0
+#define LP_STR32   0xf0
+#define LP_INT16   0xf1
+#define LP_INT24   0xf2
+#define LP_INT32   0xf3
+#define LP_INT64   0xf4
+#define LP_UNKNOWN 65535 /* in the header: count them */
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "integers of a listpack are loaded as they are");
+
+static inline uint32_t lp_load16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, 2);
+    return v;
+}
+static inline uint32_t lp_load32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+static inline uint64_t lp_load64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+
+/* By the first byte: what the whole element takes. 0: its length follows (strings of 64 bytes and more), or there is no such element. */
+extern const uint8_t lp_step[256];
+
+/* Bytes of the backwards readable length of an element whose encoding and data are n bytes. The odd limits are the format's. */
+static inline uint32_t lp_back_bytes(uint32_t n)
+{
+    return n <= 127 ? 1 : n < 16383 ? 2 : n < 2097151 ? 3 : n < 268435455 ? 4 : 5;
+}
+
+/* Bytes of a long string's element without its backwards length. */
+static inline uint32_t lp_long_bytes(const uint8_t *at)
+{
+    return *at == LP_STR32 ? 5 + lp_load32(at + 1) : 2 + ((*at & 15u) << 8 | at[1]);
+}
+
+/* What is behind the element: another one, or LP_END. */
+static inline uint8_t *lp_skip(const uint8_t *at)
+{
+    uint32_t n = lp_step[*at];
+    if (unlikely_(n == 0)) {
+        n = lp_long_bytes(at);
+        n += lp_back_bytes(n);
+    }
+    return (uint8_t *)(uintptr_t)(at + n);
+}
+
+/* lp_get, inline. */
+static inline __attribute__((always_inline)) struct lp_value lp_read(const uint8_t *at)
+{
+    uint8_t b = *at;
+    if (likely_((b & 0xc0) == LP_STR6))
+        return (struct lp_value){.text = {at + 1, b & 63u}};
+    if (b < LP_STR6)
+        return (struct lp_value){.number = b};
+    if (b < LP_STR12) /* 13 bits, the highest one the sign */
+        return (struct lp_value){.number = (int16_t)((b & 31u) << 11 | (uint32_t)at[1] << 3) >> 3};
+    if (b < LP_STR32)
+        return (struct lp_value){.text = {at + 2, (b & 15u) << 8 | at[1]}};
+    switch (b) {
+    case LP_STR32: return (struct lp_value){.text = {at + 5, lp_load32(at + 1)}};
+    case LP_INT16: return (struct lp_value){.number = (int16_t)lp_load16(at + 1)};
+    case LP_INT24:
+        return (struct lp_value){
+            .number = (int32_t)(lp_load16(at + 1) << 8 | (uint32_t)at[3] << 24) >> 8};
+    case LP_INT32: return (struct lp_value){.number = (int32_t)lp_load32(at + 1)};
+    default: return (struct lp_value){.number = (int64_t)lp_load64(at + 1)};
+    }
+}
+
+/* A text to look for, read once: as bytes and, when it is the canonical form of one, as an integer. */
+struct lp_needle {
+    struct span text;
+    int64_t number;
+    bool is_number;
+};
+struct lp_needle lp_needle_of(struct span text);
+
+static inline bool lp_bytes_equal(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    if (n >= 8 && n <= 16)
+        return lp_load64(a) == lp_load64(b) && lp_load64(a + n - 8) == lp_load64(b + n - 8);
+    return n == 0 || (*a == *b && memcmp(a, b, n) == 0);
+}
+
+/* Lengths first. A string that reads as an integer is compared as a string: bytes from outside may hold one. */
+static inline __attribute__((always_inline)) bool lp_matches(const uint8_t *at,
+                                                             const struct lp_needle *needle)
+{
+    uint8_t b = *at;
+    if (likely_((b & 0xc0) == LP_STR6))
+        return (b & 63u) == needle->text.n &&
+               lp_bytes_equal(at + 1, needle->text.p, needle->text.n);
+    struct lp_value v = lp_read(at);
+    if (v.text.p)
+        return v.text.n == needle->text.n && lp_bytes_equal(v.text.p, needle->text.p, v.text.n);
+    return needle->is_number && v.number == needle->number;
+}
