@@ -100,6 +100,8 @@ static struct args command_line(struct supervise *s)
     add_text(&a, "--net-gateway", c->net_gateway);
     add_number(&a, "--net-mtu", c->net_mtu);
     add_number(&a, "--net-vlan", c->net_vlan);
+    if (c->net_share == CONFIG_SHARE_KERNEL)
+        add(&a, "--net-share", "kernel");
     snprintf(port, sizeof port, "%u", c->port);
     add(&a, "--port", port);
     add(&a, "--hugepages", hugepages[c->hugepages <= CONFIG_AUTO ? c->hugepages : CONFIG_AUTO]);

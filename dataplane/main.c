@@ -1,6 +1,6 @@
 /* barewire-dataplane: N workers that poll. Set-up in order, workers on their lcores, undo in reverse.
  *
- *   options -> link (attach) -> port (EAL, pools, queues) -> workers -> banner, RUNNING -> poll until SIGTERM or SIGINT -> STOPPED
+ *   options -> link (attach) -> port (EAL, pools, queues) -> keeper -> workers -> banner, RUNNING -> poll until SIGTERM or SIGINT -> STOPPED
  *
  * It outlives the control process: nothing ties it to its parent, its output may be a closed pipe, and it is silent after set-up.
  * Exit: 0 stopped, 1 set-up failed, 2 the command line is wrong. What failed stands in one line on stderr and in the link's banner. */
@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "dataplane/keeper.h"
 #include "dataplane/options.h"
 #include "dataplane/port/port.h"
 #include "dataplane/worker.h"
@@ -137,6 +138,7 @@ static void banner(const struct options *o, const struct port_info *i, char *to,
              "workers: %u, each with a queue pair, a TCP stack and a shard\n"
              "port: %s on %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, MTU %u; %s\n"
              "offloads: %s%s; flows to workers: %s\n"
+             "frames: %s\n"
              "hugepages: %s\n"
              "degraded: %s\n",
              (unsigned)o->workers, i->driver, *o->net_port ? i->device : "no network", i->mac[0],
@@ -145,7 +147,8 @@ static void banner(const struct options *o, const struct port_info *i, char *to,
              i->queues == 1 ? "one queue"
              : i->rss       ? "RSS"
                             : "by the device's queues",
-             i->hugepages ? "yes" : "no", *i->degraded ? i->degraded : "nothing");
+             *i->steering ? i->steering : "all are ours", i->hugepages ? "yes" : "no",
+             *i->degraded ? i->degraded : "nothing");
 }
 
 static void run(void)
@@ -163,6 +166,15 @@ static void run(void)
     dataplane.running = 0;
 }
 
+/* What an AF_XDP port leaves to Linux is all but this. */
+static struct port_steer steering(const struct options *o)
+{
+    return (struct port_steer){.kernel = o->share_kernel,
+                               .ip = o->ip,
+                               .vlan = (uint16_t)o->vlan,
+                               .tcp_port = (uint16_t)o->listen_port};
+}
+
 /* Everything between an attached link and its end. */
 static int serve(struct options *o, struct link *link, char *err, size_t err_len)
 {
@@ -172,14 +184,19 @@ static int serve(struct options *o, struct link *link, char *err, size_t err_len
                              .hugepages = o->hugepages,
                              .eal_args = o->eal_args,
                              .instance = o->instance,
-                             .mbufs = (uint32_t)o->mbufs};
+                             .mbufs = (uint32_t)o->mbufs,
+                             .steer = steering(o)};
     struct port_info info;
+    struct keeper *keeper;
     struct port *port;
     char text[2048];
 
     int r = port_start(&port, &pc, &info, err, err_len);
     if (r < 0)
         return r;
+    r = keeper_start(&keeper, link, port, err, err_len);
+    if (r < 0)
+        goto fail_keeper;
     r = workers_create(o, link, port, &info, err, err_len);
     if (r < 0)
         goto fail_workers;
@@ -189,6 +206,8 @@ static int serve(struct options *o, struct link *link, char *err, size_t err_len
     run();
 fail_workers:
     workers_destroy();
+    keeper_stop(keeper);
+fail_keeper:
     port_stop(port);
     return r;
 }

@@ -87,12 +87,19 @@ static bool parse_auto(const char *s, enum port_hugepages *ret)
     return false;
 }
 
+static bool parse_share(const char *s, bool *ret)
+{
+    *ret = !strcmp(s, "kernel");
+    return *ret || !strcmp(s, "none");
+}
+
 /* One setter per type; the table names type and field. */
 #define SET_TEXT(o, field, least, most)   ((o)->field = optarg, true)
 #define SET_NUMBER(o, field, least, most) parse_number(optarg, least, most, &(o)->field)
 #define SET_CIDR(o, field, least, most)   parse_cidr(optarg, &(o)->ip, &(o)->netmask)
 #define SET_IP4(o, field, least, most)    parse_ip4(optarg, &(o)->gateway)
 #define SET_AUTO(o, field, least, most)   parse_auto(optarg, &(o)->field)
+#define SET_SHARE(o, field, least, most)  parse_share(optarg, &(o)->field)
 
 enum { /* option indices, in the order of the table */
 #define OPTION(name, type, field, least, most, help) INDEX_##field,
@@ -128,6 +135,11 @@ static enum options_result check(const struct options *o, char *err, size_t err_
 {
     if (*o->net_port && !o->ip)
         return bad(err, err_len, "net-port needs net-address, as --net-address 10.0.0.2/24");
+    if (o->share_kernel && strncmp(o->net_port, "af_xdp:", 7) != 0)
+        return bad(err, err_len, "net-share kernel needs net-port af_xdp:IFACE");
+    if (o->share_kernel && !o->listen_port)
+        return bad(err, err_len,
+                   "net-share kernel needs a port: the rest of the address is Linux's");
     if (o->gateway && !o->ip)
         return bad(err, err_len, "net-gateway needs net-address");
     if (o->gateway && ((o->gateway ^ o->ip) & o->netmask))

@@ -8,7 +8,7 @@
 #include "dataplane/net/net.h"
 #include "dataplane/port/port.h"
 
-enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_CIDR, OPTION_IP4, OPTION_AUTO };
+enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_CIDR, OPTION_IP4, OPTION_AUTO, OPTION_SHARE };
 
 /* OPTION(name, type, field, least, most, help). Numbers that are 0 or absent mean net_config's default. */
 #define OPTION_TABLE(OPTION)                                                                  \
@@ -21,6 +21,8 @@ enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_CIDR, OPTION_IP4, OPTION_A
     OPTION("net-gateway", IP4, gateway, 0, 0, "Way out of that prefix")                       \
     OPTION("net-mtu", NUMBER, mtu, 0, 9198, "Largest IP packet; 0: what the port has")        \
     OPTION("net-vlan", NUMBER, vlan, 0, 4094, "802.1Q tag; 0: none")                          \
+    OPTION("net-share", SHARE, share_kernel, 0, 0,                                            \
+           "none, or kernel: net-address stays Linux's but for the TCP port")                 \
     OPTION("port", NUMBER, listen_port, 0, 65535, "TCP port; 0: no listener")                 \
     OPTION("hugepages", AUTO, hugepages, 0, 0, "auto, yes or no")                             \
     OPTION("eal-args", TEXT, eal_args, 0, 0, "Further arguments for the EAL")                 \
@@ -45,6 +47,7 @@ struct options {
     const char *instance, *net_port, *eal_args;
     uint32_t ip, netmask, gateway; /* host byte order; 0: not given */
     enum port_hugepages hugepages;
+    bool share_kernel;
     uint64_t workers, mtu, vlan, listen_port, mbufs;
     uint64_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_interval_s,
         keepalive_probes;

@@ -22,6 +22,8 @@ static const char *const enum_idle[] = {"spin", "adaptive", "sleep", NULL};
 static const uint8_t enum_idle_numbers[] = {IDLE_SPIN, IDLE_ADAPTIVE, IDLE_SLEEP};
 static const char *const enum_auto[] = {"auto", "yes", "no", NULL};
 static const uint8_t enum_auto_numbers[] = {CONFIG_AUTO, CONFIG_AUTO_YES, CONFIG_AUTO_NO};
+static const char *const enum_share[] = {"none", "kernel", NULL};
+static const uint8_t enum_share_numbers[] = {CONFIG_SHARE_NONE, CONFIG_SHARE_KERNEL};
 static const char *const enum_loglevel[] = {"debug", "verbose", "notice", "warning", NULL};
 static const uint8_t enum_loglevel_numbers[] = {LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE,
                                                 LOGLEVEL_WARNING};

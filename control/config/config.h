@@ -20,17 +20,19 @@
 #define CONFIG_ERROR_BYTES 2048
 
 enum config_auto { CONFIG_AUTO_NO, CONFIG_AUTO_YES, CONFIG_AUTO };
+enum config_share { CONFIG_SHARE_NONE, CONFIG_SHARE_KERNEL };
 enum config_loglevel { LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE, LOGLEVEL_WARNING };
 
 /* Strings are heap-owned by struct config, never NULL; "" says unset. */
 struct config_dataplane {
     char *
         net_port; /* af_xdp:IFACE, tap:NAME, af_packet:IFACE, pci:0000:03:00.0 or an EAL vdev string */
-    char *net_address; /* CIDR: "10.0.0.2/24" */
-    char *net_gateway; /* "" none */
-    uint32_t net_mtu;  /* 0: the port's own */
-    uint32_t net_vlan; /* 0: untagged */
-    uint32_t port;     /* TCP port on net-address */
+    char *net_address;  /* CIDR: "10.0.0.2/24" */
+    char *net_gateway;  /* "" none */
+    uint32_t net_mtu;   /* 0: the port's own */
+    uint32_t net_vlan;  /* 0: untagged */
+    uint32_t net_share; /* enum config_share */
+    uint32_t port;      /* TCP port on net-address */
     uint32_t workers;
     uint32_t hugepages; /* enum config_auto */
     uint32_t mbufs;     /* per worker; 0: sized from the queues */

@@ -45,6 +45,7 @@ struct engine_config {
     uint32_t idle;                 /* enum idle_mode */
     uint32_t enable_debug_command; /* enum debug_policy */
     uint8_t protected_mode, active_expire, lazyfree_user_del, lazyfree_user_flush;
+    uint32_t net_syn_limit;   /* SYNs of one source per second, on AF_XDP; 0: no limit */
     uint32_t net_allow_count; /* 0: everyone */
     struct allow_prefix net_allow[LIMIT_NET_ALLOW];
     uint32_t requirepass_len; /* 0: none */
