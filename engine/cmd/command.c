@@ -304,12 +304,18 @@ static const struct cmd_desc *getkeys_command(struct cmd *c)
     return NULL;
 }
 
-/* What really happens to the keys of a specification that depends on the options: of our commands SET alone, which reads the old
- * value only with GET. */
+/* What really happens to the keys of a specification that depends on the options: SET reads the old value only with GET, BITFIELD writes
+ * only with SET or INCRBY. */
 static uint32_t real_key_flags(const struct cmd_keyspec *k, const struct span *argv, uint32_t argc)
 {
     if (!(k->flags & KEY_VARIABLE))
         return k->flags;
+    if (span_is(argv[0], "bitfield")) {
+        for (uint32_t i = 2; i < argc; i++)
+            if (span_is(argv[i], "set") || span_is(argv[i], "incrby"))
+                return KEY_RW | KEY_ACCESS | KEY_UPDATE;
+        return KEY_RO | KEY_ACCESS;
+    }
     for (uint32_t i = 3; i < argc; i++)
         if (span_is(argv[i], "get"))
             return KEY_RW | KEY_ACCESS | KEY_UPDATE;

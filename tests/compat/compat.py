@@ -148,8 +148,8 @@ def compare_keyspace(pairs, report, where, trail):
     return True
 
 
-def run_generated(addresses, total, seed, report):
-    g = Generator(seed)
+def run_generated(addresses, total, seed, report, group=None):
+    g = Generator(seed, group)
     done, since, trail = 0, 0, []
     conns = None
 
@@ -206,6 +206,7 @@ def parse_args():
     p.add_argument("--cases", nargs="*", help="case files (default: all in cases/)")
     p.add_argument("--no-cases", action="store_true", help="only what --generate makes")
     p.add_argument("--generate", type=int, default=0, metavar="N", help="random commands per target")
+    p.add_argument("--group", help="generate commands of one group only: generate_GROUP.py")
     p.add_argument("--seed", type=int, help="of the random commands (default: drawn and printed)")
     p.add_argument("--show", type=int, default=10, help="differences printed in full")
     p.add_argument("--any-version", action="store_true", help="accept another redis-server than 7.0.15")
@@ -236,7 +237,7 @@ def main():
                 cases.run_files(ref.address, target, args.cases or cases.all_paths(), report)
             if args.generate:
                 print("%s: %d generated commands, seed %d" % (label, args.generate, seed))
-                run_generated((ref.address, target), args.generate, seed, report)
+                run_generated((ref.address, target), args.generate, seed, report, args.group)
             if isinstance(servers[-1], Engine):
                 code = servers.pop().stop()
                 if code:

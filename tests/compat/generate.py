@@ -5,6 +5,9 @@ an option compares a new expiry with the old one (GT, LT), relative times are dr
 few ms between both servers do not decide.
 """
 
+import glob
+import importlib.util
+import os
 import random
 
 LLONG_MAX, LLONG_MIN = 2**63 - 1, -2**63
@@ -29,13 +32,21 @@ DATABASES = [0, 0, 0, 1, 2, 3, 15]
 BAD_DATABASES = [16, -1, 2**31, 2**63 - 1, 2**64]
 
 
-class Generator:
-    def __init__(self, seed):
+class Base:
+    """Commands on strings, keys and connections; what all groups draw their arguments from."""
+
+    WEIGHTS = {"get": 6, "set": 14, "expire": 9, "ttl": 6, "append": 4, "copy": 5, "rename": 4, "object": 6, "flush": 0.3, "lcs": 2, "swapdb": 0.7,
+               "move": 3, "select": 2, "reset": 0.5, "auth": 0.5, "hello": 1.5, "client": 1, "unknown": 0.7, "echo": 1, "ping": 1, "randomkey": 1,
+               "mset": 4, "del": 3}
+
+    def __init__(self, seed, only=None):
         self.r = random.Random(seed)
         self.unique = 0
         self.past_set = False  # a SET with a time in the past: gone for readers, but perhaps still counted by DBSIZE
-        self.commands = [getattr(self, n) for n in dir(self) if n.startswith("c_")]
-        self.weights = [WEIGHTS.get(f.__name__[2:], 3) for f in self.commands]
+        weights = {k: v for c in reversed(type(self).__mro__) for k, v in getattr(c, "WEIGHTS", {}).items()}
+        names = [n for n in dir(self) if n.startswith("c_") and (only is None or n in dir(only) or n in ALWAYS)]
+        self.commands = [getattr(self, n) for n in names]
+        self.weights = [weights.get(n[2:], 3) for n in names]
 
     # ---- arguments ----
 
@@ -50,6 +61,10 @@ class Generator:
 
     def keys(self, most=5):
         return [self.key() for _ in range(self.r.randint(1, most))]
+
+    def typed(self, prefix):
+        """A key that is mostly used by the commands of one type."""
+        return self.key() if self.chance(6) else prefix + self.r.choice([b"1", b"2", b"3", b"{t}", b"-long" * 5])
 
     def integer(self):
         if self.chance(12):
@@ -321,6 +336,23 @@ class Generator:
         return [self.command() for _ in range(n)]
 
 
-WEIGHTS = {"get": 6, "set": 14, "expire": 9, "ttl": 6, "append": 4, "copy": 5, "rename": 4, "object": 6, "flush": 0.3, "lcs": 2, "swapdb": 0.7,
-           "move": 3, "select": 2, "reset": 0.5, "auth": 0.5, "hello": 1.5, "client": 1, "unknown": 0.7, "echo": 1, "ping": 1, "randomkey": 1,
-           "mset": 4, "del": 3}
+# With --group: besides the group's own, what makes and removes keys
+ALWAYS = ("c_del", "c_set", "c_expire", "c_copy", "c_rename", "c_type", "c_object", "c_flush", "c_select", "c_hello")
+
+
+def groups():
+    """The mixins of generate_*.py beside this file, by name: class Commands with c_* methods and WEIGHTS."""
+    found = {}
+    for path in sorted(glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "generate_*.py"))):
+        name = os.path.basename(path)[len("generate_"):-3]
+        spec = importlib.util.spec_from_file_location("generate_" + name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found[name] = module.Commands
+    return found
+
+
+def Generator(seed, group=None):
+    mixins = groups()
+    only = mixins[group] if group else None
+    return type("Generator", (*mixins.values(), Base), {})(seed, only)
