@@ -85,6 +85,8 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     memcpy((uint8_t *)&net->mac_wide + 2, cfg->mac, 6);
     uint32_t half = cfg->rcv_buf_bytes / 2, mss = cfg->mtu - 40u;
     net->window_step = half < mss ? half : mss;
+    uint32_t rounding = (1u << tcp_opt_wscale(cfg->rcv_buf_bytes)) - 1;
+    net->window_rest = net->window_step > rounding ? net->window_step - rounding : 0;
     net->l2_len = eth_len(net);
     net->delack_ns = cfg->delayed_ack_ms * NSEC_PER_MS;
     net->rto_min_ns = cfg->rto_min_ms * NSEC_PER_MS;
@@ -179,8 +181,7 @@ void net_send_or_drop(struct net *net, struct rte_mbuf *m)
     rte_pktmbuf_free(m);
 }
 
-/* Offers the array to the wire, oldest first; what is refused moves to the front. */
-static unsigned net_flush(struct net *net)
+unsigned net_flush(struct net *net)
 {
     struct stats_worker *st = net->stats;
     unsigned sent = 0;
@@ -210,22 +211,7 @@ unsigned net_output(struct net *net, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
     unsigned sent = net->tx_refused ? net_flush(net) : 0;
-    uint32_t kept = 0, n = net->dirty_count;
-    for (uint32_t i = 0; i < n; i++) {
-        struct tcp_conn *tc = &net->conns[net->dirty[i]];
-        if (net_tx_full(net))
-            sent += net_flush(net);
-        if (!tcp_output(tc)) {
-            net->dirty[kept++] = net->dirty[i];
-            continue;
-        }
-        tc->flags &= ~TF_DIRTY;
-        if (unlikely_(tc->state == TCP_CLOSED))
-            tcp_reap_later(tc);
-    }
-    net->dirty_count = kept;
-    STAT_ADD(net->stats->tcp_out_segs, net->out_segs);
-    net->out_segs = 0;
+    sent += tcp_output_dirty(net);
     if (net->tx_count > net->tx_refused)
         sent += net_flush(net);
     if (net->reap_count)

@@ -138,7 +138,10 @@ struct net {
     uint32_t rto_min_u; /* in units of 1.024 us, rounded down */
     uint32_t broadcast;
     uint32_t window_step; /* RFC 9293 3.8.6.2.2: the receive window's edge moves by this at least */
-    uint64_t mac_wide;    /* cfg.mac in the upper 48 bits: a frame's first eight bytes << 16 */
+    /* Free receive buffer beyond the window, from which on it is worth thought: a step less what the
+     * field's rounding may hide. */
+    uint32_t window_rest;
+    uint64_t mac_wide; /* cfg.mac in the upper 48 bits: a frame's first eight bytes << 16 */
     uint64_t delack_ns;
     uint32_t l2_len; /* of every frame: Ethernet and perhaps a VLAN tag */
     /* cfg.pool's cache of the lcore that runs the loop; NULL: it has none. Found anew by net_input,
@@ -201,6 +204,8 @@ static inline bool net_send(struct net *net, struct rte_mbuf *m)
     net->tx[net->tx_count++] = m;
     return true;
 }
+/* Offers the array to the wire, oldest first; what is refused moves to the front. */
+unsigned net_flush(struct net *net);
 /* Sends or frees: for frames that belong to no connection. */
 void net_send_or_drop(struct net *net, struct rte_mbuf *m);
 /* A buffer for ACK, RST, ARP, ICMP: pool, then reserve. NULL: both are empty. */

@@ -296,6 +296,8 @@ void tcp_queue_mark_lost(struct tcp_conn *tc, bool all);
 /* ---- tcp_output.c ---- */
 /* False: the wire or the pool is full, come again. */
 bool tcp_output(struct tcp_conn *tc);
+/* The same for each connection in net->dirty; returns frames that had to make room meanwhile. */
+unsigned tcp_output_dirty(struct net *net);
 /* RFC 9293 3.10.7.1: the reset for a segment that belongs to no connection. */
 void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg);
 void tcp_send_rst(struct tcp_conn *tc);
@@ -303,11 +305,16 @@ void tcp_send_rst(struct tcp_conn *tc);
 /* ---- tcp_timer.c ---- */
 /* Moves the wheel entry forward to at_ns. */
 void tcp_timer_hasten(struct tcp_conn *tc, uint64_t at_ns);
+static inline void tcp_timer_set_at(struct tcp_conn *tc, struct tcp_cold *c, enum tcp_timer t,
+                                    uint64_t at_ns)
+{
+    c->deadline_ns[t] = at_ns;
+    if (unlikely_(at_ns < c->timer_ns))
+        tcp_timer_hasten(tc, at_ns);
+}
 static inline void tcp_timer_set(struct tcp_conn *tc, enum tcp_timer t, uint64_t at_ns)
 {
-    tc->cold->deadline_ns[t] = at_ns;
-    if (unlikely_(at_ns < tc->cold->timer_ns))
-        tcp_timer_hasten(tc, at_ns);
+    tcp_timer_set_at(tc, tc->cold, t, at_ns);
 }
 static inline void tcp_timer_clear(struct tcp_conn *tc, enum tcp_timer t)
 {
@@ -338,22 +345,22 @@ void tcp_keepalive_start(struct tcp_conn *tc);
 /* ---- text in order ---- */
 
 /* RFC 9293 3.8.6.3: an ACK for at least every second full segment, else within delayed_ack_ms. */
-static inline void tcp_schedule_ack(struct tcp_conn *tc, const struct net *net)
+static inline void tcp_schedule_ack(struct tcp_conn *tc, struct tcp_cold *c, const struct net *net)
 {
     if (unlikely_(tc->rcv_nxt - tc->rcv_acked >= 2u * tc->rcv_mss)) {
         tcp_ack_now(tc);
     } else if (!(tc->flags & TF_ACK_DELAYED)) {
         tc->flags |= TF_ACK_DELAYED;
-        tcp_timer_set(tc, TT_DELACK, net->now_ns + net->delack_ns);
+        tcp_timer_set_at(tc, c, TT_DELACK, net->now_ns + net->delack_ns);
     }
 }
 /* The next octets in order: counts, schedules the ACK, calls `received`. */
-static inline void tcp_deliver(struct tcp_conn *tc, const uint8_t *p, uint32_t len)
+static inline void tcp_deliver(struct net *net, struct tcp_conn *tc, struct tcp_cold *c,
+                               const uint8_t *p, uint32_t len)
 {
-    struct net *net = tc->net;
     if (unlikely_(len > tc->rcv_mss))
         tc->rcv_mss = len > UINT16_MAX ? UINT16_MAX : (uint16_t)len;
     tc->rcv_nxt += len;
-    tcp_schedule_ack(tc, net);
+    tcp_schedule_ack(tc, c, net);
     net->app.received(tc->cookie, p, len);
 }

@@ -39,15 +39,17 @@ static __attribute__((noinline)) uint32_t window_select(struct tcp_conn *tc)
     return field;
 }
 
-/* The same where the edge stays but for rounding, which is decided without telling how far off it is. */
+/* The same where the edge stays but for rounding, which is decided without telling how far off it is:
+ * room for the window is left, but less than a step. A field that fits the buffer fits 16 bits. */
 static inline uint32_t window_field(struct tcp_conn *tc, const struct net *net)
 {
     uint8_t s = tc->rcv_wscale;
-    uint32_t below = (1u << s) - 1, field = (tc->rcv_edge - tc->rcv_nxt + below) >> s;
-    int32_t rest = (int32_t)(net->cfg.rcv_buf_bytes - tc->rx_hold - tc->ooo_bytes - (field << s));
-    if (unlikely_(rest < 0 || (uint32_t)rest + below >= net->window_step || field > 0xffff))
+    uint32_t field = (tc->rcv_edge - tc->rcv_nxt + (1u << s) - 1) >> s, wnd = field << s;
+    uint32_t rest = net->cfg.rcv_buf_bytes - tc->rx_hold - tc->ooo_bytes - wnd;
+    if (unlikely_(rest >= net->window_rest)) /* or negative */
         return window_select(tc);
-    tc->rcv_edge = tc->rcv_nxt + (field << s);
+    ASSERT(field <= 0xffff);
+    tc->rcv_edge = tc->rcv_nxt + wnd;
     return field;
 }
 
@@ -85,72 +87,64 @@ static __attribute__((noinline)) void offload(const struct net *net, struct rte_
     m->l4_len = l4_len - len;
 }
 
-/* Headers in front of `len` bytes at `payload`, which lies in m. l2 and ts are constants in the
- * common case, so that all offsets are. */
-static inline __attribute__((always_inline)) void build_at(struct tcp_conn *tc, struct rte_mbuf *m,
-                                                           uint8_t *payload, uint32_t len,
-                                                           uint32_t seq, uint32_t flags,
-                                                           unsigned l2, bool ts)
+/* Headers in front of the `len` bytes at buf_addr + off. l2, ts and sums (the port has no offloads) are
+ * constants in the common case, so that all offsets are. */
+static inline __attribute__((always_inline)) void
+build_at(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c, struct rte_mbuf *m,
+         uint8_t *buf, unsigned off, uint32_t len, uint32_t seq, uint32_t flags, unsigned l2,
+         bool ts, bool sums)
 {
-    struct net *net = tc->net;
-    struct tcp_cold *c = tc->cold;
     const unsigned hdr = l2 + 40u + (ts ? 12u : 0u);
-    uint8_t *frame = payload - hdr;
+    uint8_t *payload = buf + off, *frame = payload - hdr;
     memcpy(frame, c->tmpl, hdr);
     struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + l2);
     struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
-    uint32_t l4_len = hdr - l2 - (uint32_t)sizeof(*ip) + len;
-    uint32_t total = be16((uint16_t)(sizeof(*ip) + l4_len)).raw;
+    uint32_t total = be16((uint16_t)(hdr - l2 + len)).raw;
     ip->total_len.raw = (uint16_t)total;
-    /* Sequence and acknowledgment number, then offset, flags and window, as one word each. */
-    uint64_t numbers = (uint64_t)be32(tc->rcv_nxt).raw << 32 | be32(seq).raw;
+    /* Offset, flags and window as one word. */
     uint32_t word = (ts ? 0x80u : 0x50u) | flags << 8 |
                     (uint32_t)be16((uint16_t)window_field(tc, net)).raw << 16;
-    uint64_t sum = (uint64_t)c->tcp_sum + be16((uint16_t)l4_len).raw + word;
-    memcpy(&th->seq, &numbers, sizeof(numbers));
+    th->seq = be32(seq);
+    th->ack = be32(tc->rcv_nxt);
     memcpy(&th->off, &word, sizeof(word));
-    sum = csum_carry(sum, numbers);
+    /* Words of 32 bits in a sum of 64: no carry is lost. The pseudo header's length is the packet's less
+     * 20, which in one's complement may be taken from the field. */
+    uint64_t sum = (uint64_t)c->tcp_sum + total + (uint16_t)(0xffff - be16(sizeof(*ip)).raw);
+    sum += (uint64_t)word + th->seq.raw + th->ack.raw;
     if (ts) {
-        uint64_t v = (uint64_t)be32(tc->ts_recent).raw << 32 | be32(net->now_ms + c->ts_offset).raw;
-        memcpy((uint8_t *)(th + 1) + 4, &v, sizeof(v));
-        sum = csum_carry(sum, v);
+        uint32_t v[2] = {be32(net->now_ms + c->ts_offset).raw, be32(tc->ts_recent).raw};
+        memcpy((uint8_t *)(th + 1) + 4, v, sizeof(v));
+        sum += (uint64_t)v[0] + v[1];
     }
-    if (likely_(!net->tx_offload)) {
-        uint32_t ip_sum = c->ip_sum + total; /* two of 16 bits */
-        ip->csum = (uint16_t) ~(ip_sum + (ip_sum >> 16));
-        th->csum = csum_finish(csum_add(payload, len, sum));
-        m->ol_flags = 0;
-    } else {
-        offload(net, m, ip, l4_len, c, sum, payload, len);
-    }
-    m->data_off = (uint16_t)(frame - (uint8_t *)m->buf_addr);
+    m->ol_flags = 0;
     m->data_len = (uint16_t)(hdr + len);
     m->pkt_len = hdr + len;
+    if (sums || likely_(!net->tx_offload)) {
+        uint32_t ip_sum = c->ip_sum + total; /* two of 16 bits */
+        ip->csum = (uint16_t) ~(ip_sum + (ip_sum >> 16));
+        th->csum = csum_finish(sums && likely_(len <= CSUM_SHORT) ? csum_short(payload, len, sum)
+                                                                  : csum_add(payload, len, sum));
+    } else {
+        offload(net, m, ip, hdr - l2 - (uint32_t)sizeof(*ip) + len, c, sum, payload, len);
+    }
 }
 
-static __attribute__((noinline)) void build_other(struct tcp_conn *tc, struct rte_mbuf *m,
-                                                  uint8_t *payload, uint32_t len, uint32_t seq,
-                                                  uint32_t flags)
+/* The same for any frame. */
+static __attribute__((noinline)) void build(struct tcp_conn *tc, struct rte_mbuf *m, unsigned off,
+                                            uint32_t len, uint32_t seq, uint32_t flags)
 {
-    build_at(tc, m, payload, len, seq, flags, tc->cold->l2_len, tc->flags & TF_TS);
-}
-
-static inline __attribute__((always_inline)) void build(struct tcp_conn *tc, struct rte_mbuf *m,
-                                                        uint8_t *payload, uint32_t len,
-                                                        uint32_t seq, uint32_t flags)
-{
-    if (likely_(tc->cold->tmpl_len == 66)) /* untagged, with timestamps */
-        build_at(tc, m, payload, len, seq, flags, 14, true);
-    else
-        build_other(tc, m, payload, len, seq, flags);
+    bool ts = tc->flags & TF_TS;
+    unsigned l2 = tc->cold->l2_len;
+    build_at(tc->net, tc, tc->cold, m, m->buf_addr, off, len, seq, flags, l2, ts, false);
+    m->data_off = (uint16_t)(off - l2 - 40u - (ts ? 12u : 0u));
 }
 
 /* Every segment but the first SYN acknowledges all we have: an owed ACK is paid. */
-static inline void ack_sent(struct tcp_conn *tc)
+static inline void ack_sent(struct tcp_conn *tc, struct tcp_cold *c)
 {
     tc->flags &= ~(TF_ACK_NOW | TF_ACK_DELAYED | TF_WND_CHECK);
     tc->rcv_acked = tc->rcv_nxt;
-    tcp_timer_clear(tc, TT_DELACK);
+    c->deadline_ns[TT_DELACK] = UINT64_MAX;
 }
 
 /* The peer's MAC is not known yet: the neighbour table sends the frame or keeps it. */
@@ -183,8 +177,8 @@ static __attribute__((noinline)) bool send_bare(struct tcp_conn *tc, uint32_t se
     struct rte_mbuf *m = net_alloc_control(tc->net);
     if (unlikely_(!m))
         return false;
-    build(tc, m, (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF, 0, seq, flags);
-    ack_sent(tc);
+    build(tc, m, TX_PAYLOAD_OFF, 0, seq, flags);
+    ack_sent(tc, tc->cold);
     hand_over(tc, m);
     return true;
 }
@@ -222,7 +216,7 @@ static bool send_syn(struct tcp_conn *tc)
     m->pkt_len = m->data_len;
     tc->flags &= ~TF_SYN_DUE;
     if (passive)
-        ack_sent(tc);
+        ack_sent(tc, tc->cold);
     tc->snd_nxt = c->iss + 1;
     c->last_tx_ns = net->now_ns;
     if (c->deadline_ns[TT_REXMIT] == UINT64_MAX)
@@ -239,12 +233,11 @@ static void fin_sent(struct tcp_conn *tc)
     tc->state = tc->state == TCP_CLOSE_WAIT ? TCP_LAST_ACK : TCP_FIN_WAIT_1;
 }
 
-static inline void arm_rexmit(struct tcp_conn *tc)
+static inline void arm_rexmit(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c)
 {
-    struct tcp_cold *c = tc->cold;
     c->deadline_ns[TT_PERSIST] = UINT64_MAX;
     if (c->deadline_ns[TT_REXMIT] == UINT64_MAX)
-        tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + c->rto_ns);
+        tcp_timer_set_at(tc, c, TT_REXMIT, net->now_ns + c->rto_ns);
 }
 
 /* Sends a segment of the queue, for the first time or again. False: no buffer for the copy. */
@@ -253,13 +246,14 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
     struct net *net = tc->net;
     struct tcp_cold *c = tc->cold;
     struct rte_mbuf *m = s->m;
-    uint8_t *data = tx_seg_data(s);
+    unsigned off = TX_PAYLOAD_OFF + s->off;
     uint32_t flags = TH_ACK;
     if (unlikely_(rte_mbuf_refcnt_read(m) > 1)) { /* the wire still has it: its bytes stay */
         m = net_alloc_data(net);
         if (!m)
             return false;
-        data = memcpy((uint8_t *)m->buf_addr + TX_PAYLOAD_OFF, data, s->len);
+        off = TX_PAYLOAD_OFF;
+        memcpy((uint8_t *)m->buf_addr + off, tx_seg_data(s), s->len);
     } else {
         rte_mbuf_refcnt_set(m, 2);
     }
@@ -268,8 +262,8 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
         if (tc->flags & (s->flags & TXS_SENT ? TF_FIN_SENT : TF_APP_CLOSED))
             flags |= TH_FIN;
     }
-    build(tc, m, data, s->len, s->seq, flags);
-    ack_sent(tc);
+    build(tc, m, off, s->len, s->seq, flags);
+    ack_sent(tc, tc->cold);
     s->sent_ns = net->now_ns;
     c->last_tx_ns = net->now_ns;
     hand_over(tc, m);
@@ -298,7 +292,7 @@ static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
         }
         c->retrans++;
         STAT_INC(tc->net->stats->tcp_retrans_segs);
-        arm_rexmit(tc);
+        arm_rexmit(tc->net, tc, tc->cold);
     }
     if (!(tc->flags & TF_FIN_LOST))
         return true;
@@ -310,7 +304,7 @@ static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
     c->lost_bytes--;
     c->retrans++;
     STAT_INC(tc->net->stats->tcp_retrans_segs);
-    arm_rexmit(tc);
+    arm_rexmit(tc->net, tc, tc->cold);
     return true;
 }
 
@@ -367,7 +361,7 @@ static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
         tc->flags &= ~TF_PROBE_DUE;
         if (!s->next && (tc->flags & TF_APP_CLOSED))
             fin_sent(tc);
-        arm_rexmit(tc);
+        arm_rexmit(tc->net, tc, tc->cold);
     }
     tc->flags &= ~TF_PROBE_DUE;
     if (tc->q_unsent) {
@@ -382,7 +376,7 @@ static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
         if (net_tx_full(net) || !send_bare(tc, tc->snd_nxt, TH_FIN | TH_ACK))
             return false;
         fin_sent(tc);
-        arm_rexmit(tc);
+        arm_rexmit(tc->net, tc, tc->cold);
     }
     return true;
 }
@@ -419,48 +413,58 @@ static inline bool output_ack(struct tcp_conn *tc)
            output_ack_due(tc);
 }
 
-/* The common pass: an open connection without trouble whose new segments all fit cwnd and window.
- * False: something is left for the general way, which begins where this one stopped. */
-static inline bool output_fast(struct tcp_conn *tc)
+/* What keeps a connection from the common pass. */
+#define OUTPUT_TROUBLE (TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL)
+
+/* The common pass: an open connection without trouble whose new segments all fit cwnd and window. plain:
+ * untagged frames with timestamps, summed here. False: something is left for the general way, which
+ * begins where this one stopped. */
+static inline __attribute__((always_inline)) bool output_fast(struct net *net, struct tcp_conn *tc,
+                                                              bool plain)
 {
-    struct net *net = tc->net;
+    /* data_off, refcnt (ours and the wire's), nb_segs, port */
+    const uint64_t rearm = (TX_PAYLOAD_OFF - 66) | 2u << 16 | 1ull << 32 | 0xffffull << 48;
     struct tcp_cold *c = tc->cold;
-    uint32_t limit = tc->cwnd < tc->snd_wnd ? tc->cwnd : tc->snd_wnd;
-    uint32_t nxt = tc->snd_nxt, una = tc->snd_una;
     struct tx_seg *s = tc->q_unsent;
-    if (tc->dupacks || c->lost_bytes ||
-        (nxt == una && net->now_ns - c->last_tx_ns > c->rto_ns)) /* restart_idle */
+    uint32_t una = tc->snd_una, nxt = tc->snd_nxt;
+    uint32_t limit = una + (tc->cwnd < tc->snd_wnd ? tc->cwnd : tc->snd_wnd);
+    if (c->lost_bytes || (nxt == una && net->now_ns - c->last_tx_ns > c->rto_ns)) /* restart_idle */
         return false;
     for (; s && s->len; s = s->next) {
         struct rte_mbuf *m = s->m;
-        uint32_t len = s->len;
-        if (nxt - una + len > limit || net_tx_full(net))
+        uint32_t len = s->len, flags = s->next ? TH_ACK : TH_ACK | TH_PSH;
+        if (unlikely_(seq_lt(limit, nxt + len) || net_tx_full(net)))
             break;
-        rte_mbuf_refcnt_set(m, 2); /* never sent: it was ours alone */
         s->seq = nxt;
         s->flags = TXS_SENT;
         s->sent_ns = net->now_ns;
-        build(tc, m, tx_seg_data(s), len, nxt, s->next ? TH_ACK : TH_ACK | TH_PSH);
+        if (plain) { /* s stands at buf_addr; never sent before, so that nothing is cut off */
+            memcpy((uint8_t *)m + offsetof(struct rte_mbuf, rearm_data), &rearm, sizeof(rearm));
+            build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, flags, 14, true, true);
+        } else {
+            rte_mbuf_refcnt_set(m, 2);
+            build(tc, m, TX_PAYLOAD_OFF, len, nxt, flags);
+        }
         net->tx[net->tx_count++] = m;
-        net->out_segs++;
         nxt += len;
+        net->out_segs++;
     }
-    if (nxt == tc->snd_nxt)
+    if (unlikely_(nxt == tc->snd_nxt))
         return !s;
     tc->snd_nxt = nxt;
     tc->q_unsent = s;
     c->last_tx_ns = net->now_ns;
-    ack_sent(tc);
-    arm_rexmit(tc);
+    ack_sent(tc, c);
+    arm_rexmit(net, tc, c);
     return !s;
 }
 
 bool tcp_output(struct tcp_conn *tc)
 {
-    const uint32_t odd =
-        TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL | TF_MAC_KNOWN;
-    if (likely_(tc->state == TCP_ESTABLISHED && (tc->flags & odd) == TF_MAC_KNOWN) &&
-        output_fast(tc))
+    const uint64_t mask =
+        TCP_STATE_WORD(0xff | TCP_STATE_WORD_DUPACKS, OUTPUT_TROUBLE | TF_MAC_KNOWN);
+    if (likely_((tcp_state_word(tc) & mask) == TCP_STATE_WORD(TCP_ESTABLISHED, TF_MAC_KNOWN)) &&
+        output_fast(tc->net, tc, false))
         return output_ack(tc);
     switch (tc->state) {
     case TCP_CLOSED: return true;
@@ -478,6 +482,43 @@ bool tcp_output(struct tcp_conn *tc)
     if ((tc->q_unsent || (tc->flags & TF_APP_CLOSED)) && !output_new(tc))
         return false;
     return output_ack(tc);
+}
+
+/* tcp_output for what nearly every dirty connection is: replies to send and nothing else. */
+static inline bool output_replies(struct net *net, struct tcp_conn *tc)
+{
+    const uint64_t mask =
+        TCP_STATE_WORD(0xff | TCP_STATE_WORD_DUPACKS,
+                       OUTPUT_TROUBLE | TF_MAC_KNOWN | TF_TS | TF_KEEP_DUE | TF_DUP_ACKS);
+    return (tcp_state_word(tc) & mask) == TCP_STATE_WORD(TCP_ESTABLISHED, TF_MAC_KNOWN | TF_TS) &&
+           tc->q_unsent && output_fast(net, tc, true) && !(tc->flags & TF_ACK_NOW);
+}
+
+unsigned tcp_output_dirty(struct net *net)
+{
+    bool plain = !net->tx_offload && net->l2_len == sizeof(struct eth_hdr);
+    uint32_t kept = 0, n = net->dirty_count;
+    unsigned sent = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct tcp_conn *tc = &net->conns[net->dirty[i]];
+        if (likely_(plain && output_replies(net, tc))) {
+            tc->flags &= ~TF_DIRTY;
+            continue;
+        }
+        if (unlikely_(net_tx_full(net)))
+            sent += net_flush(net);
+        if (!tcp_output(tc)) {
+            net->dirty[kept++] = net->dirty[i];
+            continue;
+        }
+        tc->flags &= ~TF_DIRTY;
+        if (unlikely_(tc->state == TCP_CLOSED))
+            tcp_reap_later(tc);
+    }
+    net->dirty_count = kept;
+    STAT_ADD(net->stats->tcp_out_segs, net->out_segs);
+    net->out_segs = 0;
+    return sent;
 }
 
 void tcp_send_rst(struct tcp_conn *tc)
