@@ -523,6 +523,10 @@ size_t dict_bytes(const struct dict *d)
 {
     return d->bytes;
 }
+void dict_rehome(struct dict *d, struct mem *mem)
+{
+    d->mem = mem;
+}
 
 void *dict_find_rest(const struct dict *d, uint64_t hash, struct span key)
 {

@@ -29,6 +29,8 @@ struct dict *dict_create(struct mem *mem, const struct dict_type *type); /* NULL
 void dict_destroy(struct dict *d);
 size_t dict_count(const struct dict *d);
 size_t dict_bytes(const struct dict *d);
+/* It is `mem`'s from now on; the caller moves the bytes from one account to the other (mem_adopt_classes). */
+void dict_rehome(struct dict *d, struct mem *mem);
 
 void *dict_find(const struct dict *d, uint64_t hash, struct span key);
 /* Stages for bursts: bring in the bucket's line, then the first entry whose tag matches. */

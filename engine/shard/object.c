@@ -3,6 +3,7 @@
  * Where in the flow: entry.c and lazy.c call the rows; commands put objects in place. Thread: the lease holder's. */
 #include "engine/shard/object.h"
 
+#include "engine/ds/zset.h"
 #include "engine/shard/shard_internal.h"
 
 /* ---- one block of bytes ---- */
@@ -40,12 +41,45 @@ static void flat_rehome(struct mem_block *b, struct mem *mem)
 static const struct object_ops flat = {flat_bytes, flat_pieces, flat_free_slice, flat_copy,
                                        flat_rehome};
 
+/* ---- sorted sets ---- */
+
+static size_t zset_ops_bytes(const struct mem_block *b)
+{
+    return zset_bytes((const struct zset *)(const void *)b->p);
+}
+static size_t zset_ops_pieces(const struct mem_block *b)
+{
+    return zset_pieces((const struct zset *)(const void *)b->p);
+}
+static size_t zset_ops_free_slice(struct mem *mem, struct mem_block *b, size_t budget)
+{
+    bool done;
+    size_t work = zset_free_slice((struct zset *)(void *)b->p, budget, &done);
+    (void)mem; /* it knows its own */
+    if (done)
+        b->p = NULL;
+    return work;
+}
+static bool zset_ops_copy(struct mem *mem, const struct mem_block *from, struct mem_block *ret)
+{
+    struct zset *z = zset_copy(mem, (const struct zset *)(const void *)from->p);
+    if (!z)
+        return false;
+    *ret = (struct mem_block){(uint8_t *)z, 0, 0};
+    return true;
+}
+static void zset_ops_rehome(struct mem_block *b, struct mem *mem)
+{
+    zset_rehome((struct zset *)(void *)b->p, mem);
+}
+static const struct object_ops zset_ops = {zset_ops_bytes, zset_ops_pieces, zset_ops_free_slice,
+                                           zset_ops_copy, zset_ops_rehome};
+
 /* ---- the table ---- */
 
 static const struct object_ops *const ops[OBJ_TYPES][ENC_STREAM + 1] = {
-    [OBJ_LIST][ENC_LISTPACK] = &flat,
-    [OBJ_SET][ENC_INTSET] = &flat,
-    [OBJ_ZSET][ENC_LISTPACK] = &flat,
+    [OBJ_LIST][ENC_LISTPACK] = &flat, [OBJ_SET][ENC_INTSET] = &flat,
+    [OBJ_ZSET][ENC_LISTPACK] = &flat, [OBJ_ZSET][ENC_SKIPLIST] = &zset_ops,
     [OBJ_HASH][ENC_LISTPACK] = &flat,
 };
 
