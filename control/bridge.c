@@ -13,6 +13,7 @@ static bool length_fits(uint32_t type, size_t n)
     case MSG_DOOR_REPLY: return n >= sizeof(struct msg_door);
     case MSG_DOOR_CLOSED: return n == sizeof(struct msg_door);
     case MSG_DOOR_ACK: return n == sizeof(struct msg_door_ack);
+    case MSG_NEIGH_ASK: return n == sizeof(struct msg_neigh);
     case MSG_ADMIN_REQUEST: return n >= sizeof(struct msg_admin_request);
     default: return false;
     }

@@ -1,7 +1,7 @@
 /* barewire-control: the ordinary process beside the dataplane. It reads the configuration, makes the link, opens the door, starts
  * or adopts the dataplane and answers what workers route to it. One thread with a libuv loop, and the bridge's bell thread.
  *
- * Init in order, undo in reverse: log, pidfile, link, bridge, admin, requests, door, supervise, signals; then the loop runs until a
+ * Init in order, undo in reverse: log, pidfile, link, bridge, admin, requests, door, neighbours, supervise, signals; then the loop runs until a
  * signal or SHUTDOWN stops the dataplane, and everything is given back. kill -9 of this process leaves the dataplane
  * serving; the next start finds it by the link. */
 #include <errno.h>
@@ -21,6 +21,7 @@
 #include "control/config/config.h"
 #include "control/door.h"
 #include "control/log.h"
+#include "control/neighbours.h"
 #include "control/requests.h"
 #include "control/supervise.h"
 
@@ -34,6 +35,7 @@ struct control {
     struct admin *admin;
     struct requests *requests;
     struct door *door;
+    struct neighbours *neighbours; /* NULL: the dataplane's stack does ARP itself */
     struct supervise *supervise;
     uv_timer_t sample;
     uv_signal_t sigint, sigterm;
@@ -57,6 +59,10 @@ static void on_message(void *ctx, uint32_t worker, uint32_t type, struct span pa
     struct control *c = ctx;
     if (type == MSG_ADMIN_REQUEST)
         requests_message(c->requests, worker, payload);
+    else if (type == MSG_NEIGH_ASK && c->neighbours)
+        neighbours_message(c->neighbours, worker, payload);
+    else if (type == MSG_NEIGH_ASK)
+        bridge_bad(&c->bridge, worker, type, "net-share is not kernel");
     else
         door_message(c->door, worker, type, payload);
 }
@@ -66,6 +72,8 @@ static void on_room(void *ctx, uint32_t worker)
     struct control *c = ctx;
     requests_room(c->requests, worker);
     door_room(c->door, worker);
+    if (c->neighbours)
+        neighbours_room(c->neighbours, worker);
 }
 
 static void on_damaged(void *ctx, uint32_t worker)
@@ -139,6 +147,8 @@ static void on_up(void *ctx, bool adopted)
     struct control *c = ctx;
     if (link_refresh(c->link))
         on_renewed(c);
+    if (c->neighbours)
+        neighbours_up(c->neighbours);
     banner(c);
     if (adopted)
         log_notice("The dataplane kept running without control: its data is still there");
@@ -266,6 +276,18 @@ static int open_door(struct control *c)
     return rc;
 }
 
+static int open_neighbours(struct control *c)
+{
+    char err[256];
+    const struct config_dataplane *d = &c->config->dataplane;
+    if (d->net_share != CONFIG_SHARE_KERNEL)
+        return 0;
+    c->neighbours = neighbours_new(&c->loop, &c->bridge, d->net_port, err, sizeof err);
+    if (!c->neighbours)
+        log_warning("net-share kernel: %s", err);
+    return c->neighbours ? 0 : -EINVAL;
+}
+
 static int open_supervise(struct control *c)
 {
     char err[512];
@@ -328,8 +350,10 @@ static int serve(struct control *c)
         goto undo_admin;
     if (open_door(c))
         goto undo_requests;
-    if (open_supervise(c))
+    if (open_neighbours(c))
         goto undo_door;
+    if (open_supervise(c))
+        goto undo_neighbours;
     start_timers_and_signals(c);
     supervise_start(c->supervise);
     uv_run(&c->loop, UV_RUN_DEFAULT);
@@ -337,6 +361,8 @@ static int serve(struct control *c)
 
     stop_timers_and_signals(c);
     supervise_close(c->supervise);
+undo_neighbours:
+    neighbours_close(c->neighbours);
 undo_door:
     door_close(c->door);
 undo_requests:
@@ -348,6 +374,7 @@ undo_bridge:
         supervise_free(c->supervise);
     if (c->door)
         door_free(c->door);
+    neighbours_free(c->neighbours);
     requests_free(c->requests);
     if (c->admin)
         admin_free(c->admin);

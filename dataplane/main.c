@@ -83,6 +83,7 @@ static int workers_create(const struct options *o, struct link *link, struct por
     options_to_net(o, &c.net);
     memcpy(c.net.mac, info->mac, sizeof(c.net.mac));
     c.net.mtu = info->mtu;
+    c.net.shared = o->share_kernel;
     c.net.engine = &engine;
     if (engine.tcp_backlog)
         c.net.backlog = engine.tcp_backlog;

@@ -497,6 +497,8 @@ static void lines_dataplane(const struct gathered *g, struct config_text *t)
     text_addf(t, "door_output_bytes:%" PRIu64 "\r\n", c->door_output_bytes);
     text_addf(t, "admin_requests:%" PRIu64 "\r\n", c->admin_requests);
     text_addf(t, "control_bad_messages:%" PRIu64 "\r\n", c->bad_messages);
+    text_addf(t, "neighbours_asked:%" PRIu64 "\r\n", c->neighbours_asked);
+    text_addf(t, "neighbours_told:%" PRIu64 "\r\n", c->neighbours_told);
 }
 
 static const struct section sections[] = {

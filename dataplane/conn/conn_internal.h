@@ -357,3 +357,4 @@ void host_init(struct worker *w);
 
 /* worker.c */
 void worker_wake(struct worker *w);
+void door_ask_neigh(void *worker, uint32_t ip); /* of Linux, through control */

@@ -60,7 +60,7 @@ void arp_input(struct net *net, const uint8_t *p, uint32_t len, const uint8_t sr
 {
     const struct arp_pkt *a = (const void *)p;
     struct stats_worker *st = net->stats;
-    if (!arp_valid(net, a, len, src)) {
+    if (net->cfg.shared || !arp_valid(net, a, len, src)) { /* shared: Linux's to answer */
         STAT_INC(st->drop_arp);
         return;
     }

@@ -23,7 +23,7 @@ void icmp_input(struct net *net, const struct ip4_hdr *ip, const uint8_t *p, uin
     struct stats_worker *st = net->stats;
     const struct icmp_hdr *ic = (const void *)p;
     if (len < sizeof(*ic) || csum_fold(csum_add(p, len, 0)) != 0xffff || ic->type != 8 ||
-        ic->code != 0 || !mac_is_unicast(src)) {
+        ic->code != 0 || !mac_is_unicast(src) || net->cfg.shared) {
         STAT_INC(st->drop_icmp);
         return;
     }

@@ -24,7 +24,7 @@ struct neigh *neigh_find(struct net *net, uint32_t ip)
     return NULL;
 }
 
-static void neigh_release(struct net *net, struct neigh *n)
+void neigh_release(struct net *net, struct neigh *n)
 {
     if (n->state == NEIGH_PENDING)
         net->neigh_pending--;
@@ -86,7 +86,10 @@ static void neigh_ask(struct net *net, struct neigh *n, const uint8_t *dst)
     n->asked = true;
     n->asked_ns = net->now_ns;
     n->tries++;
-    arp_request(net, n->ip, dst);
+    if (!net->cfg.shared)
+        arp_request(net, n->ip, dst);
+    else if (net->resolve_fn)
+        net->resolve_fn(net->resolve_ctx, n->ip);
 }
 
 const uint8_t *neigh_lookup(struct net *net, uint32_t next_hop)

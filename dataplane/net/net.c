@@ -348,8 +348,24 @@ void net_set_neigh_listener(struct net *net,
     net->neigh_ctx = ctx;
 }
 
+void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, uint32_t ip), void *ctx)
+{
+    net->resolve_fn = fn;
+    net->resolve_ctx = ctx;
+}
+
+void net_neigh_lost(struct net *net, uint32_t ip, uint64_t now_ns)
+{
+    net_set_now(net, now_ns);
+    struct neigh *n = neigh_find(net, ip);
+    if (n)
+        neigh_release(net, n);
+}
+
 void net_announce(struct net *net, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
+    if (net->cfg.shared)
+        return; /* Linux has done so */
     arp_request(net, net->cfg.ip, NULL);
 }

@@ -49,6 +49,9 @@ struct net_config {
     uint16_t mtu;                  /* IP packet bytes */
     uint16_t vlan;                 /* 0: untagged */
     uint16_t listen_port;          /* 0: no listener (a client stack) */
+    /* net-share kernel: the addresses are Linux's too. It keeps ARP, NDP, echo and all other ports; we are silent there, and neighbours
+     * are asked of it (net_set_neigh_resolver). */
+    bool shared;
     uint32_t max_conns;
     uint32_t backlog;             /* half-open connections */
     uint32_t rcv_buf_bytes;       /* largest window offered */
@@ -86,6 +89,10 @@ bool net_output_pending(const struct net *net);
 void net_neigh_learn(struct net *net, uint32_t ip, const uint8_t mac[6], uint64_t now_ns);
 void net_set_neigh_listener(struct net *net,
                             void (*fn)(void *ctx, uint32_t ip, const uint8_t mac[6]), void *ctx);
+/* cfg.shared: who resolves neighbours; answers come by net_neigh_learn and net_neigh_lost. Called at most once a second per address. */
+void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, uint32_t ip), void *ctx);
+/* It does not answer: what waits for it is given up, and the next frame asks again. */
+void net_neigh_lost(struct net *net, uint32_t ip, uint64_t now_ns);
 /* Announces the address (gratuitous ARP), once the port is up. */
 void net_announce(struct net *net, uint64_t now_ns);
 

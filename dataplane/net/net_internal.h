@@ -177,6 +177,8 @@ struct net {
     uint64_t neigh_next_ns;
     void (*neigh_fn)(void *ctx, uint32_t ip, const uint8_t mac[6]);
     void *neigh_ctx;
+    void (*resolve_fn)(void *ctx, uint32_t ip); /* cfg.shared */
+    void *resolve_ctx;
 
     uint64_t icmp_tokens_ns; /* token bucket of echo replies, in time */
     uint16_t ephemeral_port;
@@ -291,6 +293,7 @@ void neigh_confirm(struct net *net, uint32_t ip);
 bool neigh_fresh(const struct net *net, const struct neigh *n);
 void neigh_timers(struct net *net);
 void neigh_free_all(struct net *net);
+void neigh_release(struct net *net, struct neigh *n); /* what waits for it is given up */
 static inline bool net_on_link(const struct net *net, uint32_t ip)
 {
     return (ip & net->cfg.netmask) == (net->cfg.ip & net->cfg.netmask);

@@ -45,7 +45,8 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
         return;
     if (!net->cfg.listen_port || seg->key.local_port != net->cfg.listen_port) {
         STAT_INC(st->drop_tcp_port);
-        tcp_send_rst_for(net, seg);
+        if (!net->cfg.shared) /* else it is Linux's: one that came before the XDP program stood */
+            tcp_send_rst_for(net, seg);
         return;
     }
     if (seg->flags & TH_ACK) {

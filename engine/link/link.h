@@ -28,6 +28,7 @@ struct link_cmdstat { /* writer: the worker */
 struct link_control { /* writer: control */
     uint64_t door_clients, door_accepted, door_refused, door_input_bytes, door_output_bytes;
     uint64_t admin_requests, bad_messages, dataplane_starts;
+    uint64_t neighbours_asked, neighbours_told; /* net-share kernel: by workers, to them */
 };
 
 struct link; /* one process's mapping */

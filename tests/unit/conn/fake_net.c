@@ -189,6 +189,16 @@ void net_neigh_learn(struct net *net, uint32_t ip, const uint8_t mac[6], uint64_
     (void)net, (void)ip, (void)mac, (void)now_ns;
 }
 
+void net_neigh_lost(struct net *net, uint32_t ip, uint64_t now_ns)
+{
+    (void)net, (void)ip, (void)now_ns;
+}
+
+void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, uint32_t ip), void *ctx)
+{
+    (void)net, (void)fn, (void)ctx;
+}
+
 void net_set_neigh_listener(struct net *net,
                             void (*fn)(void *ctx, uint32_t ip, const uint8_t mac[6]), void *ctx)
 {
