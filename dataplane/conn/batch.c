@@ -41,6 +41,7 @@ static inline uint64_t load64(const uint8_t *p)
     return v;
 }
 
+#define KNOWN_BYTES 16 /* that are looked at */
 /* Number of arguments, length and first bytes of the name tell commands apart. */
 static inline struct known *known_slot(struct batch *b, uint64_t head, uint64_t name)
 {
@@ -90,6 +91,7 @@ static void known_forget(struct worker *w)
 void batch_prepare(struct worker *w)
 {
     w->open = !w->config.protected_mode || w->config.requirepass_len;
+    w->known_bulks = w->config.proto_max_bulk_bytes >= RESP_ARG_KNOWN;
     for (uint32_t i = 0; i < CMD_COUNT; i++)
         w->how[cmd_table[i].index] = how_of(w, &cmd_table[i]);
     for (uint32_t i = 0; i < CMD_COUNT; i++) {
@@ -102,13 +104,20 @@ void batch_prepare(struct worker *w)
 
 /* ---- staging ---- */
 
-static inline void stage_bucket(struct worker *w, struct staged *s, struct dict *dict)
+static inline void stage_bucket(struct staged *s)
 {
-    s->dict = dict;
-    if (likely_(dict != NULL)) {
-        s->bucket = dict_bucket_of(dict, s->hash);
-        __builtin_prefetch(s->bucket);
-    }
+    s->bucket = dict_bucket_of(s->dict, s->hash);
+    __builtin_prefetch(s->bucket);
+}
+
+static inline __attribute__((always_inline)) uint64_t stage_hash(const struct worker *w,
+                                                                 struct span key, bool aes)
+{
+#if defined(__x86_64__)
+    if (aes && likely_(key.n <= 16))
+        return key_hash_aes_short(&w->shard.hash_key, key.p, key.n);
+#endif
+    return shard_hash(&w->shard, key);
 }
 
 /* Whose key is it? Several workers only. */
@@ -116,10 +125,14 @@ static __attribute__((noinline)) void stage_owner(struct worker *w, struct stage
                                                   struct span key)
 {
     s->owner = (uint8_t)shard_of_key(key, w->count);
-    if (s->owner == w->id && remote_shard_free(w))
-        stage_bucket(w, s, w->shard.db[s->conn->ses.db].keys);
-    else
+    s->dict = NULL;
+    if (s->owner != w->id || !remote_shard_free(w)) {
         s->way &= (uint8_t)~WAY_PLAIN;
+        return;
+    }
+    s->dict = w->shard.db[s->conn->ses.db].keys;
+    if (s->dict)
+        stage_bucket(s);
 }
 
 /* What a client that protected mode refuses everything has left. */
@@ -181,8 +194,8 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
         s->hash = shard_hash(&w->shard, key);
         if (w->count > 1)
             stage_owner(w, s, key);
-        else
-            stage_bucket(w, s, w->shard.db[c->ses.db].keys);
+        else if ((s->dict = w->shard.db[c->ses.db].keys) != NULL)
+            stage_bucket(s);
     }
     if (!cmd->gathered && cmd->argv[0].p == line + 8 && *line == '*')
         known_learn(w, line, d, how, cmd->argc, cmd->argv[0].n);
@@ -193,27 +206,28 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
 
 /* Stages requests that lie whole in [p, end) and begin as one before them did, up to the first that does not. Nothing is executed here,
  * so what the client may do does not change on the way. */
-static const uint8_t *stage_known(struct worker *w, struct conn *c, const uint8_t *p,
-                                  const uint8_t *end)
+static inline __attribute__((always_inline)) const uint8_t *
+stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end, bool aes)
 {
     struct batch *b = w->batch;
     struct staged *s = &b->cmd[b->n], *full = &b->cmd[LIMIT_BATCH_CMDS];
     struct span *argv = &b->args[b->nargs], *args_end = &b->args[LIMIT_BATCH_ARGS];
-    struct dict *dict = w->shard.db[c->ses.db].keys;
+    struct dict *dict = w->count == 1 ? w->shard.db[c->ses.db].keys : NULL;
     const struct known *k = b->known;
-    while (s != full && end - p >= 16) {
+    while (s != full && end - p >= KNOWN_BYTES) {
         uint64_t head = load64(p), name = load64(p + 8);
         if (unlikely_(!known_is(k, head, name))) {
             k = known_slot(b, head, name);
             if (!known_is(k, head, name))
                 break;
-            b->known = (struct known *)(uintptr_t)k;
+            b->known = k;
         }
-        if (unlikely_((size_t)(args_end - argv) < k->argc))
-            break;
-        *argv = span_of(p + 8, k->name_len);
-        const uint8_t *q = p + 10 + k->name_len;
         struct span *a = argv + 1, *a_end = argv + k->argc;
+        if (unlikely_(a_end > args_end))
+            break;
+        argv->p = p + 8;
+        argv->n = k->name_len;
+        const uint8_t *q = p + 10 + k->name_len;
         do {
             q = resp_arg(q, end, a++);
             if (unlikely_(!q))
@@ -225,13 +239,12 @@ static const uint8_t *stage_known(struct worker *w, struct conn *c, const uint8_
         s->desc = k->desc;
         s->argv = argv;
         s->kind = k->kind;
-        s->hash = shard_hash(&w->shard, argv[1]);
-        if (unlikely_(w->count > 1)) {
-            s->dict = NULL;
+        s->dict = dict;
+        s->hash = stage_hash(w, argv[1], aes);
+        if (likely_(dict != NULL))
+            stage_bucket(s);
+        else if (w->count > 1)
             stage_owner(w, s, argv[1]);
-        } else {
-            stage_bucket(w, s, dict);
-        }
         argv = a_end;
         p = q;
         s++;
@@ -242,6 +255,32 @@ out:
     return p;
 }
 
+typedef const uint8_t *stage_fn(struct worker *w, struct conn *c, const uint8_t *p,
+                                const uint8_t *end);
+
+static const uint8_t *stage_known_any(struct worker *w, struct conn *c, const uint8_t *p,
+                                      const uint8_t *end)
+{
+    return stage_known(w, c, p, end, false);
+}
+
+static stage_fn *stage_known_here = stage_known_any;
+
+/* With the hash of the CPU's AES instructions inline, where key_hash is that. */
+#if defined(__x86_64__)
+KEY_HASH_AES static const uint8_t *stage_known_aes(struct worker *w, struct conn *c,
+                                                   const uint8_t *p, const uint8_t *end)
+{
+    return stage_known(w, c, p, end, true);
+}
+
+__attribute__((constructor(KEY_HASH_CHOSEN))) static void choose(void)
+{
+    if (key_hash_is_aes)
+        stage_known_here = stage_known_aes;
+}
+#endif
+
 static void stage_error(struct conn *c, const char *text)
 {
     struct batch *b = c->w->batch;
@@ -249,56 +288,65 @@ static void stage_error(struct conn *c, const char *text)
     batch_run(c->w);
 }
 
-void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end)
+/* One request in any form, or what there is of it. False: no further. */
+static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **cur,
+                                               const uint8_t *end)
 {
     struct worker *w = c->w;
     struct batch *b = w->batch;
     struct resp_limits lim = {.max_bulk_bytes = w->config.proto_max_bulk_bytes,
-                              .max_query_bytes = w->config.client_query_buffer_bytes};
-    bool known = client_open(c) && lim.max_bulk_bytes >= RESP_ARG_KNOWN;
-    while (*cur < end && !c->closing && !c->paused && !c->throttled) {
-        if (c->nslots >= LIMIT_CONN_SLOTS) {
+                              .max_query_bytes = w->config.client_query_buffer_bytes,
+                              .authenticated = c->ses.authenticated};
+    struct resp_cmd cmd;
+    const uint8_t *line = *cur;
+    ASSERT(b->n < LIMIT_BATCH_CMDS);
+    switch (resp_parse(&c->parser, &lim, cur, end, b->args + b->nargs, LIMIT_BATCH_ARGS - b->nargs,
+                       &cmd)) {
+    case RESP_DONE:
+        if (likely_(cmd.argc != 0))
+            stage(c, &cmd, line);
+        if (unlikely_(b->nargs == LIMIT_BATCH_ARGS))
+            batch_run(w);
+        return true;
+    case RESP_MORE: return false;
+    case RESP_FULL: batch_run(w); return true;
+    case RESP_BAD:
+        if (!c->parser.over_limit) {
+            stage_error(c, c->parser.error);
+            return false;
+        }
+        batch_run(w);
+        STAT_INC(w->stats->query_buffer_limit_closed);
+        conn_kill(c);
+        return false;
+    }
+    return false;
+}
+
+const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
+{
+    struct worker *w = c->w;
+    struct batch *b = w->batch;
+    while (p < end && !conn_stopped(c)) {
+        if (unlikely_(c->nslots >= LIMIT_CONN_SLOTS)) {
             batch_run(w);
             c->throttled = true;
-            return;
+            break;
         }
-        lim.authenticated = c->ses.authenticated;
-        ASSERT(b->n < LIMIT_BATCH_CMDS);
-        if (likely_(known && lim.authenticated && resp_parser_idle(&c->parser))) {
-            *cur = stage_known(w, c, *cur, end);
-            if (*cur == end && b->n < LIMIT_BATCH_CMDS)
-                return;
-            if (b->n == LIMIT_BATCH_CMDS || b->nargs == LIMIT_BATCH_ARGS) {
+        if (likely_(w->known_bulks && c->ses.authenticated && client_open(c) &&
+                    resp_parser_idle(&c->parser))) {
+            p = stage_known_here(w, c, p, end);
+            if (unlikely_(b->n == LIMIT_BATCH_CMDS || b->nargs == LIMIT_BATCH_ARGS)) {
                 batch_run(w);
                 continue;
             }
+            if (likely_(p == end))
+                break;
         }
-        struct resp_cmd cmd;
-        const uint8_t *line = *cur;
-        enum resp_status status = resp_parse(&c->parser, &lim, cur, end, b->args + b->nargs,
-                                             LIMIT_BATCH_ARGS - b->nargs, &cmd);
-        if (likely_(status == RESP_DONE)) {
-            if (likely_(cmd.argc != 0))
-                stage(c, &cmd, line);
-            if (unlikely_(b->nargs == LIMIT_BATCH_ARGS))
-                batch_run(w);
-            continue;
-        }
-        switch (status) {
-        case RESP_DONE:
-        case RESP_MORE: return;
-        case RESP_FULL: batch_run(w); break;
-        case RESP_BAD:
-            if (c->parser.over_limit) {
-                batch_run(w);
-                STAT_INC(w->stats->query_buffer_limit_closed);
-                conn_kill(c);
-                return;
-            }
-            stage_error(c, c->parser.error);
-            return;
-        }
+        if (!feed_one(c, &p, end))
+            break;
     }
+    return p;
 }
 
 /* The client's output is over budget in the middle of a batch: what it asked further is written back as bytes, to be parsed again
@@ -459,17 +507,14 @@ static void execute(struct worker *w, struct batch *b)
 static void account_batch(struct worker *w, struct batch *b, uint64_t cycles)
 {
     const struct cmd_desc *same = b->cmd[0].desc;
-    uint64_t known = b->n, each = cycles;
-    for (uint32_t i = 1; i < b->n; i++) {
-        if (b->cmd[i].desc != same) {
-            each = cycles / b->n;
-            break;
-        }
-    }
-    if (likely_(each == cycles && same)) {
+    uint32_t i = 1, known = b->n;
+    while (i < b->n && b->cmd[i].desc == same)
+        i++;
+    if (likely_(i == b->n && same)) {
         w->cmd_usec[same->index] += cycles;
     } else {
-        for (uint32_t i = 0; i < b->n; i++) {
+        uint64_t each = cycles / b->n;
+        for (i = 0; i < b->n; i++) {
             const struct cmd_desc *d = b->cmd[i].desc;
             if (d)
                 w->cmd_usec[d->index] += each;
@@ -481,10 +526,10 @@ static void account_batch(struct worker *w, struct batch *b, uint64_t cycles)
     STAT_INC(w->stats->batches);
 }
 
-void batch_run(struct worker *w)
+void batch_run_now(struct worker *w)
 {
     struct batch *b = w->batch;
-    if (b->n == 0 || b->running)
+    if (unlikely_(b->running))
         return;
     b->running = true;
     uint64_t start = rte_rdtsc();

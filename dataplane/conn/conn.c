@@ -158,27 +158,34 @@ void conn_kill(struct conn *c)
     conn_gone(c);
 }
 
-void conn_input(struct conn *c, const uint8_t *p, size_t n)
+/* Bytes that cannot be parsed now. */
+static __attribute__((noinline)) void input_waits(struct conn *c, const uint8_t *p, size_t n)
 {
     struct worker *w = c->w;
-    STAT_ADD(w->stats->net_input_bytes, n);
-    STAT_INC(w->stats->reads);
-    if (c->closing)
-        return;
-    const uint8_t *cur = p, *end = p + n;
-    if (!conn_blocked(c) && conn_held(c) == 0)
-        batch_feed(c, &cur, end);
-    if (cur == end || c->closing)
-        return;
-    if (conn_held(c) + (size_t)(end - cur) > w->config.client_query_buffer_bytes) {
+    if (conn_held(c) + n > w->config.client_query_buffer_bytes) {
         STAT_INC(w->stats->query_buffer_limit_closed);
         conn_kill(c);
         return;
     }
-    inq_append(&c->inq, cur, (size_t)(end - cur));
+    inq_append(&c->inq, p, n);
     if (inq_left(&c->inq) > w->stats->client_recent_max_input)
         STAT_SET(w->stats->client_recent_max_input, inq_left(&c->inq));
     update_hold(c);
+}
+
+void conn_input(struct conn *c, const uint8_t *p, size_t n)
+{
+    struct worker *w = c->w;
+    struct stats_worker *stats = w->stats;
+    const uint8_t *end = p + n;
+    STAT_ADD(stats->net_input_bytes, n);
+    STAT_INC(stats->reads);
+    if (likely_(c->state == 0) || (!conn_blocked(c) && !c->closing)) {
+        if (likely_(!c->inq.p && !c->backlog.p) || conn_held(c) == 0)
+            p = batch_feed(c, p, end);
+    }
+    if (unlikely_(p != end) && !c->closing)
+        input_waits(c, p, (size_t)(end - p));
 }
 
 /* Feeds one waiting queue; false: the client is blocked again (or gone) and the rest was put back. */
@@ -189,8 +196,7 @@ static bool feed_queue(struct conn *c, struct inq *q)
     struct inq took =
         *q; /* requests put back during the feed go into a fresh queue, in front of the rest */
     memset(q, 0, sizeof(*q));
-    const uint8_t *cur = took.p + took.off, *end = took.p + took.len;
-    batch_feed(c, &cur, end);
+    const uint8_t *end = took.p + took.len, *cur = batch_feed(c, took.p + took.off, end);
     batch_run(c->w);
     if (cur < end && !c->closing)
         inq_append(q, cur, (size_t)(end - cur));
@@ -262,7 +268,7 @@ static void turn_end_one(struct conn *c)
         update_hold(c);
 }
 
-void conns_turn_end(struct worker *w)
+void conns_turn_end_now(struct worker *w)
 {
     struct list *n;
     while ((n = list_pop_front(&w->dirty)) != NULL) {

@@ -14,6 +14,7 @@
 
 #include "dataplane/net/net.h"
 #include "dataplane/worker.h"
+#include "engine/base/assert.h"
 #include "engine/base/limits.h"
 #include "engine/base/list.h"
 #include "engine/cmd/cmd.h"
@@ -53,13 +54,18 @@ struct conn {
     struct tcp_conn *tc; /* CONN_TCP; NULL once the transport is gone */
     uint64_t door;       /* CONN_DOOR */
     uint8_t kind;
-    bool paused;    /* waits for a lease or for control: requests behind it wait */
-    bool throttled; /* too much output: requests wait */
-    bool closing;   /* no more requests; the transport is being closed */
-    bool fin_said;  /* tcp_close was called */
-    bool peer_fin;  /* the peer has ended its direction */
-    bool dead;      /* on w->dead, freed at the end of the turn */
-    bool dirty;     /* on w->dirty */
+    union {
+        struct {
+            bool paused;    /* waits for a lease or for control: requests behind it wait */
+            bool throttled; /* too much output: requests wait */
+            bool closing;   /* no more requests; the transport is being closed */
+            bool peer_fin;  /* the peer has ended its direction */
+        };
+        uint32_t state; /* the four at once; 0: goes on as always */
+    };
+    bool fin_said; /* tcp_close was called */
+    bool dead;     /* on w->dead, freed at the end of the turn */
+    bool dirty;    /* on w->dirty */
     struct resp_parser parser;
     struct inq backlog; /* requests staged and put back, parsed first */
     struct inq inq;     /* input behind them */
@@ -102,9 +108,10 @@ struct staged {
     union {
         const struct dict_bucket *bucket; /* until the entries are prefetched */
         struct entry *candidate;          /* then */
-        const char *protocol_error;       /* WAY_ERROR */
     };
+    const char *protocol_error; /* WAY_ERROR */
 };
+_Static_assert(sizeof(struct staged) == 64, "positions in a batch are found by shifts");
 
 /* How far a request may go without being asked anything again. */
 enum way {
@@ -142,7 +149,7 @@ struct batch {
     struct dict *
         dict; /* candidates of this dict are good as long as its `departed` is this; NULL: none are */
     uint64_t departed;
-    struct known *known; /* the last one that was met */
+    const struct known *known; /* the last one that was met */
     struct staged cmd[LIMIT_BATCH_CMDS];
     struct span args[LIMIT_BATCH_ARGS];
     uint8_t scratch[LIMIT_BATCH_SCRATCH_BYTES];
@@ -246,6 +253,7 @@ struct worker {
     struct engine_config config;
     uint64_t config_version;
     bool open;                  /* protected mode refuses nobody */
+    bool known_bulks;           /* proto-max-bulk-len is above what request_inline.h reads */
     uint8_t how[LINK_COMMANDS]; /* by cmd_desc.index: enum how */
     struct mem conn_mem; /* query buffers: the shard's mem may be in another worker's hands */
     struct stats_worker *stats, own_stats;
@@ -279,28 +287,49 @@ struct worker {
     uint32_t sleeping; /* 1 while asleep; writers: me, and a waker */
     int wake_fd;       /* eventfd: mail has come */
     uint64_t last_work_ns, sleep_ns;
-    /* account of this turn, in cycles */
+    /* account of this turn, in cycles; one turn in STAGE_SAMPLE has its stages told apart */
     uint64_t stage_tsc[STAGES], tx_tsc;
+    uint32_t stage_wait; /* turns until the next such turn */
+    bool staging;        /* this is one */
     uint64_t housekeeping_ns, housekeepings;
 };
+
+/* Requests of this client are not parsed now. */
+static inline bool conn_stopped(const struct conn *c)
+{
+    return unlikely_(c->state != 0) && (c->paused || c->throttled || c->closing);
+}
 
 /* conn.c */
 struct conn *conn_create(struct worker *w, enum conn_kind kind, enum session_source source);
 void conn_input(struct conn *c, const uint8_t *p, size_t n);
-void conn_resume(struct conn *c);      /* pause or throttle ended: parse what waits */
-void conn_close(struct conn *c);       /* no more requests; close when the output has left */
-void conn_kill(struct conn *c);        /* now */
-void conn_gone(struct conn *c);        /* the transport is gone */
-void conn_mark(struct conn *c);        /* look at it at the end of the turn */
-void conns_turn_end(struct worker *w); /* acks, closes, frees */
-void conns_sweep(struct worker *w);    /* idle timeout, a bounded slice */
+void conn_resume(struct conn *c); /* pause or throttle ended: parse what waits */
+void conn_close(struct conn *c);  /* no more requests; close when the output has left */
+void conn_kill(struct conn *c);   /* now */
+void conn_gone(struct conn *c);   /* the transport is gone */
+void conn_mark(struct conn *c);   /* look at it at the end of the turn */
+void conns_turn_end_now(struct worker *w);
+/* Acks, closes, frees. */
+static inline void conns_turn_end(struct worker *w)
+{
+    if (unlikely_(w->out_conn || !list_empty(&w->dirty) || !list_empty(&w->dead)))
+        conns_turn_end_now(w);
+}
+void conns_sweep(struct worker *w); /* idle timeout, a bounded slice */
 size_t conn_held(const struct conn *c);
 const struct tcp_app *conn_tcp_app(void);
 void inq_append(struct inq *q, const void *p, size_t n);
 
 /* batch.c */
-void batch_feed(struct conn *c, const uint8_t **cur, const uint8_t *end);
-void batch_run(struct worker *w);
+const uint8_t *batch_feed(struct conn *c, const uint8_t *p,
+                          const uint8_t *end); /* returns what it left */
+void batch_run_now(struct worker *w);
+/* Executes what is staged. */
+static inline void batch_run(struct worker *w)
+{
+    if (w->batch->n)
+        batch_run_now(w);
+}
 void batch_prepare(struct worker *w); /* after each change of the configuration */
 
 /* route.c */
@@ -312,8 +341,14 @@ struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *ar
 
 /* out.c */
 struct reply *out_open(struct conn *c); /* the client's own writer: only while it has no slots */
-void out_close(struct worker *w);       /* commits what was written */
-void out_pump(struct conn *c);          /* heap blocks -> transport */
+void out_close_now(struct worker *w);
+/* Commits what was written. */
+static inline void out_close(struct worker *w)
+{
+    if (w->out_conn)
+        out_close_now(w);
+}
+void out_pump(struct conn *c); /* heap blocks -> transport */
 struct slot *slot_new(struct conn *c);
 void slot_ready(struct slot *s); /* parts are complete: flush what is in order */
 void slots_drop(struct conn *c);
@@ -351,10 +386,10 @@ void door_flush_conn(struct conn *c);
 void door_turn_end(struct worker *w);
 bool admin_send(struct worker *w, struct conn *c, struct slot *slot, const struct staged *s);
 void door_check_control(struct worker *w);
+void door_ask_neigh(void *worker, uint32_t ip); /* of Linux, through control */
 
 /* host.c */
 void host_init(struct worker *w);
 
 /* worker.c */
 void worker_wake(struct worker *w);
-void door_ask_neigh(void *worker, uint32_t ip); /* of Linux, through control */

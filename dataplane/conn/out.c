@@ -6,21 +6,21 @@
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 
-static void commit(struct conn *c, struct reply *r)
+static inline void commit(struct conn *c, struct reply *r)
 {
     size_t n = (size_t)(r->cur - c->room);
-    if (n == 0)
+    if (unlikely_(n == 0))
         return;
     STAT_ADD(c->w->stats->net_output_bytes, n);
-    if (c->room_heap) {
-        c->out_last->len += (uint32_t)n;
-        c->out_bytes += n;
-        c->w->out_total += n;
-        conn_mark(c);
-    } else {
-        tcp_tx_commit(c->tc, n);
-    }
     c->room = r->cur;
+    if (likely_(!c->room_heap)) {
+        tcp_tx_commit(c->tc, n);
+        return;
+    }
+    c->out_last->len += (uint32_t)n;
+    c->out_bytes += n;
+    c->w->out_total += n;
+    conn_mark(c);
 }
 
 static void heap_room(struct conn *c, struct reply *r, size_t hint)
@@ -88,34 +88,30 @@ static const struct reply_sink conn_sink = {.more = sink_more};
 struct reply *out_open(struct conn *c)
 {
     struct worker *w = c->w;
-    if (w->out_conn == c)
-        return &w->out;
-    out_close(w);
     struct reply *r = &w->out;
     size_t room;
+    if (w->out_conn == c)
+        return r;
+    out_close(w);
     w->out_conn = c;
     r->sink = &conn_sink;
     r->ctx = c;
     r->resp = c->ses.resp;
     r->failed = r->muted = false;
     r->errors = 0;
-    c->room = r->cur = r->end = NULL;
-    if (likely_(c->tc && !c->out_first) && (r->cur = tcp_tx_reserve(c->tc, &room)) != NULL) {
+    if (likely_(c->tc && !c->out_first) &&
+        likely_((r->cur = tcp_tx_reserve(c->tc, &room)) != NULL)) {
         c->room = r->cur;
         c->room_heap = false;
         r->end = r->cur + room;
+        return r;
     }
+    c->room = r->cur = r->end = NULL;
     return r;
 }
 
-void out_close(struct worker *w)
+static __attribute__((noinline)) void close_odd(struct worker *w, struct conn *c)
 {
-    struct conn *c = w->out_conn;
-    if (!c)
-        return;
-    w->out_conn = NULL;
-    commit(c, &w->out);
-    STAT_INC(w->stats->writes);
     if (w->out.failed) {
         STAT_INC(w->stats->output_buffer_limit_closed);
         conn_kill(c);
@@ -125,6 +121,16 @@ void out_close(struct worker *w)
         c->throttled = true;
     if (c->kind == CONN_DOOR || c->closing)
         conn_mark(c);
+}
+
+void out_close_now(struct worker *w)
+{
+    struct conn *c = w->out_conn;
+    w->out_conn = NULL;
+    STAT_INC(w->stats->writes);
+    commit(c, &w->out);
+    if (unlikely_(w->out.failed || c->out_bytes || c->kind == CONN_DOOR || c->state))
+        close_odd(w, c);
 }
 
 void out_pump(struct conn *c)

@@ -30,12 +30,14 @@ KEY_HASH_AES static uint64_t hash_aes(const struct siphash_key *key, const void 
 #endif
 
 key_hash_fn *key_hash = siphash13;
+bool key_hash_is_aes;
 
-__attribute__((constructor)) static void choose(void)
+__attribute__((constructor(KEY_HASH_CHOSEN - 1))) static void choose(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("aes") && __builtin_cpu_supports("sse4.1"))
         key_hash = hash_aes;
+    key_hash_is_aes = key_hash == hash_aes;
 #endif
 }

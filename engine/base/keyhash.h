@@ -5,6 +5,7 @@
  * Nobody who does not know the secret can aim at a bucket; it is no message authentication code. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,8 +13,10 @@
 
 typedef uint64_t key_hash_fn(const struct siphash_key *key, const void *p, size_t n);
 
-/* Chosen once, before main. */
+/* Chosen once, before main: by a constructor of priority KEY_HASH_CHOSEN - 1, so that later ones may ask. */
 extern key_hash_fn *key_hash;
+extern bool key_hash_is_aes; /* it is key_hash_aes_short and what goes on from there */
+#define KEY_HASH_CHOSEN 201
 
 #if defined(__x86_64__)
 #include <smmintrin.h>
@@ -55,13 +58,3 @@ KEY_HASH_AES static inline uint64_t key_hash_aes_short(const struct siphash_key 
     return (uint64_t)_mm_cvtsi128_si64(state) ^ (uint64_t)_mm_extract_epi64(state, 1);
 }
 #endif
-
-/* key_hash, without a call where the build may use AES instructions (then key_hash does so too). */
-static inline uint64_t key_hash_inline(const struct siphash_key *key, const void *p, size_t n)
-{
-#if defined(__AES__) && defined(__SSE4_1__)
-    if (__builtin_expect(n <= 16, 1))
-        return key_hash_aes_short(key, p, n);
-#endif
-    return key_hash(key, p, n);
-}

@@ -220,20 +220,31 @@ static void set_with_options(struct cmd *c, const struct keyref *k)
     reply_ok(c->out);
 }
 
-void cmd_set(struct cmd *c)
+static __attribute__((noinline)) void set_any(struct cmd *c)
 {
     struct keyref k = keyref_first(c, 1);
-    if (unlikely_(c->argc > 3)) {
+    if (c->argc > 3) {
         set_with_options(c, &k);
         return;
     }
-    if (unlikely_(!access_overwrite(k.shard, k.key, c->candidate, c->argv[2])) &&
-        unlikely_(!store_arg(c, &k, 2, KS_NO_TTL))) {
+    if (unlikely_(!store_arg(c, &k, 2, KS_NO_TTL))) {
         cmd_reply_oom(c);
         return;
     }
-    access_changed(k.shard, c->db, k.key, KS_STRING, "set");
-    reply_ok_inline(c->out);
+    keyref_changed(c, &k, KS_STRING, "set");
+    reply_ok(c->out);
+}
+
+void cmd_set(struct cmd *c)
+{
+    const struct span *argv = c->argv;
+    if (likely_(c->argc == 3) && likely_(!c->shard->on_change) &&
+        likely_(access_overwrite(c->shard, argv[1], c->candidate, argv[2]))) {
+        c->shard->stats.dirty++; /* ks_changed, and nobody listens */
+        reply_ok_inline(c->out);
+    } else {
+        set_any(c);
+    }
 }
 
 void cmd_setnx(struct cmd *c)
@@ -277,23 +288,25 @@ void cmd_psetex(struct cmd *c)
 
 /* ---- GET ---- */
 
-/* Numbers, other types. */
-static __attribute__((noinline)) void get_other(struct cmd *c, const struct entry *e)
+static __attribute__((noinline)) void get_any(struct cmd *c)
 {
+    struct keyref k = keyref_first(c, 1);
+    struct entry *e = keyref_read(c, &k);
     char scratch[NUM_I64_CHARS];
-    if (cmd_is_string(c, e))
+    if (!e)
+        reply_null(c->out);
+    else if (cmd_is_string(c, e))
         reply_bulk(c->out, entry_string(e, scratch));
 }
 
 void cmd_get(struct cmd *c)
 {
-    struct entry *e = access_read(c->shard, c->db, c->argv[1], c->hash, c->candidate);
-    if (unlikely_(!e))
-        reply_null(c->out);
-    else if (unlikely_(entry_type_fast(e) != OBJ_STRING || entry_enc_fast(e) == ENC_INT))
-        get_other(c, e);
+    const struct span *argv = c->argv;
+    const struct entry *e = access_read_text(c->shard, argv[1], c->candidate);
+    if (likely_(e != NULL))
+        reply_bulk_inline(c->out, span_of(e->body + argv[1].n, e->value_len));
     else
-        reply_bulk_inline(c->out, entry_bytes_span(e));
+        get_any(c);
 }
 
 void cmd_getset(struct cmd *c)

@@ -19,32 +19,47 @@ static inline __attribute__((always_inline)) void access_touch(struct shard *s, 
     s->touch_clock = lru_now(s);
 }
 
-/* ks_read. `candidate` may be NULL. */
-static inline __attribute__((always_inline)) struct entry *
-access_read(struct shard *s, uint32_t db, struct span key, uint64_t hash, struct entry *candidate)
+/* The candidate is the entry of the key, and nothing is odd about it: no expiry, no long key, no block. Its value is then the value_len
+ * bytes behind the key. */
+static inline __attribute__((always_inline)) bool access_is(const struct entry *e, struct span key)
 {
-    if (likely_(candidate != NULL) && likely_(entry_equal(candidate, key)) &&
-        likely_(!entry_expired(candidate, s->now_ms))) {
-        s->stats.hits++;
-        access_touch(s, candidate);
-        return candidate;
-    }
-    return ks_read(s, db, key, hash);
+    const uint8_t *k = e->body;
+    if (unlikely_(e->flags != 0) || unlikely_(e->key_len != key.n))
+        return false;
+    if (likely_(key.n - 8 <= 8))
+        return likely_(entry_load64(k) == entry_load64(key.p)) &&
+               likely_(entry_load64(k + key.n - 8) == entry_load64(key.p + key.n - 8));
+    return key.n == 0 || memcmp(k, key.p, key.n) == 0;
 }
 
-/* ks_set without expiry, for text over embedded text of the same length, neither with an expiry. False: nothing was done, ks_set will
- * do. */
+/* Text, of both encodings. */
+static inline __attribute__((always_inline)) bool access_text(const struct entry *e)
+{
+    _Static_assert(ENC_RAW == ENC_EMBSTR + 1 && ENC_EMBSTR > 0, "one comparison for both");
+    return (uint8_t)(e->type_enc - (OBJ_STRING | ENC_EMBSTR << 4)) == 0 ||
+           (uint8_t)(e->type_enc - (OBJ_STRING | ENC_RAW << 4)) == 0;
+}
+
+/* ks_read of embedded text. NULL: nothing was done, ks_read will tell. `candidate` may be NULL. */
+static inline __attribute__((always_inline)) struct entry *
+access_read_text(struct shard *s, struct span key, struct entry *candidate)
+{
+    struct entry *e = candidate;
+    if (unlikely_(!e) || unlikely_(!access_is(e, key)) || unlikely_(!access_text(e)))
+        return NULL;
+    s->stats.hits++;
+    access_touch(s, e);
+    return e;
+}
+
+/* ks_set without expiry of text over text of the same length. False: nothing was done, ks_set will do it. */
 static inline __attribute__((always_inline)) bool
 access_overwrite(struct shard *s, struct span key, struct entry *candidate, struct span value)
 {
     struct entry *e = candidate;
-    if (unlikely_(!e) || unlikely_(!entry_equal(e, key)) || unlikely_(e->flags != 0) ||
-        unlikely_(e->value_len != value.n))
-        return false;
-    if (unlikely_(e->type_enc != (OBJ_STRING | ENC_RAW << 4) &&
-                  e->type_enc != (OBJ_STRING | ENC_EMBSTR << 4)))
-        return false;
-    if (unlikely_(string_like_number(value) || policy_is_lfu(s)))
+    if (unlikely_(!e) || unlikely_(!access_is(e, key)) || unlikely_(!access_text(e)) ||
+        unlikely_(e->value_len != value.n) ||
+        unlikely_(string_like_number(value) || policy_is_lfu(s)))
         return false;
     e->type_enc = OBJ_STRING | (value.n <= STRING_EMBSTR_MAX ? ENC_EMBSTR << 4 : ENC_RAW << 4);
     if (likely_(value.n <= 64))
@@ -53,14 +68,4 @@ access_overwrite(struct shard *s, struct span key, struct entry *candidate, stru
         memcpy(e->body + key.n, value.p, value.n);
     access_touch(s, e);
     return true;
-}
-
-/* ks_changed for a write of a client. */
-static inline __attribute__((always_inline)) void
-access_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event)
-{
-    if (likely_(!s->on_change))
-        s->stats.dirty++;
-    else
-        ks_changed(s, db, key, cls, event);
 }

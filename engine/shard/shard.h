@@ -28,6 +28,7 @@ struct shard_stats {
 
 /* Bits of an event, as notify-keyspace-events has them; commands name the class, listeners come later. */
 enum ks_class {
+    KS_NONE = 0, /* a change that no listener hears of, but the journal */
     KS_GENERIC = 1 << 2,
     KS_STRING = 1 << 3,
     KS_LIST = 1 << 4,
@@ -74,7 +75,7 @@ void shard_fini(struct shard *s);
 
 static inline uint64_t shard_hash(const struct shard *s, struct span key)
 {
-    return key_hash_inline(&s->hash_key, key.p, key.n);
+    return key_hash(&s->hash_key, key.p, key.n);
 }
 uint64_t shard_random(struct shard *s);
 /* Which shard of `count` owns the key: cluster slot ranges, so that a cluster client can be told. */
