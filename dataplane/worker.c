@@ -29,13 +29,25 @@
 #define SLEEP_LAST_NS   160000ull
 #define HOUSEKEEPING_NS 1000000ull
 #define TICK_BUDGET     64 /* entries per turn for expiry and lazy freeing */
+#define STAGE_SAMPLE \
+    7 /* of so many turns one has its stages timed: reading the clock costs as much as some stages */
 
 /* ---- time ---- */
 
+/* Cycles to nanoseconds by one multiplication. */
+struct cycles {
+    uint64_t ns_q32; /* ns a cycle, 32 bits behind the point */
+};
+
+static uint64_t cycles_ns(struct cycles c, uint64_t tsc)
+{
+    return (uint64_t)((unsigned __int128)tsc * c.ns_q32 >> 32);
+}
+
 /* Unix time from the vDSO once a millisecond, from the cycle counter in between. */
 struct clock {
-    uint64_t hz, base_tsc;
-    uint64_t base_ns;
+    struct cycles cycles;
+    uint64_t base_tsc, base_ns;
     int64_t base_unix_us;
 };
 
@@ -62,7 +74,7 @@ static void clock_set(struct clock *c)
 
 static uint64_t clock_elapsed_ns(const struct clock *c, uint64_t tsc)
 {
-    return (uint64_t)((unsigned __int128)(tsc - c->base_tsc) * 1000000000ull / c->hz);
+    return cycles_ns(c->cycles, tsc - c->base_tsc);
 }
 
 /* ---- wire: what net sends, with the driver's time told apart ---- */
@@ -70,6 +82,8 @@ static uint64_t clock_elapsed_ns(const struct clock *c, uint64_t tsc)
 static uint16_t wire_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
     struct worker *w = ctx;
+    if (likely_(!w->staging))
+        return w->cfg.wire.tx(w->cfg.wire.ctx, pkts, n);
     uint64_t start = rte_rdtsc();
     uint16_t sent = w->cfg.wire.tx(w->cfg.wire.ctx, pkts, n);
     w->tx_tsc += rte_rdtsc() - start;
@@ -288,10 +302,8 @@ static void take_config(struct worker *w)
     }
 }
 
-static void housekeeping(struct worker *w)
+static __attribute__((noinline)) void housekeeping_now(struct worker *w)
 {
-    if (w->now_ns - w->housekeeping_ns < HOUSEKEEPING_NS)
-        return;
     w->housekeeping_ns = w->now_ns;
     w->housekeepings++;
     conns_sweep(w);
@@ -305,39 +317,67 @@ static void housekeeping(struct worker *w)
     }
 }
 
+static inline void housekeeping(struct worker *w)
+{
+    if (unlikely_(w->now_ns - w->housekeeping_ns >= HOUSEKEEPING_NS))
+        housekeeping_now(w);
+}
+
 /* ---- the loop ---- */
 
-static uint64_t lap(uint64_t *tsc, uint64_t *sum)
+/* The end of a stage, in a turn that tells them apart. */
+static inline void lap(struct worker *w, uint64_t *tsc, enum stage stage)
 {
-    uint64_t now = rte_rdtsc(), d = now - *tsc;
+    if (likely_(!w->staging))
+        return;
+    uint64_t now = rte_rdtsc();
+    w->stage_tsc[stage] += now - *tsc;
     *tsc = now;
-    *sum += d;
-    return d;
+}
+
+static inline uint64_t lap_first(struct worker *w)
+{
+    w->staging = false;
+    if (likely_(w->stage_wait-- != 0))
+        return 0;
+    w->staging = true;
+    w->stage_wait = STAGE_SAMPLE - 1;
+    w->tx_tsc = 0;
+    return rte_rdtsc();
+}
+
+static inline void lap_last(struct worker *w, uint64_t *tsc)
+{
+    lap(w, tsc, STAGE_TX);
+    if (unlikely_(w->staging)) {
+        w->stage_tsc[STAGE_TX] -= w->tx_tsc;
+        w->stage_tsc[STAGE_TXBURST] += w->tx_tsc;
+    }
 }
 
 bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
 {
     struct rte_mbuf *pkts[LIMIT_BURST_PKTS];
-    uint64_t tsc = rte_rdtsc();
+    uint64_t tsc = lap_first(w);
     w->now_ns = now_ns;
     w->unix_us = now_unix_us;
-    w->now_ms = now_unix_us / 1000;
-    bool mine = w->lease.holder == LEASE_FREE;
-    if (mine) {
+    w->now_ms = (int64_t)((uint64_t)now_unix_us / 1000);
+    bool mine = w->lease.holder == LEASE_FREE, many = w->count > 1;
+    if (likely_(mine)) {
         w->shard.now_ms = w->now_ms;
         if (w->link && link_config_version(w->link) != w->config_version)
             take_config(w);
     }
     uint16_t n = w->cfg.rx(w->cfg.rx_ctx, pkts, LIMIT_BURST_PKTS);
     bool worked = n > 0;
-    lap(&tsc, &w->stage_tsc[STAGE_RX]);
+    lap(w, &tsc, STAGE_RX);
     if (n) {
         net_input(w->net, pkts, n, now_ns); /* TCP hands bytes to conn_input: parsed and staged */
-        lap(&tsc, &w->stage_tsc[STAGE_NET]);
+        lap(w, &tsc, STAGE_NET);
         batch_run(w);
         net_input_done(w->net);
     }
-    if (w->count > 1)
+    if (many)
         worked |= remote_receive(w);
     if (w->link)
         worked |= door_receive(w);
@@ -346,16 +386,14 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
         worked |= shard_tick(&w->shard, TICK_BUDGET) > 0;
     worked |= !list_empty(&w->dirty);
     conns_turn_end(w);
-    remote_flush(w);
+    if (many)
+        remote_flush(w);
     if (w->link)
         door_turn_end(w);
-    lap(&tsc, &w->stage_tsc[STAGE_EXEC]);
-    w->tx_tsc = 0;
+    lap(w, &tsc, STAGE_EXEC);
     if (worked || net_output_pending(w->net))
         worked |= net_output(w->net, now_ns) > 0;
-    lap(&tsc, &w->stage_tsc[STAGE_TX]);
-    w->stage_tsc[STAGE_TX] -= w->tx_tsc;
-    w->stage_tsc[STAGE_TXBURST] += w->tx_tsc;
+    lap_last(w, &tsc);
     housekeeping(w);
     return worked;
 }
@@ -430,26 +468,28 @@ static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
 }
 
 static void account(struct worker *w, uint64_t turn_tsc, uint64_t sleep_tsc, bool worked,
-                    uint64_t hz)
+                    struct cycles cycles)
 {
     struct stats_worker *s = w->stats;
-    uint64_t turn_ns = turn_tsc * 1000 / (hz / 1000000);
+    uint64_t turn_ns = cycles_ns(cycles, turn_tsc);
     STAT_INC(s->loops);
     if (worked) {
         STAT_ADD(s->busy_ns, turn_ns);
         hist_add(&s->loop_busy_ns, turn_ns);
-        uint64_t *const to[STAGES] = {&s->stage_rx_ns, &s->stage_net_ns, &s->stage_exec_ns,
-                                      &s->stage_tx_ns, &s->stage_txburst_ns};
-        for (int i = 0; i < STAGES; i++)
-            STAT_ADD(*to[i], w->stage_tsc[i] * 1000 / (hz / 1000000));
     } else {
         STAT_ADD(s->poll_ns, turn_ns);
     }
+    if (unlikely_(w->staging)) {
+        uint64_t *const to[STAGES] = {&s->stage_rx_ns, &s->stage_net_ns, &s->stage_exec_ns,
+                                      &s->stage_tx_ns, &s->stage_txburst_ns};
+        for (int i = 0; worked && i < STAGES; i++)
+            STAT_ADD(*to[i], cycles_ns(cycles, w->stage_tsc[i] * STAGE_SAMPLE));
+        memset(w->stage_tsc, 0, sizeof(w->stage_tsc));
+    }
     if (sleep_tsc) {
         STAT_INC(s->sleeps);
-        STAT_ADD(s->sleep_ns, sleep_tsc * 1000 / (hz / 1000000));
+        STAT_ADD(s->sleep_ns, cycles_ns(cycles, sleep_tsc));
     }
-    memset(w->stage_tsc, 0, sizeof(w->stage_tsc));
 }
 
 /* The server stops: clients hear it now, not from their own timeouts. */
@@ -471,7 +511,8 @@ static void say_goodbye(struct worker *w)
 int worker_run(void *worker)
 {
     struct worker *w = worker;
-    struct clock clock = {.hz = rte_get_tsc_hz()};
+    struct clock clock = {.cycles.ns_q32 =
+                              (uint64_t)(((unsigned __int128)1000000000 << 32) / rte_get_tsc_hz())};
     bool crowded = w->count >= (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     prctl(PR_SET_TIMERSLACK, 1);
     clock_set(&clock);
@@ -498,7 +539,7 @@ int worker_run(void *worker)
             tsc = rte_rdtsc();
             slept = tsc - after;
         }
-        account(w, turn, slept, worked, clock.hz);
+        account(w, turn, slept, worked, clock.cycles);
     }
     say_goodbye(w);
     return 0;
