@@ -58,104 +58,19 @@ static inline uint8_t *or_null(uint8_t *at)
 
 /* ---- elements to be written ---- */
 
-/* Head and data of an element. */
-struct encoded {
-    uint8_t head[9];
-    uint32_t head_n;
-    struct span text; /* behind the head */
-};
-
-static void encode_int(struct encoded *e, int64_t v)
-{
-    uint8_t *h = e->head;
-    e->text = (struct span){NULL, 0};
-    if (v >= 0 && v <= 127) {
-        h[0] = (uint8_t)v;
-        e->head_n = 1;
-    } else if (v >= -4096 && v <= 4095) {
-        h[0] = (uint8_t)(LP_INT13 | ((uint64_t)v >> 8 & 31));
-        h[1] = (uint8_t)v;
-        e->head_n = 2;
-    } else {
-        uint32_t n;
-        if (v >= INT16_MIN && v <= INT16_MAX)
-            h[0] = LP_INT16, n = 2;
-        else if (v >= -8388608 && v <= 8388607)
-            h[0] = LP_INT24, n = 3;
-        else if (v >= INT32_MIN && v <= INT32_MAX)
-            h[0] = LP_INT32, n = 4;
-        else
-            h[0] = LP_INT64, n = 8;
-        memcpy(h + 1, &v, 8);
-        e->head_n = 1 + n;
-    }
-}
-
-/* Only what begins so can be an integer. */
-static inline bool may_be_number(struct span text)
-{
-    return text.n - 1 < 20 && ((uint8_t)(text.p[0] - '0') < 10 || text.p[0] == '-');
-}
-
-static void encode_text(struct encoded *e, struct span text)
-{
-    int64_t v;
-    if (may_be_number(text) && num_parse_i64(text, &v)) {
-        encode_int(e, v);
-        return;
-    }
-    uint8_t *h = e->head;
-    e->text = text;
-    if (text.n < 64) {
-        h[0] = (uint8_t)(LP_STR6 | text.n);
-        e->head_n = 1;
-    } else if (text.n < 4096) {
-        h[0] = (uint8_t)(LP_STR12 | text.n >> 8);
-        h[1] = (uint8_t)text.n;
-        e->head_n = 2;
-    } else {
-        uint32_t n = (uint32_t)text.n;
-        h[0] = LP_STR32;
-        memcpy(h + 1, &n, 4);
-        e->head_n = 5;
-    }
-}
-
-static inline size_t encoded_bytes(const struct encoded *e)
-{
-    uint32_t n = e->head_n + (uint32_t)e->text.n;
-    return n + lp_back_bytes(n);
-}
-
-static void write_encoded(uint8_t *to, const struct encoded *e)
-{
-    memcpy(to, e->head, e->head_n);
-    to += e->head_n;
-    if (e->text.n) {
-        memcpy(to, e->text.p, e->text.n);
-        to += e->text.n;
-    }
-    uint32_t n = e->head_n + (uint32_t)e->text.n;
-    uint32_t bytes = lp_back_bytes(n);
-    to[0] =
-        (uint8_t)(n >> 7 * (bytes - 1)); /* the only one without the upper bit: the last one read */
-    for (uint32_t i = 1; i < bytes; i++)
-        to[i] = (uint8_t)(128 | (n >> 7 * (bytes - 1 - i) & 127));
-}
-
 size_t lp_element_bytes(struct span text)
 {
-    struct encoded e;
+    struct lp_encoded e;
     if (text.n > LP_BYTES_MAX)
         return text.n;
-    encode_text(&e, text);
-    return encoded_bytes(&e);
+    lp_encode_text(&e, text);
+    return lp_encoded_bytes(&e);
 }
 
 struct lp_needle lp_needle_of(struct span text)
 {
     struct lp_needle needle = {.text = text};
-    needle.is_number = may_be_number(text) && num_parse_i64(text, &needle.number);
+    needle.is_number = lp_may_be_number(text) && num_parse_i64(text, &needle.number);
     return needle;
 }
 
@@ -232,26 +147,13 @@ size_t lp_count(const struct mem_block *lp)
 
 /* ---- reading ---- */
 
-/* `at` is an element or the end, and not the first. */
-static inline uint8_t *step_back(const uint8_t *at)
-{
-    uint32_t n = at[-1], bytes = 1;
-    if (unlikely_(n > 127)) {
-        n &= 127;
-        do {
-            n |= (at[-1 - (int)bytes] & 127u) << 7 * bytes;
-        } while (at[-1 - (int)bytes++] > 127);
-    }
-    return (uint8_t *)(uintptr_t)(at - bytes - n);
-}
-
 uint8_t *lp_first(const struct mem_block *lp)
 {
     return or_null(lp->p + LP_HEADER_BYTES);
 }
 uint8_t *lp_last(const struct mem_block *lp)
 {
-    return lp->len > LP_EMPTY_BYTES ? step_back(end_of(lp)) : NULL;
+    return lp->len > LP_EMPTY_BYTES ? lp_skip_back(end_of(lp)) : NULL;
 }
 uint8_t *lp_next(const struct mem_block *lp, const uint8_t *at)
 {
@@ -260,7 +162,7 @@ uint8_t *lp_next(const struct mem_block *lp, const uint8_t *at)
 }
 uint8_t *lp_prev(const struct mem_block *lp, const uint8_t *at)
 {
-    return at > lp->p + LP_HEADER_BYTES ? step_back(at) : NULL;
+    return at > lp->p + LP_HEADER_BYTES ? lp_skip_back(at) : NULL;
 }
 
 /* From the nearer end, when the header tells how many there are. */
@@ -283,7 +185,7 @@ uint8_t *lp_seek(const struct mem_block *lp, int64_t index)
         for (; index < 0; index++) {
             if (at == lp->p + LP_HEADER_BYTES)
                 return NULL;
-            at = step_back(at);
+            at = lp_skip_back(at);
         }
         return at;
     }
@@ -328,12 +230,12 @@ uint8_t *lp_find(const struct mem_block *lp, uint8_t *at, struct span text, uint
 /* ---- changes ---- */
 
 static uint8_t *put(struct mem *mem, struct mem_block *lp, uint8_t *at, size_t gone,
-                    const struct encoded *e)
+                    const struct lp_encoded *e)
 {
-    uint8_t *hole = splice(mem, lp, (size_t)(at - lp->p), gone, encoded_bytes(e));
+    uint8_t *hole = splice(mem, lp, (size_t)(at - lp->p), gone, lp_encoded_bytes(e));
     if (!hole)
         return NULL;
-    write_encoded(hole, e);
+    lp_write(hole, e);
     if (!gone)
         header_add_count(lp->p, 1);
     return hole;
@@ -341,33 +243,33 @@ static uint8_t *put(struct mem *mem, struct mem_block *lp, uint8_t *at, size_t g
 
 uint8_t *lp_insert(struct mem *mem, struct mem_block *lp, uint8_t *at, struct span text)
 {
-    struct encoded e;
+    struct lp_encoded e;
     if (text.n > LP_BYTES_MAX)
         return NULL;
-    encode_text(&e, text);
+    lp_encode_text(&e, text);
     return put(mem, lp, at ? at : end_of(lp), 0, &e);
 }
 
 uint8_t *lp_insert_i64(struct mem *mem, struct mem_block *lp, uint8_t *at, int64_t v)
 {
-    struct encoded e;
-    encode_int(&e, v);
+    struct lp_encoded e;
+    lp_encode_int(&e, v);
     return put(mem, lp, at ? at : end_of(lp), 0, &e);
 }
 
 uint8_t *lp_replace(struct mem *mem, struct mem_block *lp, uint8_t *at, struct span text)
 {
-    struct encoded e;
+    struct lp_encoded e;
     if (text.n > LP_BYTES_MAX)
         return NULL;
-    encode_text(&e, text);
+    lp_encode_text(&e, text);
     return put(mem, lp, at, (size_t)(lp_skip(at) - at), &e);
 }
 
 uint8_t *lp_replace_i64(struct mem *mem, struct mem_block *lp, uint8_t *at, int64_t v)
 {
-    struct encoded e;
-    encode_int(&e, v);
+    struct lp_encoded e;
+    lp_encode_int(&e, v);
     return put(mem, lp, at, (size_t)(lp_skip(at) - at), &e);
 }
 

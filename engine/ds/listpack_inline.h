@@ -1,4 +1,5 @@
-/* listpack_inline.h: reading listpacks without a call for each element, for loops over many of them (LRANGE, HGETALL, searches).
+/* listpack_inline.h: elements of listpacks read and written without a call for each, for loops over many (LRANGE, HGETALL, searches) and for
+ * those who keep rows of elements in blocks of their own (quicklist.c).
  *
  * What is here trusts the bytes: they were written by listpack.c or have passed lp_valid. Picture: listpack.h. Thread: the lease holder's. */
 #pragma once
@@ -65,6 +66,19 @@ static inline uint8_t *lp_skip(const uint8_t *at)
     return (uint8_t *)(uintptr_t)(at + n);
 }
 
+/* What is before `at`, an element or the end, which must not be the first. */
+static inline uint8_t *lp_skip_back(const uint8_t *at)
+{
+    uint32_t n = at[-1], bytes = 1;
+    if (unlikely_(n > 127)) {
+        n &= 127;
+        do {
+            n |= (at[-1 - (int)bytes] & 127u) << 7 * bytes;
+        } while (at[-1 - (int)bytes++] > 127);
+    }
+    return (uint8_t *)(uintptr_t)(at - bytes - n);
+}
+
 /* lp_get, inline. */
 static inline __attribute__((always_inline)) struct lp_value lp_read(const uint8_t *at)
 {
@@ -115,4 +129,98 @@ static inline __attribute__((always_inline)) bool lp_matches(const uint8_t *at,
     if (v.text.p)
         return v.text.n == needle->text.n && lp_bytes_equal(v.text.p, needle->text.p, v.text.n);
     return needle->is_number && v.number == needle->number;
+}
+
+/* ---- elements to be written ---- */
+
+/* Head and data of an element. */
+struct lp_encoded {
+    uint8_t head[9];
+    uint32_t head_n;
+    struct span text; /* behind the head */
+};
+
+static inline void lp_encode_int(struct lp_encoded *e, int64_t v)
+{
+    uint8_t *h = e->head;
+    e->text = (struct span){NULL, 0};
+    if (v >= 0 && v <= 127) {
+        h[0] = (uint8_t)v;
+        e->head_n = 1;
+    } else if (v >= -4096 && v <= 4095) {
+        h[0] = (uint8_t)(LP_INT13 | ((uint64_t)v >> 8 & 31));
+        h[1] = (uint8_t)v;
+        e->head_n = 2;
+    } else {
+        uint32_t n;
+        if (v >= INT16_MIN && v <= INT16_MAX)
+            h[0] = LP_INT16, n = 2;
+        else if (v >= -8388608 && v <= 8388607)
+            h[0] = LP_INT24, n = 3;
+        else if (v >= INT32_MIN && v <= INT32_MAX)
+            h[0] = LP_INT32, n = 4;
+        else
+            h[0] = LP_INT64, n = 8;
+        memcpy(h + 1, &v, 8);
+        e->head_n = 1 + n;
+    }
+}
+
+/* Only what begins so can be an integer. */
+static inline bool lp_may_be_number(struct span text)
+{
+    return text.n - 1 < 20 && ((uint8_t)(text.p[0] - '0') < 10 || text.p[0] == '-');
+}
+
+static inline void lp_encode_text(struct lp_encoded *e, struct span text)
+{
+    int64_t v;
+    if (lp_may_be_number(text) && num_parse_i64(text, &v)) {
+        lp_encode_int(e, v);
+        return;
+    }
+    uint8_t *h = e->head;
+    e->text = text;
+    if (text.n < 64) {
+        h[0] = (uint8_t)(LP_STR6 | text.n);
+        e->head_n = 1;
+    } else if (text.n < 4096) {
+        h[0] = (uint8_t)(LP_STR12 | text.n >> 8);
+        h[1] = (uint8_t)text.n;
+        e->head_n = 2;
+    } else {
+        uint32_t n = (uint32_t)text.n;
+        h[0] = LP_STR32;
+        memcpy(h + 1, &n, 4);
+        e->head_n = 5;
+    }
+}
+
+static inline size_t lp_encoded_bytes(const struct lp_encoded *e)
+{
+    uint32_t n = e->head_n + (uint32_t)e->text.n;
+    return n + lp_back_bytes(n);
+}
+
+static inline void lp_write(uint8_t *to, const struct lp_encoded *e)
+{
+    to[0] = e->head[0];
+    for (uint32_t i = 1; i < e->head_n; i++)
+        to[i] = e->head[i];
+    to += e->head_n;
+    if (likely_(e->text.n <= 64))
+        bytes_copy_64(to, e->text.p, e->text.n);
+    else
+        memcpy(to, e->text.p, e->text.n);
+    to += e->text.n;
+    uint32_t n = e->head_n + (uint32_t)e->text.n;
+    if (likely_(n <= 127)) {
+        *to = (uint8_t)n;
+        return;
+    }
+    uint32_t bytes = lp_back_bytes(n);
+    /* The only one without the upper bit: the last one read. */
+    to[0] = (uint8_t)(n >> 7 * (bytes - 1));
+    for (uint32_t i = 1; i < bytes; i++)
+        to[i] = (uint8_t)(128 | (n >> 7 * (bytes - 1 - i) & 127));
 }
