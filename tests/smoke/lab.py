@@ -122,12 +122,14 @@ class Client:
 
 
 class Lab:
-    def __init__(self, kind="af_xdp", workers=1, relay=None, options=(), mtu=None):
+    def __init__(self, kind="af_xdp", workers=1, relay=None, options=(), mtu=None, share=False):
         self.name = "smoke-%d-%d" % (os.getpid(), next(names))
         self.kind, self.workers, self.relayed = kind, workers, relay is not None
         argv = ["up", "--port", kind, "--workers", str(workers)]
         if mtu:
             argv += ["--mtu", str(mtu)]
+        if share:
+            argv += ["--share", "yes"]
         if relay is not None:
             argv += ["--relay", relay or "--seed 1"]
         self.options = [str(o) for o in options]
@@ -167,9 +169,9 @@ class Lab:
         return words[0], words[1] if len(words) > 1 else None
 
     @contextlib.contextmanager
-    def inside(self):
-        """Sockets made in here, also by threads started in here, are in the clients' namespace."""
-        with open("/proc/self/task/%d/ns/net" % threading.get_native_id()) as home, open("/run/netns/" + self.client_ns) as away:
+    def inside(self, namespace=None):
+        """Sockets made in here, also by threads started in here, are in the clients' namespace, or in the one named."""
+        with open("/proc/self/task/%d/ns/net" % threading.get_native_id()) as home, open("/run/netns/" + (namespace or self.client_ns)) as away:
             if libc.setns(away.fileno(), CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")
             try:
