@@ -88,6 +88,7 @@ static void add_number(struct args *a, const char *name, uint64_t value)
 /* What is unset is left out: the dataplane has the defaults. */
 static struct args command_line(struct supervise *s)
 {
+    static const char *const congestion[] = {"cubic", "newreno", "dctcp"};
     static const char *const hugepages[] = {"no", "yes", "auto"};
     const struct config_dataplane *c = s->config;
     struct args a = {0};
@@ -114,6 +115,9 @@ static struct args command_line(struct supervise *s)
     add_number(&a, "--tcp-keepalive-interval", c->tcp_keepalive_interval_s);
     add_number(&a, "--tcp-keepalive-probes", c->tcp_keepalive_probes);
     add_number(&a, "--tcp-initial-window", c->tcp_initial_window_segs);
+    add(&a, "--tcp-congestion", congestion[c->tcp_congestion % 3]);
+    if (!c->tcp_ecn)
+        add(&a, "--tcp-ecn", "no");
     add_number(&a, "--tcp-receive-buffer", c->tcp_receive_buffer_bytes);
     add_number(&a, "--tcp-send-buffer", c->tcp_send_buffer_bytes);
     return a;

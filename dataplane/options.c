@@ -87,6 +87,25 @@ static bool parse_auto(const char *s, enum port_hugepages *ret)
     return false;
 }
 
+static bool parse_congestion(const char *s, enum tcp_congestion *ret)
+{
+    static const char *const names[TCP_CC_COUNT] = {
+        [TCP_CC_CUBIC] = "cubic", [TCP_CC_NEWRENO] = "newreno", [TCP_CC_DCTCP] = "dctcp"};
+
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcmp(s, names[i])) {
+            *ret = (enum tcp_congestion)i;
+            return true;
+        }
+    return false;
+}
+
+static bool parse_no(const char *s, bool *ret)
+{
+    *ret = !strcmp(s, "no");
+    return *ret || !strcmp(s, "yes");
+}
+
 static bool parse_share(const char *s, bool *ret)
 {
     *ret = !strcmp(s, "kernel");
@@ -99,6 +118,8 @@ static bool parse_share(const char *s, bool *ret)
 #define SET_CIDR(o, field, least, most)   parse_cidr(optarg, &(o)->ip, &(o)->netmask)
 #define SET_IP4(o, field, least, most)    parse_ip4(optarg, &(o)->gateway)
 #define SET_AUTO(o, field, least, most)   parse_auto(optarg, &(o)->field)
+#define SET_CC(o, field, least, most)     parse_congestion(optarg, &(o)->field)
+#define SET_NO(o, field, least, most)     parse_no(optarg, &(o)->field)
 #define SET_SHARE(o, field, least, most)  parse_share(optarg, &(o)->field)
 
 enum { /* option indices, in the order of the table */
@@ -198,6 +219,8 @@ void options_to_net(const struct options *o, struct net_config *c)
     c->gateway = o->gateway;
     c->vlan = (uint16_t)o->vlan;
     c->listen_port = (uint16_t)o->listen_port;
+    c->congestion = o->congestion;
+    c->no_ecn = o->no_ecn;
 #define OVER(field) \
     if (o->field)   \
     c->field = (uint32_t)o->field

@@ -38,6 +38,8 @@ enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_CIDR, OPTION_IP4, OPTION_A
            "Probes before a peer is given up")                                                \
     OPTION("tcp-initial-window", NUMBER, initial_window_segs, 0, 1000,                        \
            "Initial congestion window in segments")                                           \
+    OPTION("tcp-congestion", CC, congestion, 0, 0, "cubic, newreno or dctcp")                 \
+    OPTION("tcp-ecn", NO, no_ecn, 0, 0, "yes or no: explicit congestion notification")        \
     OPTION("tcp-receive-buffer", NUMBER, rcv_buf_bytes, 0, 1073741824,                        \
            "Largest window offered, in bytes")                                                \
     OPTION("tcp-send-buffer", NUMBER, snd_buf_bytes, 0, 1073741824,                           \
@@ -47,6 +49,8 @@ struct options {
     const char *instance, *net_port, *eal_args;
     uint32_t ip, netmask, gateway; /* host byte order; 0: not given */
     enum port_hugepages hugepages;
+    enum tcp_congestion congestion;
+    bool no_ecn;
     bool share_kernel;
     uint64_t workers, mtu, vlan, listen_port, mbufs;
     uint64_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_interval_s,

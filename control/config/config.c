@@ -24,6 +24,9 @@ static const char *const enum_auto[] = {"auto", "yes", "no", NULL};
 static const uint8_t enum_auto_numbers[] = {CONFIG_AUTO, CONFIG_AUTO_YES, CONFIG_AUTO_NO};
 static const char *const enum_share[] = {"none", "kernel", NULL};
 static const uint8_t enum_share_numbers[] = {CONFIG_SHARE_NONE, CONFIG_SHARE_KERNEL};
+static const char *const enum_congestion[] = {"cubic", "newreno", "dctcp", NULL};
+static const uint8_t enum_congestion_numbers[] = {CONFIG_CC_CUBIC, CONFIG_CC_NEWRENO,
+                                                  CONFIG_CC_DCTCP};
 static const char *const enum_loglevel[] = {"debug", "verbose", "notice", "warning", NULL};
 static const uint8_t enum_loglevel_numbers[] = {LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE,
                                                 LOGLEVEL_WARNING};

@@ -58,7 +58,7 @@ static int config_check(const struct net_config *c)
         return -EINVAL;
     if (!c->rcv_buf_bytes || !c->snd_buf_bytes || c->rcv_buf_bytes > 1u << 30 ||
         c->snd_buf_bytes > 1u << 30 || !c->rto_min_ms || c->rto_max_ms < c->rto_min_ms ||
-        !c->initial_window_segs)
+        !c->initial_window_segs || !tcp_cc_get(c->congestion))
         return -EINVAL;
     if (rte_pktmbuf_data_room_size(c->pool) < TX_PAYLOAD_OFF + 256)
         return -EINVAL;

@@ -43,6 +43,9 @@ struct tcp_app {
     void (*closed)(void *cookie, int err);
 };
 
+/* net_config.congestion; what there is by what name: dataplane/options.c, control/config/config.def. */
+enum tcp_congestion { TCP_CC_CUBIC, TCP_CC_NEWRENO, TCP_CC_DCTCP, TCP_CC_COUNT };
+
 struct net_config {
     uint8_t mac[6];
     uint32_t ip, netmask, gateway; /* host byte order; gateway 0: none */
@@ -60,6 +63,8 @@ struct net_config {
     uint32_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_s,
         keepalive_interval_s, keepalive_probes;
     uint32_t initial_window_segs;
+    enum tcp_congestion congestion;
+    bool no_sack, no_ecn;     /* neither offered nor agreed to */
     uint64_t secret[2];       /* ISN and hash seeds */
     struct rte_mempool *pool; /* frames, data */
     struct rte_mempool
@@ -106,6 +111,8 @@ struct tcp_info {
     uint8_t state;
     uint32_t srtt_us, rto_us, cwnd, ssthresh, snd_wnd, rcv_wnd, mss;
     uint32_t unacked_bytes, unsent_bytes, ooo_bytes, retrans;
+    uint32_t sacked_bytes, lost_bytes;
+    const char *congestion;
 };
 
 /* Active open. NULL: no record. `connected` tells the outcome. */

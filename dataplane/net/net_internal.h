@@ -60,6 +60,8 @@ struct ip4_hdr { /* RFC 791 3.1 */
     be32_t src, dst;
 } __attribute__((packed));
 static_assert(sizeof(struct ip4_hdr) == 20, "RFC 791");
+#define IP_ECT0 2 /* RFC 3168 5 */
+#define IP_CE   3
 
 struct icmp_hdr { /* RFC 792 */
     uint8_t type, code;
@@ -96,6 +98,9 @@ struct tcp_seg {
     uint32_t seq, ack, wnd; /* wnd: unscaled */
     uint32_t len;           /* data bytes; SYN and FIN not counted */
     uint8_t flags, doff;    /* doff in bytes */
+    uint8_t ecn;            /* RFC 3168 5: the two bits of the IP header */
+    uint8_t sack_n;         /* blocks of a SACK option at `sack` */
+    const uint8_t *sack;
     bool has_ts;
     uint32_t tsval, tsecr;
     struct flow_key key;

@@ -1,5 +1,7 @@
 /* tcp_ack: what a peer's acknowledgment and window do to our send side (RFC 9293 3.10.7.4 step five):
- * the send queue, RTT, congestion window, fast retransmit and recovery (RFC 5681 3.2, RFC 6582). */
+ * the send queue, RTT, congestion window; and fast retransmit and recovery for a peer without SACK
+ * (RFC 5681 3.2, RFC 6582). With SACK the blocks are taken here and the losses are found and repaired
+ * once per output pass (tcp_recovery.c). */
 #include "dataplane/net/tcp_internal.h"
 
 /* One sample per ACK: from our own clock if all it covers was sent once (Karn, RFC 6298 3), else from
@@ -16,18 +18,16 @@ static inline void take_rtt(struct tcp_conn *tc, const struct tcp_seg *seg, uint
     }
 }
 
-static void recovery_enter(struct tcp_conn *tc)
+static void newreno_enter(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
-    STAT_INC(tc->net->stats->tcp_fast_retrans);
-    c->recover = tc->snd_nxt;
-    c->cc->loss(tc, tcp_flight(tc), false);
-    tc->flags |= TF_RECOVERY;
+    tcp_recovery_begin(tc);
+    tc->cwnd = c->ssthresh + 3u * tc->mss;
     tcp_queue_mark_lost(tc, false);
 }
 
 /* RFC 6582 3.2 step 3: an ACK of new data during recovery. */
-static void recovery_advance(struct tcp_conn *tc, uint32_t acked)
+static void newreno_advance(struct tcp_conn *tc, uint32_t acked)
 {
     struct tcp_cold *c = tc->cold;
     if (seq_le(c->recover, tc->snd_una)) { /* full */
@@ -53,7 +53,7 @@ void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg)
     struct tcp_cold *c = tc->cold;
     uint32_t acked = seg->ack - tc->snd_una;
     uint64_t sent_ns;
-    tcp_queue_ack(tc, seg->ack, &sent_ns);
+    tcp_queue_ack(tc, seg, &sent_ns);
     tc->snd_una = seg->ack;
     if (unlikely_(tc->flags & TF_FIN_LOST) && tcp_fin_acked(tc)) {
         tc->flags &= ~TF_FIN_LOST;
@@ -62,8 +62,14 @@ void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg)
     take_rtt(tc, seg, sent_ns);
     c->rtx_since_ns = 0;
     tc->dupacks = 0;
+    if (unlikely_(tc->flags & (TF_CARE | TF_RECOVERY | TF_LOSS))) {
+        c->loss.advanced = true;
+        tcp_care(tc);
+        tcp_recovery_advance(tc, seg);
+    }
     if (unlikely_(tc->flags & TF_RECOVERY)) {
-        recovery_advance(tc, acked);
+        if (!(tc->flags & TF_SACK))
+            newreno_advance(tc, acked);
     } else {
         if (unlikely_(tc->flags & TF_LOSS) && seq_le(c->recover, tc->snd_una))
             tc->flags &= ~TF_LOSS;
@@ -82,6 +88,8 @@ static void duplicate_ack(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
     STAT_INC(tc->net->stats->tcp_dup_acks_in);
+    if (tc->flags & TF_SACK) /* its blocks say what it means */
+        return;
     if (tc->dupacks < UINT8_MAX)
         tc->dupacks++;
     if (tc->flags & TF_RECOVERY) {
@@ -89,7 +97,7 @@ static void duplicate_ack(struct tcp_conn *tc)
         if (tc->cwnd < c->ssthresh + tcp_flight(tc))
             tc->cwnd += tc->mss;
     } else if (tc->dupacks == 3 && seq_lt(c->recover, tc->snd_una)) { /* RFC 6582 3.2 step 2 */
-        recovery_enter(tc);
+        newreno_enter(tc);
     }
     if (tc->q_unsent)
         tcp_mark(tc);
@@ -123,10 +131,15 @@ bool tcp_ack_input(struct tcp_conn *tc, const struct tcp_seg *seg)
     bool advances = seg->ack != tc->snd_una;
     bool dup = !advances && tc->snd_una != tc->snd_nxt && !seg->len &&
                !(seg->flags & (TH_SYN | TH_FIN)) && wnd == old && old;
+    uint32_t una = tc->snd_una;
     if (advances)
         tcp_ack_advance(tc, seg);
     else if (dup)
         duplicate_ack(tc);
+    if ((tc->flags & TF_SACK) && (seg->sack_n || c->loss.tlp_out))
+        tcp_sack_input(tc, seg, advances);
+    if (tc->flags & TF_ECN)
+        tcp_ecn_ack(tc, seg, seg->ack - una);
     /* A new acknowledgment brings its window even in a segment with an old SEQ (a retransmission): the
      * window of before, counted from the new SND.UNA, would reach further than the peer has said. */
     if (advances || seq_lt(tc->snd_wl1, seg->seq) ||

@@ -41,7 +41,7 @@ struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint6
     struct tcp_cold *c = &net->cold[index];
     uint32_t generation = tc->generation + 1;
     *tc = (struct tcp_conn){.key = *key, .net = net, .cold = c, .generation = generation};
-    *c = (struct tcp_cold){.timer_ns = UINT64_MAX, .cc = &tcp_cc_newreno};
+    *c = (struct tcp_cold){.timer_ns = UINT64_MAX, .cc = tcp_cc_get(net->cfg.congestion)};
     for (int i = 0; i < TT_COUNT; i++)
         c->deadline_ns[i] = UINT64_MAX;
     wheel_node_init(&c->timer);
@@ -71,6 +71,8 @@ void tcp_conn_template(struct tcp_conn *tc, const uint8_t *mac)
     if (mac)
         tc->flags |= TF_MAC_KNOWN;
     ip4_write(ip, tc->key.local_ip, tc->key.peer_ip, IP_PROTO_TCP, 0);
+    if (tc->flags & TF_ECN)
+        ip->tos = IP_ECT0; /* of new text; tcp_output.c takes it off the rest */
     ip->total_len = be16(0);
     ip->csum = 0;
     c->ip_sum = csum_fold(csum_ip4_20(ip));
@@ -108,6 +110,9 @@ void tcp_conn_established(struct tcp_conn *tc)
     STAT_ADD(net->stats->tcp_curr_estab, 1);
     tc->cold->backoff = 0;
     tcp_rto_update(tc);
+    /* RFC 5681 3.1: after a lost SYN the initial window is one segment. */
+    tc->cwnd = (tc->cold->retrans ? 1 : net->cfg.initial_window_segs) * tc->mss;
+    tc->cold->ssthresh = TCP_CWND_MAX;
     tc->cold->cc->init(tc);
     tcp_timer_clear(tc, TT_REXMIT);
     tcp_keepalive_start(tc);
@@ -282,7 +287,10 @@ void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret)
                              .unacked_bytes = unacked,
                              .unsent_bytes = tc->tx_queued - unacked,
                              .ooo_bytes = tc->ooo_bytes,
-                             .retrans = tc->cold->retrans};
+                             .retrans = tc->cold->retrans,
+                             .sacked_bytes = tc->cold->sacked_bytes,
+                             .lost_bytes = tc->cold->lost_bytes,
+                             .congestion = tc->cold->cc->name};
 }
 
 const char *tcp_state_name(uint8_t state)

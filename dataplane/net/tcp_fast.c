@@ -147,7 +147,7 @@ checksums_ok(const struct net *net, const struct rte_mbuf *m, const uint8_t *p, 
 }
 
 /* What must hold of the record, in one compare of the eight bytes from `state` on. */
-#define FAST_TROUBLE (TF_APP_CLOSED | TF_RECOVERY | TF_LOSS)
+#define FAST_TROUBLE (TF_APP_CLOSED | TF_RECOVERY | TF_LOSS | TF_CARE | TF_ECE)
 #define FAST_MASK    TCP_STATE_WORD(0xff, FAST_TROUBLE | TF_TS)
 
 /* A segment that may be just what tc expects next, in a frame that net_plain_tcp and the key let pass;
@@ -222,6 +222,9 @@ struct rx_frame {
     uint8_t tag;
 };
 
+/* Set in a congestion mark (RFC 3168 5: CE is 3), and in ECT(1), which no stack of today sends. */
+#define TOS_ODD 1u
+
 /* What frames are compared with; the same for the whole burst. */
 struct rx_want {
     uint32_t min_len;
@@ -238,7 +241,8 @@ static inline void want_init(struct rx_want *w, const struct net *net)
     w->vlan = net->cfg.vlan;
     w->mac_wide = net->mac_wide;
 #if defined(__SSE4_1__)
-    const uint8_t mask[16] = {[0] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, [12] = 0xff, 0xff, 0xff};
+    const uint8_t mask[16] = {[0] = 0xff, 0xff,        0xff, 0xff, 0xff,
+                              0xff,       [12] = 0xff, 0xff, 0xff, TOS_ODD};
     uint8_t head[16] = {[12] = 0x08, 0x00, 0x45};
     memcpy(head, net->cfg.mac, 6);
     w->head_mask = _mm_loadu_si128((const __m128i *)(const void *)mask);
@@ -252,7 +256,7 @@ static bool vlan_plain(const struct rx_want *w, const uint8_t *p)
     const struct eth_hdr *eh = (const void *)(p - sizeof(*vh));
     return from_be16(eh->type) == ETH_TYPE_VLAN && (from_be16(vh->tci) & 0xfff) == w->vlan &&
            csum_load64((const uint8_t *)eh) << 16 == w->mac_wide &&
-           (load32(p + 12) & 0xffffff) == 0x450008; /* 08 00 45 on the wire */
+           (load32(p + 12) & (0xffffff | TOS_ODD << 24)) == 0x450008; /* 08 00 45 on the wire */
 }
 
 /* To our MAC, in our VLAN, IPv4 without options or fragments, TCP. The rest (lengths, checksums,
@@ -272,7 +276,8 @@ static inline bool plain_tcp(const struct rx_want *w, const struct rte_mbuf *m, 
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
     return _mm_testz_si128(_mm_xor_si128(v, w->head), w->head_mask);
 #else
-    return ((csum_load64(p) << 16 ^ w->mac_wide) | ((load32(p + 12) ^ 0x450008) & 0xffffff)) == 0;
+    return ((csum_load64(p) << 16 ^ w->mac_wide) |
+            ((load32(p + 12) ^ 0x450008) & (0xffffff | TOS_ODD << 24))) == 0;
 #endif
 }
 

@@ -86,6 +86,8 @@ static void not_acceptable(struct tcp_conn *tc, const struct tcp_seg *seg)
     }
     if (tc->state == TCP_TIME_WAIT && (seg->flags & TH_FIN)) /* our last ACK was lost */
         tcp_timer_set(tc, TT_LIFE, tc->net->now_ns + tc->net->cfg.time_wait_ms * NSEC_PER_MS);
+    if (seg->len && seq_le(seg->seq + seg->len, tc->rcv_nxt))
+        tcp_dup_text(tc, seg->seq, seg->len);
     if (seg->len || (seg->flags & TH_FIN))
         tcp_ack_now(tc); /* data tells of a lost ACK: answered always, once per pass */
     else
@@ -198,6 +200,8 @@ static void input_slow(struct tcp_conn *tc, struct tcp_seg *seg)
         return;
     if (!tcp_ack_input(tc, seg))
         return;
+    if (tc->flags & TF_ECN)
+        tcp_ecn_input(tc, seg);
     if (tcp_fin_acked(tc))
         fin_acked(tc);
     if (tc->state == TCP_CLOSED)

@@ -6,6 +6,8 @@
 #pragma once
 
 #include "dataplane/net/net_internal.h"
+#include "dataplane/net/tcp_cc.h"
+#include "dataplane/net/tcp_loss.h"
 
 /* ---- sequence numbers, RFC 9293 3.4 ---- */
 static inline bool seq_lt(uint32_t a, uint32_t b)
@@ -55,6 +57,10 @@ enum tcp_state {
 #define TF_CONN_OWED   (1u << 21) /* `connected` is owed (with close_err) */
 #define TF_WSCALE      (1u << 22) /* window scaling negotiated */
 #define TF_DUP_ACKS    (1u << 23) /* dup_acks_due of them must leave in this pass */
+#define TF_SACK        (1u << 24) /* RFC 2018 negotiated */
+#define TF_CARE        (1u << 25) /* something is SACKed, probed or owed (tcp_loss.h): no short ways */
+#define TF_ECN         (1u << 26) /* RFC 3168 negotiated */
+#define TF_ECE         (1u << 27) /* what we send says ECE */
 
 /* ---- send queue ----
  * One mbuf per segment. Its bookkeeping stands at the start of its headroom, the payload at
@@ -65,6 +71,7 @@ enum tcp_state {
 #define TXS_SENT       1
 #define TXS_LOST       2
 #define TXS_RETX       4 /* sent more than once: no RTT sample (Karn, RFC 6298 3) */
+#define TXS_SACKED     8 /* the peer says that it has all of it */
 
 struct tx_seg {
     struct tx_seg *next;
@@ -90,21 +97,9 @@ struct tcp_ooo {
     uint8_t data[];
 };
 
-/* ---- congestion control table, RFC 5681 and successors ---- */
-struct tcp_conn;
-struct tcp_cc {
-    const char *name;
-    void (*init)(struct tcp_conn *tc);
-    /* New data acknowledged outside recovery; may be left out while cwnd is not what limits the
-     * connection (TF_CWND_FULL). */
-    void (*acked)(struct tcp_conn *tc, uint32_t bytes);
-    /* Loss seen: sets ssthresh from the flight; `timeout`: by RTO. */
-    void (*loss)(struct tcp_conn *tc, uint32_t flight, bool timeout);
-};
-extern const struct tcp_cc tcp_cc_newreno;
-
-enum tcp_timer { TT_REXMIT, TT_PERSIST, TT_DELACK, TT_STARVED, TT_LIFE, TT_COUNT };
-/* TT_LIFE: keepalive, FIN_WAIT_2 and TIME_WAIT, by state. */
+/* ---- timers ---- */
+enum tcp_timer { TT_REXMIT, TT_PERSIST, TT_DELACK, TT_STARVED, TT_LIFE, TT_REO, TT_COUNT };
+/* TT_LIFE: keepalive, FIN_WAIT_2 and TIME_WAIT, by state. TT_REO: RACK's reordering window. */
 
 #define TCP_HDR_MAX  98 /* 14 + 4 + 20 + 60 */
 #define TCP_TMPL_MAX 72
@@ -155,12 +150,13 @@ struct tcp_cold {
     uint32_t ssthresh, cc_acked; /* cc_acked: bytes since cwnd last grew */
     uint32_t recover;            /* RFC 6582: snd_nxt when loss was seen */
     uint32_t lost_bytes;         /* marked lost and not sent again */
+    uint32_t sacked_bytes;       /* marked TXS_SACKED */
     struct tx_seg *rtx;          /* where to look for lost segments; NULL: head */
     uint32_t q_segs, q_segs_max;
     uint64_t rtx_since_ns; /* first timeout without progress; 0: none */
     uint64_t last_tx_ns;
     const struct tcp_cc *cc;
-    struct tcp_ooo *ooo;
+    struct tcp_ooo *ooo, *ooo_tail; /* ooo_tail: the last, while ooo is not NULL */
     uint16_t ooo_segs, dup_acks_due;
     uint32_t retrans;
     uint64_t challenge_ns; /* start of the throttle's second */
@@ -168,6 +164,8 @@ struct tcp_cold {
     uint16_t peer_mss;
     int16_t close_err;
     struct list tw_link;
+    union tcp_cc_state cc_state;
+    struct tcp_loss loss;
 };
 
 /* state, snd_wscale, rcv_wscale, dupacks and flags as one word, for tests of several of them. */
@@ -189,10 +187,10 @@ static inline uint32_t tcp_flight(const struct tcp_conn *tc)
 {
     return tc->snd_nxt - tc->snd_una;
 }
-/* Bytes taken to be in the network (RFC 6675's pipe; without SACK: flight minus what is lost). */
+/* Bytes taken to be in the network: RFC 6675's pipe. */
 static inline uint32_t tcp_pipe(const struct tcp_conn *tc)
 {
-    return tc->snd_nxt - tc->snd_una - tc->cold->lost_bytes;
+    return tc->snd_nxt - tc->snd_una - tc->cold->lost_bytes - tc->cold->sacked_bytes;
 }
 static inline bool tcp_fin_acked(const struct tcp_conn *tc)
 {
@@ -234,14 +232,15 @@ void tcp_conns_free(struct net *net);
 struct tcp_syn_opts {
     uint16_t mss; /* 0: absent */
     uint8_t wscale;
-    bool has_wscale, has_ts;
+    bool has_wscale, has_ts, sack_ok;
 };
 /* Walks the options; false: they lie. Fills seg's timestamp, and *syn when not NULL. */
 bool tcp_opt_parse(struct tcp_seg *seg, struct tcp_syn_opts *syn);
 /* Smallest shift that lets 16 bits tell a window of that many bytes (RFC 7323 2.2). */
 uint8_t tcp_opt_wscale(uint32_t bytes);
-unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool wscale, bool ts);
-/* What a SYN's options settle: MSS, scale, timestamps. */
+/* first: what a SYN offers; else what was agreed on. */
+unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool first);
+/* What a SYN's options settle: MSS, scale, timestamps, SACK. */
 void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
                        const struct tcp_syn_opts *opts);
 
@@ -258,6 +257,7 @@ static inline void tcp_seg_fill(struct tcp_seg *seg, const struct net *net,
     seg->wnd = from_be16(th->wnd);
     seg->flags = th->flags;
     seg->doff = (uint8_t)doff;
+    seg->ecn = ip->tos & 3;
     seg->key.peer_ip = from_be32(ip->src);
     seg->key.local_ip = net->cfg.ip;
     seg->key.peer_port = from_be16(th->sport);
@@ -280,18 +280,21 @@ void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg);
 void tcp_ack_writable(struct tcp_conn *tc);
 /* In-order or not: delivers, keeps or drops; fin: the segment's last octet is followed by FIN. */
 void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_t len, bool fin);
+/* Text that was received before came again (RFC 2883). */
+void tcp_dup_text(struct tcp_conn *tc, uint32_t seq, uint32_t len);
 void tcp_ooo_free(struct tcp_conn *tc);
 void tcp_ooo_done_free(struct net *net);
 void tcp_challenge_ack(struct tcp_conn *tc);
 
 /* ---- tcp_queue.c ---- */
-/* Removes what `ack` covers. *sent_ns: when the last segment that was wholly covered was sent, 0 if
- * none or if one of them was retransmitted. Returns data bytes removed. */
-uint32_t tcp_queue_ack(struct tcp_conn *tc, uint32_t ack, uint64_t *sent_ns);
+/* Removes what seg->ack covers. *sent_ns: when the last segment that this ACK, and no SACK before it,
+ * covers wholly was sent; 0 if none or if one of them was retransmitted. Returns data bytes removed. */
+uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t *sent_ns);
 /* Cuts a segment: it keeps the first n bytes, a new one behind it takes the rest. */
 bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n);
 void tcp_queue_free(struct tcp_conn *tc);
 void tcp_queue_mark_lost(struct tcp_conn *tc, bool all);
+void tcp_queue_mark_fin_lost(struct tcp_conn *tc);
 
 /* ---- tcp_output.c ---- */
 /* False: the wire or the pool is full, come again. */
@@ -301,6 +304,8 @@ unsigned tcp_output_dirty(struct net *net);
 /* RFC 9293 3.10.7.1: the reset for a segment that belongs to no connection. */
 void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg);
 void tcp_send_rst(struct tcp_conn *tc);
+/* An ACK of what was received up to now, ahead of the output pass; left out when there is no room. */
+void tcp_send_ack(struct tcp_conn *tc);
 
 /* ---- tcp_timer.c ---- */
 /* Moves the wheel entry forward to at_ns. */

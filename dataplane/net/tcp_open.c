@@ -75,6 +75,8 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
     STAT_INC(st->tcp_passive_opens);
     tc->state = TCP_SYN_RCVD;
     tc->flags |= TF_HALF_OPEN | TF_SYN_DUE;
+    if ((seg->flags & (TH_ECE | TH_CWR)) == (TH_ECE | TH_CWR) && !net->cfg.no_ecn)
+        tc->flags |= TF_ECN; /* RFC 3168 6.1.1 */
     net->half_open++;
     tc->cold->iss = tcp_isn(net, &seg->key);
     tc->snd_una = tc->snd_nxt = tc->cold->recover = tc->cold->iss;
@@ -148,6 +150,8 @@ void tcp_syn_sent_input(struct tcp_conn *tc, struct tcp_seg *seg)
     }
     tc->cold->last_rx_ns = net->now_ns;
     take_peer_syn(tc, seg, &opts);
+    if (ack && (seg->flags & (TH_ECE | TH_CWR)) == TH_ECE && !net->cfg.no_ecn)
+        tc->flags |= TF_ECN;
     tcp_conn_template(tc, reply_mac(net, seg));
     if (ack) {
         tcp_ack_now(tc);

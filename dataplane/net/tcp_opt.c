@@ -1,11 +1,13 @@
-/* tcp_opt: TCP options in and out: MSS, window scale, timestamps (RFC 9293 3.2, RFC 7323 2 and 3).
- * SACK is not offered: nothing here would honour it. */
+/* tcp_opt: TCP options in and out: MSS, window scale, timestamps (RFC 9293 3.2, RFC 7323 2 and 3), SACK
+ * permitted and the place of SACK blocks (RFC 2018 2, 3; what they mean: tcp_sack.c). */
 #include "dataplane/net/tcp_internal.h"
 
 #define OPT_END    0
 #define OPT_NOP    1
 #define OPT_MSS    2
 #define OPT_WSCALE 3
+#define OPT_SACKOK 4
+#define OPT_SACK   5
 #define OPT_TS     8
 
 static uint32_t load_be32(const uint8_t *p)
@@ -28,6 +30,16 @@ static void take_option(struct tcp_seg *seg, struct tcp_syn_opts *syn, const uin
             syn->wscale = p[2] > 14 ? 14 : p[2]; /* RFC 7323 2.3 */
         }
         break;
+    case OPT_SACKOK:
+        if (syn && n == 2)
+            syn->sack_ok = true;
+        break;
+    case OPT_SACK:
+        if (n >= 10 && (n - 2) % 8 == 0) {
+            seg->sack = p + 2;
+            seg->sack_n = (uint8_t)((n - 2) / 8);
+        }
+        break;
     case OPT_TS:
         if (n == 10) {
             seg->has_ts = true;
@@ -46,6 +58,7 @@ bool tcp_opt_parse(struct tcp_seg *seg, struct tcp_syn_opts *syn)
     const uint8_t *p = (const uint8_t *)(seg->th + 1);
     uint32_t n = seg->doff - (uint32_t)sizeof(*seg->th);
     seg->has_ts = false;
+    seg->sack_n = 0;
     if (syn)
         *syn = (struct tcp_syn_opts){0};
     for (uint32_t i = 0; i < n;) {
@@ -63,8 +76,10 @@ bool tcp_opt_parse(struct tcp_seg *seg, struct tcp_syn_opts *syn)
     return true;
 }
 
-unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool wscale, bool ts)
+unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool first)
 {
+    bool wscale = first || (tc->flags & TF_WSCALE), ts = first || (tc->flags & TF_TS);
+    bool sack = first ? !tc->net->cfg.no_sack : tc->flags & TF_SACK;
     /* RFC 6691: the MSS option ignores options; 40 = IPv4 and TCP headers. */
     uint16_t mss = (uint16_t)(tc->net->cfg.mtu - 40);
     unsigned n = 0;
@@ -80,13 +95,18 @@ unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool wscale, b
     }
     if (ts) {
         be32_t val = be32(tcp_ts_now(tc)), ecr = be32(tc->ts_recent);
-        p[n++] = OPT_NOP;
-        p[n++] = OPT_NOP;
+        p[n++] = sack ? OPT_SACKOK : OPT_NOP;
+        p[n++] = sack ? 2 : OPT_NOP;
         p[n++] = OPT_TS;
         p[n++] = 10;
         memcpy(p + n, &val, 4);
         memcpy(p + n + 4, &ecr, 4);
         n += 8;
+    } else if (sack) {
+        p[n++] = OPT_NOP;
+        p[n++] = OPT_NOP;
+        p[n++] = OPT_SACKOK;
+        p[n++] = 2;
     }
     return n;
 }
@@ -120,6 +140,8 @@ void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
     tc->mss = mss < room ? mss : (uint16_t)room;
     /* Small segments in flight hold a whole mbuf each: they are bounded by number as well. */
     tc->cold->q_segs_max = 32 + 4 * (net->cfg.snd_buf_bytes / tc->mss);
+    if (opts->sack_ok && !net->cfg.no_sack)
+        tc->flags |= TF_SACK;
     if (opts->has_wscale)
         tc->flags |= TF_WSCALE;
     tc->rcv_wscale = opts->has_wscale ? tcp_opt_wscale(net->cfg.rcv_buf_bytes) : 0;

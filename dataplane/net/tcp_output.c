@@ -139,6 +139,32 @@ static __attribute__((noinline)) void build(struct tcp_conn *tc, struct rte_mbuf
     m->data_off = (uint16_t)(off - l2 - 40u - (ts ? 12u : 0u));
 }
 
+/* RFC 3168 6.1.4 to 6.1.6: only new text may be marked on its way. */
+static __attribute__((noinline)) void clear_ect(const struct tcp_conn *tc, struct rte_mbuf *m)
+{
+    struct ip4_hdr *ip = rte_pktmbuf_mtod_offset(m, struct ip4_hdr *, tc->cold->l2_len);
+    ip->tos = 0;
+    if (tc->net->wire.tx_ip_checksum)
+        return;
+    ip->csum = 0;
+    ip->csum = csum_finish(csum_ip4_20(ip));
+}
+
+/* A SACK option of `len` bytes stands where the payload would: the header's length says so. */
+static void options_end(const struct tcp_conn *tc, struct rte_mbuf *m, unsigned len)
+{
+    struct tcp_hdr *th =
+        rte_pktmbuf_mtod_offset(m, struct tcp_hdr *, tc->cold->l2_len + sizeof(struct ip4_hdr));
+    uint16_t old, new;
+    memcpy(&old, &th->off, sizeof(old));
+    th->off = (uint8_t)(th->off + (len / 4 << 4));
+    memcpy(&new, &th->off, sizeof(new));
+    m->l4_len = m->l4_len + len;
+    if (tc->net->wire.tx_tcp_checksum)
+        return;
+    th->csum = csum_finish((uint64_t)(uint16_t)~th->csum + (uint16_t)~old + new); /* RFC 1624 */
+}
+
 /* Every segment but the first SYN acknowledges all we have: an owed ACK is paid. */
 static inline void ack_sent(struct tcp_conn *tc, struct tcp_cold *c)
 {
@@ -171,16 +197,39 @@ static inline void hand_over(struct tcp_conn *tc, struct rte_mbuf *m)
         net_send_or_drop(net, m); /* a RST: for the others tcp_output has looked for room */
 }
 
+static inline uint8_t ece(const struct tcp_conn *tc)
+{
+    return tc->flags & TF_ECE ? TH_ECE : 0;
+}
+
 /* A segment without data: ACK, FIN, RST, keepalive. False: no buffer. */
 static __attribute__((noinline)) bool send_bare(struct tcp_conn *tc, uint32_t seq, uint8_t flags)
 {
     struct rte_mbuf *m = net_alloc_control(tc->net);
+    unsigned opt = 0;
     if (unlikely_(!m))
         return false;
-    build(tc, m, TX_PAYLOAD_OFF, 0, seq, flags);
+    /* RFC 2018 3: every ACK tells of the islands; with data there is no room set aside for it. */
+    if ((tc->flags & TF_SACK) && flags == TH_ACK && (tc->cold->ooo || tc->cold->loss.dsack_due)) {
+        opt = tcp_sack_write(tc, (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF);
+        tc->cold->dup_acks_due = tc->cold->loss.fresh != 0;
+    } else if (tc->flags & TF_SACK) {
+        tc->cold->dup_acks_due = 0;
+    }
+    build(tc, m, TX_PAYLOAD_OFF, opt, seq, flags | ece(tc));
+    if (opt)
+        options_end(tc, m, opt);
+    if (tc->flags & TF_ECN)
+        clear_ect(tc, m);
     ack_sent(tc, tc->cold);
     hand_over(tc, m);
     return true;
+}
+
+void tcp_send_ack(struct tcp_conn *tc)
+{
+    if (!net_tx_full(tc->net) && send_bare(tc, tc->snd_nxt, TH_ACK))
+        STAT_INC(tc->net->stats->tcp_pure_acks_out);
 }
 
 static bool send_syn(struct tcp_conn *tc)
@@ -196,8 +245,7 @@ static bool send_syn(struct tcp_conn *tc)
     memcpy(frame, c->tmpl, c->l2_len + 40u);
     struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + c->l2_len);
     struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
-    unsigned opt = tcp_opt_write_syn(tc, (uint8_t *)(th + 1), !passive || (tc->flags & TF_WSCALE),
-                                     !passive || (tc->flags & TF_TS));
+    unsigned opt = tcp_opt_write_syn(tc, (uint8_t *)(th + 1), !passive);
     uint16_t l4_len = (uint16_t)(sizeof(*th) + opt);
     uint32_t buf = net->cfg.rcv_buf_bytes;
     uint32_t wnd = buf < 0xffff ? buf : 0xffff; /* never scaled in a SYN */
@@ -206,6 +254,10 @@ static bool send_syn(struct tcp_conn *tc)
     th->ack = be32(passive ? tc->rcv_nxt : 0);
     th->off = (uint8_t)(l4_len / 4 << 4);
     th->flags = passive ? TH_SYN | TH_ACK : TH_SYN;
+    if (passive && (tc->flags & TF_ECN))
+        th->flags |= TH_ECE;
+    else if (!passive && !net->cfg.no_ecn && !c->retrans) /* RFC 3168 6.1.1.1: once */
+        th->flags |= TH_ECE | TH_CWR;
     th->wnd = be16((uint16_t)wnd);
     th->csum = 0;
     th->csum = csum_finish(csum_add(th, l4_len, ip4_pseudo_sum(ip, l4_len)));
@@ -247,7 +299,8 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
     struct tcp_cold *c = tc->cold;
     struct rte_mbuf *m = s->m;
     unsigned off = TX_PAYLOAD_OFF + s->off;
-    uint32_t flags = TH_ACK;
+    bool again = s->flags & TXS_SENT;
+    uint32_t flags = TH_ACK | ece(tc);
     if (unlikely_(rte_mbuf_refcnt_read(m) > 1)) { /* the wire still has it: its bytes stay */
         m = net_alloc_data(net);
         if (!m)
@@ -259,11 +312,17 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
     }
     if (!s->next) {
         flags |= TH_PSH; /* RFC 9293 3.9.1.2: the end of what is queued */
-        if (tc->flags & (s->flags & TXS_SENT ? TF_FIN_SENT : TF_APP_CLOSED))
+        if (tc->flags & (again ? TF_FIN_SENT : TF_APP_CLOSED))
             flags |= TH_FIN;
     }
+    if (c->loss.cwr_due && !again) { /* RFC 3168 6.1.2 */
+        flags |= TH_CWR;
+        c->loss.cwr_due = false;
+    }
     build(tc, m, off, s->len, s->seq, flags);
-    ack_sent(tc, tc->cold);
+    if ((tc->flags & TF_ECN) && (again || (tc->flags & TF_PROBE_DUE)))
+        clear_ect(tc, m);
+    ack_sent(tc, c);
     s->sent_ns = net->now_ns;
     c->last_tx_ns = net->now_ns;
     hand_over(tc, m);
@@ -280,7 +339,9 @@ static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
             break;
         if (!(s->flags & TXS_LOST))
             continue;
-        if (s != tc->q_head && tcp_pipe(tc) + s->len > tc->cwnd)
+        /* Without SACK the head always goes; PRR and the timeout leave room for what must. */
+        if ((s != tc->q_head || (tc->flags & TF_SACK)) && tcp_pipe(tc) &&
+            tcp_pipe(tc) + s->len > tc->cwnd)
             return true;
         if (net_tx_full(tc->net) || !send_seg(tc, s))
             return false;
@@ -290,9 +351,8 @@ static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
             tc->flags &= ~TF_FIN_LOST;
             c->lost_bytes--;
         }
-        c->retrans++;
-        STAT_INC(tc->net->stats->tcp_retrans_segs);
-        arm_rexmit(tc->net, tc, tc->cold);
+        tcp_retransmitted(tc, s);
+        arm_rexmit(tc->net, tc, c);
     }
     if (!(tc->flags & TF_FIN_LOST))
         return true;
@@ -302,9 +362,46 @@ static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
         return false;
     tc->flags &= ~TF_FIN_LOST;
     c->lost_bytes--;
-    c->retrans++;
-    STAT_INC(tc->net->stats->tcp_retrans_segs);
-    arm_rexmit(tc->net, tc, tc->cold);
+    tcp_retransmitted(tc, NULL);
+    arm_rexmit(tc->net, tc, c);
+    return true;
+}
+
+/* A tail loss probe, RFC 8985 7.3: new data where the peer's window has room, else the last segment
+ * again; cwnd is not asked. */
+static bool output_probe(struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    struct tx_seg *s = tc->q_unsent;
+    bool fresh = s && s->len && tc->snd_una + tc->snd_wnd - tc->snd_nxt >= s->len &&
+                 tcp_flight(tc) <= tc->snd_wnd;
+    if (net_tx_full(tc->net))
+        return false;
+    if (fresh) {
+        s->seq = tc->snd_nxt;
+    } else {
+        struct tx_seg *end = tc->q_unsent;
+        for (s = tc->q_head; s && s->next != end; s = s->next)
+            ;
+        if (!s || !(s->flags & TXS_SENT) || tc->snd_una == tc->snd_nxt) {
+            c->loss.tlp_due = false; /* it was acknowledged meanwhile */
+            return true;
+        }
+    }
+    if (!send_seg(tc, s))
+        return false;
+    if (fresh) {
+        s->flags |= TXS_SENT;
+        tc->snd_nxt += s->len;
+        tc->q_unsent = s->next;
+        if (!s->next && (tc->flags & TF_APP_CLOSED))
+            fin_sent(tc);
+    } else {
+        s->flags |= TXS_RETX;
+        tcp_retransmitted(tc, s);
+    }
+    tcp_tlp_sent(tc, !fresh);
+    arm_rexmit(tc->net, tc, c);
     return true;
 }
 
@@ -358,6 +455,7 @@ static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
         s->flags |= TXS_SENT;
         tc->snd_nxt += s->len;
         tc->q_unsent = s->next;
+        c->loss.prr_out += s->len;
         tc->flags &= ~TF_PROBE_DUE;
         if (!s->next && (tc->flags & TF_APP_CLOSED))
             fin_sent(tc);
@@ -401,7 +499,8 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
         if (net_tx_full(net) || !send_bare(tc, tc->snd_nxt, TH_ACK))
             return false;
         STAT_INC(net->stats->tcp_pure_acks_out);
-        tc->cold->dup_acks_due -= !own;
+        if (!(tc->flags & TF_SACK)) /* else it knows whether there is more to tell */
+            tc->cold->dup_acks_due -= !own;
     }
     tc->flags &= ~TF_DUP_ACKS;
     return true;
@@ -414,7 +513,8 @@ static inline bool output_ack(struct tcp_conn *tc)
 }
 
 /* What keeps a connection from the common pass. */
-#define OUTPUT_TROUBLE (TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL)
+#define OUTPUT_TROUBLE \
+    (TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL | TF_CARE | TF_ECE)
 
 /* The common pass: an open connection without trouble whose new segments all fit cwnd and window. plain:
  * untagged frames with timestamps, summed here. False: something is left for the general way, which
@@ -476,6 +576,11 @@ bool tcp_output(struct tcp_conn *tc)
     case TCP_TIME_WAIT:
     case TCP_FIN_WAIT_2: return output_ack(tc);
     default: break;
+    }
+    if (tc->flags & (TF_CARE | TF_RECOVERY | TF_LOSS)) {
+        tcp_recovery_pass(tc);
+        if (tc->cold->loss.tlp_due && !output_probe(tc))
+            return false;
     }
     if (unlikely_(tc->cold->lost_bytes) && !output_lost(tc))
         return false;

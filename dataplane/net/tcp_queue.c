@@ -138,24 +138,26 @@ size_t tcp_tx_queued(const struct tcp_conn *tc)
     return tc->tx_queued;
 }
 
-/* Forgets that s was lost. */
-static void unlose(struct tcp_conn *tc, struct tx_seg *s, uint32_t bytes)
+/* What was thought of so many bytes of s is over. */
+static inline void unmark(struct tcp_conn *tc, const struct tx_seg *s, uint32_t bytes)
 {
     if (s->flags & TXS_LOST)
         tc->cold->lost_bytes -= bytes;
+    if (s->flags & TXS_SACKED)
+        tc->cold->sacked_bytes -= bytes;
 }
 
-uint32_t tcp_queue_ack(struct tcp_conn *tc, uint32_t ack, uint64_t *sent_ns)
+uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t *sent_ns)
 {
-    uint32_t removed = 0;
-    bool again = false;
+    uint32_t removed = 0, ack = seg->ack;
+    bool again = false, care = tc->flags & (TF_CARE | TF_RECOVERY | TF_LOSS);
     struct tx_seg *s = tc->q_head;
     *sent_ns = 0;
     while (s && (s->flags & TXS_SENT) && seq_lt(s->seq, ack)) {
         uint32_t n = ack - s->seq;
         again |= (s->flags & TXS_RETX) != 0;
         if (n < s->len) { /* the peer took part of it */
-            unlose(tc, s, n);
+            unmark(tc, s, n);
             s->seq = ack;
             s->off = (uint16_t)(s->off + n);
             s->len = (uint16_t)(s->len - n);
@@ -163,9 +165,16 @@ uint32_t tcp_queue_ack(struct tcp_conn *tc, uint32_t ack, uint64_t *sent_ns)
             break;
         }
         removed += s->len;
-        unlose(tc, s, s->len);
-        *sent_ns = s->sent_ns;
+        unmark(tc, s, s->len);
+        if (!(s->flags & TXS_SACKED))
+            *sent_ns = s->sent_ns;
         struct tx_seg *next = s->next;
+        if (unlikely_(care)) {
+            if (!(s->flags & TXS_SACKED))
+                tcp_loss_acked(tc, s, seg);
+            if (tc->cold->loss.hint == s)
+                tc->cold->loss.hint = NULL;
+        }
         if (tc->cold->rtx == s)
             tc->cold->rtx = next;
         tc->cold->q_segs--;
@@ -204,7 +213,7 @@ void tcp_queue_mark_lost(struct tcp_conn *tc, bool all)
     struct tcp_cold *c = tc->cold;
     struct tx_seg *s = tc->q_head;
     for (; s && (s->flags & TXS_SENT); s = s->next) {
-        if (!(s->flags & TXS_LOST)) {
+        if (!(s->flags & (TXS_LOST | TXS_SACKED))) {
             s->flags |= TXS_LOST;
             c->lost_bytes += s->len;
         }
@@ -213,12 +222,17 @@ void tcp_queue_mark_lost(struct tcp_conn *tc, bool all)
     }
     c->rtx = NULL;
     bool data_in_flight = tc->q_head && (tc->q_head->flags & TXS_SENT);
-    if ((all || !data_in_flight) && (tc->flags & TF_FIN_SENT) && !(tc->flags & TF_FIN_LOST) &&
-        !tcp_fin_acked(tc)) {
-        tc->flags |= TF_FIN_LOST;
-        c->lost_bytes++;
-    }
+    if (all || !data_in_flight)
+        tcp_queue_mark_fin_lost(tc);
     tcp_mark(tc);
+}
+
+void tcp_queue_mark_fin_lost(struct tcp_conn *tc)
+{
+    if ((tc->flags & TF_FIN_SENT) && !(tc->flags & TF_FIN_LOST) && !tcp_fin_acked(tc)) {
+        tc->flags |= TF_FIN_LOST;
+        tc->cold->lost_bytes++;
+    }
 }
 
 void tcp_queue_free(struct tcp_conn *tc)
@@ -235,4 +249,6 @@ void tcp_queue_free(struct tcp_conn *tc)
     tc->net->q_segs -= tc->cold->q_segs;
     tc->cold->q_segs = 0;
     tc->cold->lost_bytes = 0;
+    tc->cold->sacked_bytes = 0;
+    tc->cold->loss.hint = NULL;
 }

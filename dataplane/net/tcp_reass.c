@@ -8,6 +8,7 @@
 
 #include "dataplane/net/tcp_internal.h"
 
+/* The first block. */
 static void block_unlink(struct tcp_conn *tc, struct tcp_ooo *o)
 {
     tc->cold->ooo = o->next;
@@ -51,6 +52,8 @@ static bool block_insert(struct tcp_conn *tc, struct tcp_ooo **pp, uint32_t seq,
     o->fin = fin;
     memcpy(o->data, p, n);
     *pp = o;
+    if (!o->next)
+        tc->cold->ooo_tail = o;
     tc->cold->ooo_segs++;
     tc->ooo_bytes += n;
     net->ooo_total_bytes += n;
@@ -62,12 +65,18 @@ static bool block_insert(struct tcp_conn *tc, struct tcp_ooo **pp, uint32_t seq,
 static void keep_early(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_t len, bool fin)
 {
     struct tcp_ooo **pp = &tc->cold->ooo;
+    uint32_t dup_start = seq, dup_end = seq; /* of it, what is here already */
+    if (*pp && seq_le(tc->cold->ooo_tail->seq + tc->cold->ooo_tail->len, seq))
+        pp = &tc->cold->ooo_tail->next; /* as it comes behind one gap */
     while (len) {
         while (*pp && seq_le((*pp)->seq + (*pp)->len, seq))
             pp = &(*pp)->next;
         struct tcp_ooo *o = *pp;
         if (o && seq_le(o->seq, seq)) { /* its start is here already */
             uint32_t have = o->seq + o->len - seq, cut = have < len ? have : len;
+            if (dup_end != seq)
+                dup_start = seq;
+            dup_end = seq + cut;
             seq += cut;
             p += cut;
             len -= cut;
@@ -75,11 +84,13 @@ static void keep_early(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint
         }
         uint32_t n = o && o->seq - seq < len ? o->seq - seq : len;
         if (!block_insert(tc, pp, seq, p, n, fin && n == len))
-            return;
+            break;
         seq += n;
         p += n;
         len -= n;
     }
+    if (dup_start != dup_end)
+        tcp_sack_note_dup(tc, dup_start, dup_end);
 }
 
 /* RFC 9293 3.10.7.4 step eight. */
@@ -132,10 +143,20 @@ static bool drain(struct tcp_conn *tc)
  * one ACK: a sender without SACK needs three to repair the gap before its timer does. */
 static void duplicate_ack(struct tcp_conn *tc)
 {
-    if (tc->cold->dup_acks_due < LIMIT_TCP_DUP_ACKS)
+    if (tc->flags & TF_SACK)
+        tc->cold->dup_acks_due = 1; /* its blocks tell of the whole burst */
+    else if (tc->cold->dup_acks_due < LIMIT_TCP_DUP_ACKS)
         tc->cold->dup_acks_due++;
     tc->flags |= TF_DUP_ACKS;
     tcp_mark(tc);
+}
+
+void tcp_dup_text(struct tcp_conn *tc, uint32_t seq, uint32_t len)
+{
+    if (!len || !(tc->flags & TF_SACK))
+        return;
+    tcp_sack_note_dup(tc, seq, seq + len);
+    duplicate_ack(tc); /* on a bare ACK, for only that has room for the block */
 }
 
 void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_t len, bool fin)
@@ -144,6 +165,7 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
     if (old) { /* the left part was received before */
         STAT_INC(tc->net->stats->tcp_dup_data);
         tcp_ack_now(tc);
+        tcp_dup_text(tc, seq, old < len ? old : len);
         if (old > len)
             return; /* its FIN too, if it had one */
         seq += old;
@@ -160,13 +182,16 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
     if (ahead) {
         /* A FIN alone ahead of data is not kept: it is sent again. */
         duplicate_ack(tc);
+        if (len && (tc->flags & TF_SACK))
+            tcp_sack_note(tc, seq, len);
         keep_early(tc, seq, p, len, fin);
         return;
     }
     if (len) {
         if (tc->cold->ooo) {
             tcp_ack_now(tc);
-            tc->cold->dup_acks_due = 0; /* they would tell of a gap that is filled */
+            if (!tc->cold->loss.dsack_due)
+                tc->cold->dup_acks_due = 0; /* they would tell of a gap that is filled */
         }
         tcp_deliver(tc->net, tc, tc->cold, p, len);
         if (tc->state == TCP_CLOSED)

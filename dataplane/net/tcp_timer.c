@@ -58,6 +58,9 @@ void tcp_rtt_sample(struct tcp_conn *tc, uint64_t rtt_ns)
 
 void tcp_timer_hasten(struct tcp_conn *tc, uint64_t at_ns)
 {
+    uint64_t probe_ns = tcp_tlp_at_ns(tc); /* has no deadline of its own */
+    if (probe_ns < at_ns)
+        at_ns = probe_ns;
     tc->cold->timer_ns = at_ns;
     wheel_set(&tc->net->wheel, &tc->cold->timer, at_ns);
 }
@@ -123,7 +126,7 @@ static void on_rexmit(struct tcp_conn *tc)
         syn_timeout(tc);
         return;
     }
-    if (tc->snd_una == tc->snd_nxt)
+    if (tc->snd_una == tc->snd_nxt || tcp_tlp_fire(tc))
         return;
     if (!c->rtx_since_ns)
         c->rtx_since_ns = net->now_ns;
@@ -134,14 +137,7 @@ static void on_rexmit(struct tcp_conn *tc)
         tcp_queue_mark_lost(tc, false);
     } else {
         STAT_INC(net->stats->tcp_timeouts);
-        /* RFC 5681 3.1: ssthresh is not lowered again for a segment that was sent again by timeout. */
-        if (!c->backoff)
-            c->cc->loss(tc, tcp_flight(tc), true);
-        tc->cwnd = tc->mss;
-        c->recover = tc->snd_nxt;
-        tc->flags = (tc->flags & ~TF_RECOVERY) | TF_LOSS;
-        tc->dupacks = 0;
-        tcp_queue_mark_lost(tc, true);
+        tcp_recovery_timeout(tc);
     }
     back_off(tc);
     refresh_mac(tc);
@@ -216,6 +212,11 @@ static void on_life(struct tcp_conn *tc)
     }
 }
 
+static void on_reo(struct tcp_conn *tc)
+{
+    tcp_care(tc); /* the output pass of this turn looks */
+}
+
 static void on_delack(struct tcp_conn *tc)
 {
     if (!(tc->flags & TF_ACK_DELAYED))
@@ -228,10 +229,12 @@ static void conn_timers(struct tcp_conn *tc)
 {
     static void (*const handler[TT_COUNT])(struct tcp_conn *) = {
         [TT_REXMIT] = on_rexmit,   [TT_PERSIST] = on_persist, [TT_DELACK] = on_delack,
-        [TT_STARVED] = on_starved, [TT_LIFE] = on_life,
+        [TT_STARVED] = on_starved, [TT_LIFE] = on_life,       [TT_REO] = on_reo,
     };
     struct tcp_cold *c = tc->cold;
     c->timer_ns = UINT64_MAX;
+    if (tcp_tlp_at_ns(tc) <= tc->net->now_ns)
+        tcp_tlp_fire(tc);
     for (int t = 0; t < TT_COUNT; t++) {
         if (c->deadline_ns[t] > tc->net->now_ns)
             continue;
@@ -240,7 +243,7 @@ static void conn_timers(struct tcp_conn *tc)
         if (tc->state == TCP_CLOSED)
             return;
     }
-    uint64_t next = UINT64_MAX;
+    uint64_t next = tcp_tlp_at_ns(tc);
     for (int t = 0; t < TT_COUNT; t++)
         next = c->deadline_ns[t] < next ? c->deadline_ns[t] : next;
     if (next < c->timer_ns) {

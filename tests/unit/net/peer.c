@@ -29,6 +29,16 @@ static void parse_options(struct pkt *k, const uint8_t *o, uint32_t n)
             k->has_wscale = true;
             k->wscale = o[i + 2];
         }
+        if (o[i] == 4)
+            k->sack_ok = true;
+        if (o[i] == 5) {
+            k->sack_n = (uint8_t)((o[i + 1] - 2) / 8);
+            assert_true(k->sack_n >= 1 && k->sack_n <= 4 && o[i + 1] == 2 + 8 * k->sack_n);
+            for (unsigned b = 0; b < k->sack_n; b++) {
+                k->sack[b][0] = rd32(o + i + 2 + 8 * b);
+                k->sack[b][1] = rd32(o + i + 6 + 8 * b);
+            }
+        }
         if (o[i] == 8) {
             k->has_ts = true;
             k->tsval = rd32(o + i + 2);
@@ -74,7 +84,8 @@ static void on_frame(void *ctx, struct wire_host *h, const uint8_t *f, uint32_t 
                       .len = l4 - doff,
                       .sport = from_be16(th->sport),
                       .dport = from_be16(th->dport),
-                      .flags = th->flags};
+                      .flags = th->flags,
+                      .tos = ip->tos};
     assert_true(k->len <= sizeof(k->data));
     memcpy(k->data, (const uint8_t *)th + doff, k->len);
     parse_options(k, (const uint8_t *)(th + 1), doff - 20);
@@ -141,6 +152,7 @@ static uint32_t frame_with(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t
     memcpy(eh->src, p->mac, 6);
     eh->type = be16(ETH_TYPE_IP4);
     *ip = (struct ip4_hdr){.ver_ihl = 0x45,
+                           .tos = p->tos,
                            .total_len = be16((uint16_t)(40 + opt_len + len)),
                            .ttl = 64,
                            .proto = IP_PROTO_TCP,
@@ -173,8 +185,17 @@ static uint32_t put_ts(const struct peer *p, uint8_t *o)
 uint32_t peer_frame(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
                     const void *data, uint32_t len)
 {
-    uint8_t opt[12];
+    uint8_t opt[40];
     uint32_t n = p->ts ? put_ts(p, opt) : 0;
+    if (p->blocks_n) {
+        uint8_t head[4] = {1, 1, 5, (uint8_t)(2 + 8 * p->blocks_n)};
+        memcpy(opt + n, head, 4);
+        n += 4;
+        for (unsigned i = 0; i < 2 * p->blocks_n; i++, n += 4) {
+            be32_t v = be32(p->blocks[i / 2][i % 2]);
+            memcpy(opt + n, &v, 4);
+        }
+    }
     return frame_with(p, buf, flags, seq, ack, opt, n, data, len);
 }
 
@@ -195,6 +216,14 @@ void peer_data(struct peer *p, const void *data, uint32_t len)
 {
     peer_seg(p, PEER_ACK | PEER_PSH, p->seq, p->ack, data, len);
     p->seq += len;
+}
+
+void peer_sack(struct peer *p, uint32_t ack, unsigned n, const uint32_t (*blocks)[2])
+{
+    memcpy(p->blocks, blocks, n * sizeof(p->blocks[0]));
+    p->blocks_n = n;
+    peer_seg(p, PEER_ACK, p->seq, ack, NULL, 0);
+    p->blocks_n = 0;
 }
 
 void peer_ack(struct peer *p)
@@ -220,14 +249,19 @@ void peer_syn(struct peer *p, uint16_t mss, int wscale, bool ts)
         p->tsval = 5000;
         n += put_ts(p, opt + n);
     }
-    peer_inject(p, buf, frame_with(p, buf, PEER_SYN, p->seq, 0, opt, n, NULL, 0));
+    if (p->sack) {
+        memcpy(opt + n, "\1\1\4\2", 4);
+        n += 4;
+    }
+    peer_inject(p, buf, frame_with(p, buf, PEER_SYN | p->syn_flags, p->seq, 0, opt, n, NULL, 0));
 }
 
 void peer_handshake(struct peer *p, uint16_t mss, int wscale, bool ts)
 {
     peer_syn(p, mss, wscale, ts);
     struct pkt *k = peer_get(p);
-    assert_int_equal(k->flags, PEER_SYN | PEER_ACK);
+    assert_int_equal(k->flags & ~PEER_ECE, PEER_SYN | PEER_ACK);
+    assert_int_equal(k->sack_ok, p->sack);
     assert_int_equal(k->ack, p->seq + 1);
     assert_int_equal(k->has_ts, ts);
     assert_int_equal(k->has_wscale, wscale >= 0);

@@ -9,12 +9,16 @@
 #define PEER_RST 0x04
 #define PEER_PSH 0x08
 #define PEER_ACK 0x10
+#define PEER_ECE 0x40
+#define PEER_CWR 0x80
 
 struct pkt { /* a segment the stack sent */
     uint32_t seq, ack, wnd, len, tsval, tsecr;
     uint16_t sport, dport, mss;
     uint8_t flags, wscale;
-    bool has_ts, has_wscale;
+    bool has_ts, has_wscale, sack_ok;
+    uint8_t tos, sack_n;
+    uint32_t sack[4][2];
     uint8_t data[2048];
 };
 
@@ -26,9 +30,12 @@ struct peer {
     uint32_t ip, stack_ip;
     uint16_t port, stack_port;
     uint8_t mac[6];
-    uint32_t seq, ack; /* next to send, next expected */
-    uint32_t wnd;      /* window field */
-    bool ts;
+    uint32_t seq, ack;      /* next to send, next expected */
+    uint32_t wnd;           /* window field */
+    bool ts, sack;          /* sack: offered in the SYN */
+    uint8_t tos, syn_flags; /* of what we send; besides SYN */
+    uint32_t blocks[4][2];  /* SACK blocks of the segments that follow, first to last */
+    unsigned blocks_n;
     uint32_t tsval, tsecr;
     struct pkt *got;
     unsigned got_len, got_at;
@@ -50,6 +57,8 @@ void peer_seg(struct peer *p, uint8_t flags, uint32_t seq, uint32_t ack, const v
               uint32_t len);
 /* The next in order, with ACK: moves p->seq. */
 void peer_data(struct peer *p, const void *data, uint32_t len);
+/* An ACK with SACK blocks: pairs of start and end. */
+void peer_sack(struct peer *p, uint32_t ack, unsigned n, const uint32_t (*blocks)[2]);
 void peer_ack(struct peer *p); /* acknowledges all that was seen (p->ack) */
 /* The next segment that the stack sent; fails if there is none. Moves p->ack if it is in order. */
 struct pkt *peer_get(struct peer *p);

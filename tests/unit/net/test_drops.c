@@ -492,7 +492,7 @@ static void test_neighbour_resolution(void **state)
     arp_frame(&p, f, 2, p.ip, p.stack_ip);
     memcpy(f, p.stack->mac, 6);
     peer_inject(&p, f, 60);
-    assert_int_equal(peer_get(&p)->flags, PEER_SYN);
+    assert_int_equal(peer_get(&p)->flags, PEER_SYN | PEER_ECE | PEER_CWR);
     peer_down(&p);
 }
 

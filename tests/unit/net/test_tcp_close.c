@@ -354,8 +354,8 @@ static void connect_to_peer(struct peer *p)
     p->s->tc = tcp_connect(p->stack->net, p->ip, p->port, 5555, p->s, p->w.now_ns);
     wire_turn(&p->w);
     struct pkt *k = peer_get(p);
-    assert_int_equal(k->flags, PEER_SYN);
-    assert_true(k->mss == 1460 && k->has_ts && k->has_wscale);
+    assert_int_equal(k->flags, PEER_SYN | PEER_ECE | PEER_CWR);
+    assert_true(k->mss == 1460 && k->has_ts && k->has_wscale && k->sack_ok);
     p->ack = k->seq + 1;
 }
 

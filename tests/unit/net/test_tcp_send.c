@@ -16,6 +16,11 @@ static void open_plain(struct peer *p, peer_tune tune)
     peer_handshake(p, 1460, -1, false);
 }
 
+static void tune_newreno(struct net_config *c)
+{
+    c->congestion = TCP_CC_NEWRENO;
+}
+
 static void octets_are(const struct pkt *k, uint64_t from)
 {
     for (uint32_t i = 0; i < k->len; i++)
@@ -155,7 +160,7 @@ static void test_timeout_resends_all(void **state)
 {
     (void)state;
     struct peer p;
-    open_plain(&p, NULL);
+    open_plain(&p, tune_newreno);
     peer_app_write(&p, 14600);
     uint32_t base = p.ack;
     for (int i = 0; i < 10; i++)
@@ -183,7 +188,7 @@ static void test_fast_retransmit_and_newreno(void **state)
 {
     (void)state;
     struct peer p;
-    open_plain(&p, NULL);
+    open_plain(&p, tune_newreno);
     peer_app_write(&p, 14600);
     uint32_t base = p.ack;
     for (int i = 0; i < 10; i++)
