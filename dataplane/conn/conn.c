@@ -312,11 +312,6 @@ static uint64_t server_clients(const struct worker *w)
     return sum;
 }
 
-static void format_addr(char to[64], uint32_t ip, uint16_t port)
-{
-    snprintf(to, 64, "%u.%u.%u.%u:%u", ip >> 24, (ip >> 16) & 255, (ip >> 8) & 255, ip & 255, port);
-}
-
 static void *on_accepted(void *ctx, struct tcp_conn *tc)
 {
     struct worker *w = ctx;
@@ -327,8 +322,9 @@ static void *on_accepted(void *ctx, struct tcp_conn *tc)
     struct tcp_addr a;
     tcp_addr(tc, &a);
     c->tc = tc;
-    format_addr(c->ses.peer, a.peer_ip, a.peer_port);
-    format_addr(c->ses.local, a.local_ip, a.local_port);
+    static_assert(sizeof(c->ses.peer) >= IP_ENDPOINT_BYTES, "holds an endpoint");
+    ip_format_endpoint(c->ses.peer, a.peer, a.peer_port);
+    ip_format_endpoint(c->ses.local, a.local, a.local_port);
     if (full) {
         STAT_INC(w->stats->connections_rejected);
         reply_raw(out_open(c), "-ERR max number of clients reached\r\n", 36);

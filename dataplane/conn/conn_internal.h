@@ -197,7 +197,7 @@ struct mail {
 };
 
 struct mail_neigh {
-    uint32_t ip;
+    struct ip_addr ip;
     uint8_t mac[6];
 };
 
@@ -369,7 +369,7 @@ void remote_send(struct worker *w, uint32_t to, void *ptr, enum mail_tag tag);
 bool remote_receive(struct worker *w); /* mail_run */
 void remote_flush(struct worker *w);
 void remote_serve(struct worker *w, struct mail *m);
-void remote_neigh(void *worker, uint32_t ip, const uint8_t mac[6]);
+void remote_neigh(void *worker, struct ip_addr ip, const uint8_t mac[6]);
 
 /* lease.c */
 bool lease_start(struct worker *w, uint64_t want, struct slot *slot,
@@ -386,7 +386,7 @@ void door_flush_conn(struct conn *c);
 void door_turn_end(struct worker *w);
 bool admin_send(struct worker *w, struct conn *c, struct slot *slot, const struct staged *s);
 void door_check_control(struct worker *w);
-void door_ask_neigh(void *worker, uint32_t ip); /* of Linux, through control */
+void door_ask_neigh(void *worker, struct ip_addr ip); /* of Linux, through control */
 
 /* host.c */
 void host_init(struct worker *w);

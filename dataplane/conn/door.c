@@ -146,43 +146,26 @@ static void on_admin_reply(struct worker *w, struct span p)
 
 /* ---- neighbours of an address that is Linux's ---- */
 
-static bool mapped_ip4(const struct msg_neigh *m, uint32_t *ret)
-{
-    static const uint8_t head[12] = {[10] = 0xff, [11] = 0xff};
-    if (memcmp(m->addr, head, sizeof(head)) != 0)
-        return false;
-    *ret = (uint32_t)m->addr[12] << 24 | (uint32_t)m->addr[13] << 16 | (uint32_t)m->addr[14] << 8 |
-           m->addr[15];
-    return true;
-}
-
 static void on_neigh(struct worker *w, struct span p)
 {
     struct msg_neigh m;
-    uint32_t ip;
     if (p.n != sizeof(m)) {
         bad_message(w);
         return;
     }
     memcpy(&m, p.p, sizeof(m));
-    if (!mapped_ip4(&m, &ip))
-        bad_message(w);
-    else if (m.known)
-        net_neigh_learn(w->net, ip, m.mac, w->now_ns);
+    if (m.known)
+        net_neigh_learn(w->net, ip_load(m.addr), m.mac, w->now_ns);
     else
-        net_neigh_lost(w->net, ip, w->now_ns);
+        net_neigh_lost(w->net, ip_load(m.addr), w->now_ns);
 }
 
 /* A full ring: the stack asks again in a second. */
-void door_ask_neigh(void *worker, uint32_t ip)
+void door_ask_neigh(void *worker, struct ip_addr ip)
 {
     struct worker *w = worker;
-    struct msg_neigh m = {.addr = {[10] = 0xff,
-                                   [11] = 0xff,
-                                   [12] = (uint8_t)(ip >> 24),
-                                   [13] = (uint8_t)(ip >> 16),
-                                   [14] = (uint8_t)(ip >> 8),
-                                   [15] = (uint8_t)ip}};
+    struct msg_neigh m = {.known = 0};
+    ip_store(m.addr, ip);
     if (!w->link || !ring_send(link_from_worker(w->link, w->id), MSG_NEIGH_ASK, &m, sizeof(m)))
         STAT_INC(w->stats->link_full);
 }

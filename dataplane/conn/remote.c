@@ -219,8 +219,8 @@ void remote_serve(struct worker *w, struct mail *m)
 
 /* ---- neighbours ---- */
 
-/* An ARP reply reaches one queue; the other workers hear of it from here. */
-void remote_neigh(void *worker, uint32_t ip, const uint8_t mac[6])
+/* An answer to ARP or a neighbour solicitation reaches one queue; the other workers hear of it from here. */
+void remote_neigh(void *worker, struct ip_addr ip, const uint8_t mac[6])
 {
     struct worker *w = worker;
     for (uint32_t i = 0; i < w->count; i++) {

@@ -52,8 +52,9 @@ static bool arp_valid(const struct net *net, const struct arp_pkt *a, uint32_t l
     /* The sender names itself twice; a packet that disagrees with its frame lies. */
     if (!mac_is_unicast(a->sha) || memcmp(a->sha, src, 6) != 0)
         return false;
-    /* Our own address in another's hands is a conflict (RFC 5227 2.4): nothing is learned. */
-    return from_be32(a->spa) != net->cfg.ip;
+    /* Our own address in another's hands is a conflict (RFC 5227 2.4): nothing is learned. Without an
+     * address of ours there is nothing to say either. */
+    return net->cfg.ip && from_be32(a->spa) != net->cfg.ip;
 }
 
 void arp_input(struct net *net, const uint8_t *p, uint32_t len, const uint8_t src[6])
@@ -67,7 +68,7 @@ void arp_input(struct net *net, const uint8_t *p, uint32_t len, const uint8_t sr
     STAT_INC(st->arp_in);
     uint32_t spa = from_be32(a->spa), tpa = from_be32(a->tpa);
     bool learnable = spa != 0 && net_on_link(net, spa);
-    struct neigh *n = learnable ? neigh_find(net, spa) : NULL;
+    struct neigh *n = learnable ? neigh_find(net, ip_from_v4(spa)) : NULL;
 
     if (from_be16(a->op) == ARP_REPLY) {
         if (n && n->asked)
@@ -83,10 +84,11 @@ void arp_input(struct net *net, const uint8_t *p, uint32_t len, const uint8_t sr
             STAT_INC(st->drop_arp);
         return;
     }
-    if (learnable) {
-        if (!n || n->state == NEIGH_PENDING || !neigh_fresh(net, n) ||
-            memcmp(n->mac, a->sha, 6) == 0)
-            neigh_set(net, neigh_get(net, spa), a->sha, true);
+    if (learnable && (!n || n->state == NEIGH_PENDING || !neigh_fresh(net, n) ||
+                      memcmp(n->mac, a->sha, 6) == 0)) {
+        n = neigh_get_unasked(net, ip_from_v4(spa));
+        if (n)
+            neigh_set(net, n, a->sha, true);
     }
     arp_send(net, ARP_REPLY, a->sha, a->sha, spa);
 }

@@ -52,12 +52,15 @@ const uint8_t *eth_classify(struct net *net, const struct rte_mbuf *m, uint16_t 
         return NULL;
     }
     /* RFC 1122 3.3.6: a link broadcast never carries a unicast datagram of ours; ARP may. */
-    bool for_us = memcmp(eh->dst, net->cfg.mac, 6) == 0;
-    if (unlikely_(!for_us && !(t == ETH_TYPE_ARP && mac_is_broadcast(eh->dst)))) {
+    bool for_us = memcmp(eh->dst, net->cfg.mac, 6) == 0 ||
+                  (t == ETH_TYPE_ARP && mac_is_broadcast(eh->dst)) ||
+                  /* RFC 2464 7; ip6.c knows the groups */
+                  (t == ETH_TYPE_IP6 && ip6_on(net) && eh->dst[0] == 0x33 && eh->dst[1] == 0x33);
+    if (unlikely_(!for_us)) {
         STAT_INC(st->drop_dst_mac);
         return NULL;
     }
-    if (unlikely_(t != ETH_TYPE_IP4 && t != ETH_TYPE_ARP)) {
+    if (unlikely_(t != ETH_TYPE_IP4 && t != ETH_TYPE_ARP && !(t == ETH_TYPE_IP6 && ip6_on(net)))) {
         STAT_INC(st->drop_ethertype);
         return NULL;
     }

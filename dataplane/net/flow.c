@@ -48,6 +48,24 @@ uint32_t flow_find(const struct flow *f, const struct flow_key *key, uint64_t ha
     }
 }
 
+uint32_t flow_find6(const struct flow *f, const struct flow_key *key, uint64_t hash,
+                    struct ip_addr peer)
+{
+    uint8_t tag = flow_tag(hash);
+    for (uint32_t i = (uint32_t)hash & f->mask;; i = (i + 1) & f->mask) {
+        const struct flow_bucket *b = &f->bucket[i];
+        for (unsigned m = flow_match(b, tag); m; m &= m - 1) {
+            uint32_t index = b->index[__builtin_ctz(m)];
+            const void *k = f->keys + (size_t)index * f->stride;
+            if (flow_key_equal(k, key) &&
+                ip_equal(ip_load(f->peers6 + (size_t)index * f->stride6), peer))
+                return index;
+        }
+        if (!b->overflow)
+            return FLOW_NONE;
+    }
+}
+
 /* The caller has no more entries than flow_init's max, so an empty way always exists. */
 void flow_insert(struct flow *f, uint64_t hash, uint32_t index)
 {

@@ -16,6 +16,7 @@
 #include <emmintrin.h>
 #endif
 
+#include "engine/base/ip.h"
 #include "engine/base/siphash.h"
 
 #define FLOW_WAYS 12
@@ -43,6 +44,9 @@ struct flow {
     const uint8_t *keys;
     size_t stride;
     struct siphash_key secret;
+    /* Full addresses of IPv6 peers, of which a key has only a hash: peers6 + i*stride6 is that of index i. */
+    const uint8_t *peers6;
+    size_t stride6;
 };
 
 /* 0 or -ENOMEM. keys + i*stride is the struct flow_key of index i. */
@@ -53,6 +57,22 @@ void flow_insert(struct flow *f, uint64_t hash, uint32_t index);
 void flow_remove(struct flow *f, uint64_t hash, uint32_t index);
 /* FLOW_NONE if there is none. */
 uint32_t flow_find(const struct flow *f, const struct flow_key *key, uint64_t hash);
+/* The same for an IPv6 key: the full address counts. */
+uint32_t flow_find6(const struct flow *f, const struct flow_key *key, uint64_t hash,
+                    struct ip_addr peer);
+/* What stands for an IPv6 peer in its key; keyed as flow_hash is, because peers choose addresses. */
+static inline uint32_t flow_peer6(const struct flow *f, struct ip_addr peer)
+{
+    unsigned __int128 p =
+        (unsigned __int128)(peer.w[0] ^ f->secret.k1) * (peer.w[1] ^ f->secret.k0);
+    uint64_t h = (uint64_t)p ^ (uint64_t)(p >> 64);
+    return (uint32_t)(h ^ h >> 32);
+}
+/* An IPv6 key names our address by its index (0.0.0.x), see struct ip6_local. */
+static inline bool flow_key_is6(const struct flow_key *k)
+{
+    return k->local_ip < 256;
+}
 
 /* Keyed by 128 secret bits: the 128-bit product of both halves of the key, each masked by a secret
  * word, folded twice. Nobody outside sees a hash, so collisions cannot be searched for; SipHash would

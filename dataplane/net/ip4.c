@@ -31,7 +31,7 @@ static bool ip4_options_ok(struct net *net, const uint8_t *p, uint32_t n)
 bool ip4_allowed(const struct net *net, uint32_t src)
 {
     const struct engine_config *e = net->cfg.engine;
-    if (!e || !e->net_allow_count)
+    if (!e || !(e->net_allow_count | e->net_allow6_count))
         return true;
     for (uint32_t i = 0; i < e->net_allow_count && i < LIMIT_NET_ALLOW; i++) {
         if ((src & e->net_allow[i].mask) == (e->net_allow[i].addr & e->net_allow[i].mask))
@@ -54,6 +54,23 @@ static bool ip4_checksum_ok(const struct net *net, const struct rte_mbuf *m,
     return csum_fold(sum) == 0xffff;
 }
 
+/* Why a source is refused (RFC 1122 3.2.1.3). */
+static void count_source(const struct net *net, uint32_t src)
+{
+    struct stats_worker *st = net->stats;
+    if (src == net->cfg.ip)
+        STAT_INC(st->drop_ip_land);
+    else if (src == net->broadcast || src == UINT32_MAX || src >> 28 == 14)
+        STAT_INC(st->drop_ip_source_group);
+    else
+        STAT_INC(st->drop_ip_source);
+}
+
+static const uint8_t *src_mac(const struct rte_mbuf *m)
+{
+    return rte_pktmbuf_mtod(m, const struct eth_hdr *)->src;
+}
+
 const uint8_t *ip4_check(struct net *net, const struct rte_mbuf *m, const uint8_t *p, uint32_t len,
                          uint32_t *l4_len)
 {
@@ -64,20 +81,24 @@ const uint8_t *ip4_check(struct net *net, const struct rte_mbuf *m, const uint8_
         return NULL;
     }
     uint32_t hl = (ip->ver_ihl & 15u) * 4, total = from_be16(ip->total_len);
-    if (unlikely_(ip->ver_ihl >> 4 != 4 || hl < sizeof(*ip) || hl > total || total > len)) {
+    if (unlikely_(ip->ver_ihl >> 4 != 4 || hl < sizeof(*ip))) {
         STAT_INC(st->drop_ip_header);
+        return NULL;
+    }
+    if (unlikely_(hl > total || total > len)) {
+        STAT_INC(st->drop_ip_length);
         return NULL;
     }
     if (unlikely_(!ip4_checksum_ok(net, m, ip, hl))) {
         STAT_INC(st->drop_ip_checksum);
         return NULL;
     }
-    if (unlikely_(from_be32(ip->dst) != net->cfg.ip)) {
+    if (unlikely_(from_be32(ip->dst) != net->cfg.ip || !net->cfg.ip)) {
         STAT_INC(st->drop_ip_destination);
         return NULL;
     }
     if (unlikely_(!ip4_source_ok(net, from_be32(ip->src)))) {
-        STAT_INC(st->drop_ip_source);
+        count_source(net, from_be32(ip->src));
         return NULL;
     }
     if (unlikely_(from_be16(ip->frag) & IP_FRAG_MASK)) {
@@ -86,14 +107,18 @@ const uint8_t *ip4_check(struct net *net, const struct rte_mbuf *m, const uint8_
     }
     if (unlikely_(hl > sizeof(*ip)) && !ip4_options_ok(net, p + sizeof(*ip), hl - sizeof(*ip)))
         return NULL;
+    if (ip->proto == IP_PROTO_ICMP) /* a router's errors count whoever may connect; icmp.c judges */
+        goto taken;
     if (unlikely_(!ip4_allowed(net, from_be32(ip->src)))) {
         STAT_INC(st->drop_not_allowed);
         return NULL;
     }
-    if (unlikely_(ip->proto != IP_PROTO_TCP && ip->proto != IP_PROTO_ICMP)) {
+    if (unlikely_(ip->proto != IP_PROTO_TCP)) {
         STAT_INC(st->drop_ip_protocol);
+        icmp_send_unreachable(net, ip, total, ip->proto == IP_PROTO_UDP ? 3 : 2, src_mac(m));
         return NULL;
     }
+taken:
     *l4_len = total - hl;
     return p + hl;
 }

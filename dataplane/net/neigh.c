@@ -1,24 +1,26 @@
-/* neigh: which MAC an on-link IPv4 address has. A set-associative table (the address picks a set of
+/* neigh: which MAC an on-link address has, IPv4 by ARP, IPv6 by neighbour discovery. A set-associative table (the address picks a set of
  * eight, the one unused for longest gives way), a bounded queue of frames per unresolved entry.
  *
  * Connections carry their peer's MAC in their own header template, so this table is asked only for
  * active opens and after timeouts. RFC 1122 2.3.2: at most one request a second per address, the
  * first frames are kept while it is resolved, entries age. */
 #include "dataplane/net/net_internal.h"
+#include "engine/base/siphash.h"
 
-#define NEIGH_TRIES 3
+#define NEIGH_TRIES 3 /* RFC 4861 10 MAX_MULTICAST_SOLICIT */
+#define LEARN_BURST 64
 
-static struct neigh *neigh_set_of(struct net *net, uint32_t ip)
+static struct neigh *neigh_set_of(struct net *net, struct ip_addr ip)
 {
-    uint64_t h = ((uint64_t)ip ^ net->cfg.secret[0]) * 0x9e3779b97f4a7c15ull;
-    return net->neigh[h >> 32 & (NEIGH_SETS - 1)];
+    struct siphash_key key = {net->cfg.secret[0], net->cfg.secret[1] ^ 0x6e65696768};
+    return net->neigh[siphash13(&key, &ip, sizeof(ip)) & (NEIGH_SETS - 1)];
 }
 
-struct neigh *neigh_find(struct net *net, uint32_t ip)
+struct neigh *neigh_find(struct net *net, struct ip_addr ip)
 {
     struct neigh *set = neigh_set_of(net, ip);
     for (int i = 0; i < NEIGH_WAYS; i++) {
-        if (set[i].state != NEIGH_FREE && set[i].ip == ip)
+        if (set[i].state != NEIGH_FREE && ip_equal(set[i].ip, ip))
             return &set[i];
     }
     return NULL;
@@ -35,7 +37,15 @@ void neigh_release(struct net *net, struct neigh *n)
     *n = (struct neigh){0};
 }
 
-struct neigh *neigh_get(struct net *net, uint32_t ip)
+static struct neigh *neigh_take(struct net *net, struct neigh *n, struct ip_addr ip)
+{
+    neigh_release(net, n);
+    n->ip = ip;
+    n->used_ns = net->now_ns;
+    return n;
+}
+
+struct neigh *neigh_get(struct net *net, struct ip_addr ip)
 {
     struct neigh *n = neigh_find(net, ip);
     if (n)
@@ -50,10 +60,28 @@ struct neigh *neigh_get(struct net *net, uint32_t ip)
         if (set[i].used_ns < n->used_ns)
             n = &set[i];
     }
-    neigh_release(net, n);
-    n->ip = ip;
-    n->used_ns = net->now_ns;
-    return n;
+    return neigh_take(net, n, ip);
+}
+
+/* RFC 6583: a station that makes up neighbours must not push the real ones out, nor keep us busy. */
+struct neigh *neigh_get_unasked(struct net *net, struct ip_addr ip)
+{
+    struct neigh *n = neigh_find(net, ip);
+    if (n)
+        return n;
+    const uint64_t step = NSEC_PER_S / LIMIT_NET_LEARN_PER_S;
+    if (net->learn_ns < net->now_ns)
+        net->learn_ns = net->now_ns;
+    struct neigh *set = neigh_set_of(net, ip);
+    for (int i = 0; i < NEIGH_WAYS && net->learn_ns - net->now_ns <= step * LEARN_BURST; i++) {
+        if (set[i].state == NEIGH_FREE ||
+            (set[i].state == NEIGH_KNOWN && !neigh_fresh(net, &set[i]))) {
+            net->learn_ns += step;
+            return neigh_take(net, &set[i], ip);
+        }
+    }
+    STAT_INC(net->stats->drop_neigh_learn);
+    return NULL;
 }
 
 bool neigh_fresh(const struct net *net, const struct neigh *n)
@@ -86,13 +114,17 @@ static void neigh_ask(struct net *net, struct neigh *n, const uint8_t *dst)
     n->asked = true;
     n->asked_ns = net->now_ns;
     n->tries++;
-    if (!net->cfg.shared)
-        arp_request(net, n->ip, dst);
-    else if (net->resolve_fn)
-        net->resolve_fn(net->resolve_ctx, n->ip);
+    if (net->cfg.shared) {
+        if (net->resolve_fn)
+            net->resolve_fn(net->resolve_ctx, n->ip);
+    } else if (ip_is_v4(n->ip)) {
+        arp_request(net, ip_v4(n->ip), dst);
+    } else {
+        ndp_solicit(net, n->ip, dst);
+    }
 }
 
-const uint8_t *neigh_lookup(struct net *net, uint32_t next_hop)
+const uint8_t *neigh_lookup(struct net *net, struct ip_addr next_hop)
 {
     struct neigh *n = neigh_get(net, next_hop);
     uint64_t age = net->now_ns - n->updated_ns;
@@ -114,7 +146,7 @@ const uint8_t *neigh_lookup(struct net *net, uint32_t next_hop)
     return NULL;
 }
 
-void neigh_confirm(struct net *net, uint32_t ip)
+void neigh_confirm(struct net *net, struct ip_addr ip)
 {
     struct neigh *n = neigh_find(net, ip);
     if (!n || n->state != NEIGH_KNOWN)
@@ -123,7 +155,7 @@ void neigh_confirm(struct net *net, uint32_t ip)
         neigh_ask(net, n, NULL);
 }
 
-void neigh_send(struct net *net, struct rte_mbuf *m, uint32_t next_hop)
+void neigh_send(struct net *net, struct rte_mbuf *m, struct ip_addr next_hop)
 {
     const uint8_t *mac = neigh_lookup(net, next_hop);
     if (mac) {

@@ -47,6 +47,7 @@ void net_config_defaults(struct net_config *c)
         .keepalive_interval_s = 100,
         .keepalive_probes = 3,
         .initial_window_segs = 10, /* RFC 6928 */
+        .dad_probes = 1,           /* RFC 4862 5.1 */
         .socket = -1,
     };
 }
@@ -60,6 +61,11 @@ static int config_check(const struct net_config *c)
         c->snd_buf_bytes > 1u << 30 || !c->rto_min_ms || c->rto_max_ms < c->rto_min_ms ||
         !c->initial_window_segs || !tcp_cc_get(c->congestion))
         return -EINVAL;
+    if (c->ip6_count > LIMIT_NET_ADDRESSES6 || (c->ip6_count && c->mtu < 1280)) /* RFC 8200 5 */
+        return -EINVAL;
+    for (uint32_t i = 0; i < c->ip6_count; i++)
+        if (ip_is_v4(c->ip6[i].addr) || !ip_is_host(c->ip6[i].addr) || c->ip6[i].bits > 128)
+            return -EINVAL;
     if (rte_pktmbuf_data_room_size(c->pool) < TX_PAYLOAD_OFF + 256)
         return -EINVAL;
     if (c->reserve && rte_pktmbuf_data_room_size(c->reserve) < TX_PAYLOAD_OFF + 64)
@@ -96,6 +102,7 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->broadcast = cfg->ip | ~cfg->netmask;
     net->admission_mark = cfg->pool->size / 16;
     net->neigh_next_ns = UINT64_MAX;
+    ip6_init(net);
     net->ephemeral_port = (uint16_t)(cfg->secret[1] >> 32);
     list_init(&net->time_wait);
     wheel_init(&net->wheel, now_ns);
@@ -114,6 +121,8 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
         net_destroy(net);
         return -ENOMEM;
     }
+    net->flow.peers6 = (const uint8_t *)&net->cold[0].peer6;
+    net->flow.stride6 = sizeof(struct tcp_cold);
     net->dirty = net->free_conns + n;
     net->reap = net->dirty + n;
     net->free_count = n; /* the stack below is read from the top: low indexes first */
@@ -226,6 +235,21 @@ bool net_output_pending(const struct net *net)
 
 /* ---- input ---- */
 
+static bool net_classify6(struct net *net, struct rte_mbuf *m, const uint8_t *l3, uint32_t len,
+                          const struct eth_hdr *eh, struct tcp_seg *seg)
+{
+    uint8_t proto;
+    uint32_t l4_len;
+    const uint8_t *l4 = ip6_check(net, l3, len, eh, &l4_len, &proto);
+    if (unlikely_(!l4))
+        return false;
+    if (unlikely_(proto == IP_PROTO_ICMP6)) {
+        icmp6_input(net, (const void *)l3, l4, l4_len, eh);
+        return false;
+    }
+    return tcp_seg_check(net, m, l3, l4, l4_len, seg);
+}
+
 /* Classifies and validates one frame; ARP and ICMP are done with at once, TCP fills a segment. */
 static bool net_classify(struct net *net, struct rte_mbuf *m, struct tcp_seg *seg)
 {
@@ -239,6 +263,9 @@ static bool net_classify(struct net *net, struct rte_mbuf *m, struct tcp_seg *se
         arp_input(net, l3, len, eh->src);
         return false;
     }
+    seg->mac = eh->src;
+    if (unlikely_(type == ETH_TYPE_IP6))
+        return net_classify6(net, m, l3, len, eh, seg);
     const uint8_t *l4 = ip4_check(net, m, l3, len, &l4_len);
     if (unlikely_(!l4))
         return false;
@@ -247,8 +274,7 @@ static bool net_classify(struct net *net, struct rte_mbuf *m, struct tcp_seg *se
         icmp_input(net, ip, l4, l4_len, eh->src);
         return false;
     }
-    seg->mac = eh->src;
-    return tcp_seg_check(net, m, ip, l4, l4_len, seg);
+    return tcp_seg_check(net, m, l3, l4, l4_len, seg);
 }
 
 void net_frame_general(struct net *net, struct rte_mbuf *m)
@@ -258,7 +284,8 @@ void net_frame_general(struct net *net, struct rte_mbuf *m)
         return;
     STAT_INC(net->stats->tcp_in_segs);
     seg.hash = flow_hash(&net->flow, &seg.key);
-    uint32_t index = flow_find(&net->flow, &seg.key, seg.hash);
+    uint32_t index = seg.v6 ? flow_find6(&net->flow, &seg.key, seg.hash, seg.peer6)
+                            : flow_find(&net->flow, &seg.key, seg.hash);
     seg.tc = index != FLOW_NONE ? &net->conns[index] : NULL;
     tcp_input(net, &seg);
 }
@@ -323,6 +350,7 @@ void net_timers(struct net *net, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
     neigh_timers(net);
+    ndp_timers(net);
     tcp_timers_run(net);
     if (net->reap_count)
         tcp_reap(net);
@@ -330,31 +358,33 @@ void net_timers(struct net *net, uint64_t now_ns)
 
 uint64_t net_next_timer_ns(const struct net *net)
 {
-    return RTE_MIN(wheel_next_ns(&net->wheel), net->neigh_next_ns);
+    uint64_t other = RTE_MIN(net->neigh_next_ns, net->ip6.next_ns);
+    return RTE_MIN(wheel_next_ns(&net->wheel), other);
 }
 
-void net_neigh_learn(struct net *net, uint32_t ip, const uint8_t mac[6], uint64_t now_ns)
+void net_neigh_learn(struct net *net, struct ip_addr ip, const uint8_t mac[6], uint64_t now_ns)
 {
     net_set_now(net, now_ns);
-    if (!net_on_link(net, ip) || !mac_is_unicast(mac))
-        return;
-    neigh_set(net, neigh_get(net, ip), mac, false);
+    int own = ip_is_v4(ip) ? -1 : ip6_local_find(net, ip);
+    if (own >= 0)
+        ndp_conflict(net, own);
+    else if (net_on_link_ip(net, ip) && mac_is_unicast(mac))
+        neigh_set(net, neigh_get(net, ip), mac, false);
 }
 
-void net_set_neigh_listener(struct net *net,
-                            void (*fn)(void *ctx, uint32_t ip, const uint8_t mac[6]), void *ctx)
+void net_set_neigh_listener(struct net *net, net_neigh_fn fn, void *ctx)
 {
     net->neigh_fn = fn;
     net->neigh_ctx = ctx;
 }
 
-void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, uint32_t ip), void *ctx)
+void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, struct ip_addr ip), void *ctx)
 {
     net->resolve_fn = fn;
     net->resolve_ctx = ctx;
 }
 
-void net_neigh_lost(struct net *net, uint32_t ip, uint64_t now_ns)
+void net_neigh_lost(struct net *net, struct ip_addr ip, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
     struct neigh *n = neigh_find(net, ip);
@@ -367,5 +397,7 @@ void net_announce(struct net *net, uint64_t now_ns)
     net_set_now(net, now_ns);
     if (net->cfg.shared)
         return; /* Linux has done so */
-    arp_request(net, net->cfg.ip, NULL);
+    if (net->cfg.ip)
+        arp_request(net, net->cfg.ip, NULL);
+    ndp_start(net);
 }

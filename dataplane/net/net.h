@@ -1,4 +1,4 @@
-/* net: one worker's network stack: Ethernet, VLAN, ARP, IPv4, ICMP and TCP over one transmit function.
+/* net: one worker's network stack: Ethernet, VLAN, IPv4 with ARP and ICMP, IPv6 with NDP and ICMPv6, and TCP over one transmit function.
  *
  * Reentrant: all state is in struct net; several stacks run in one process in tests, on a virtual clock. Time (monotonic ns) is an argument.
  * Knows nothing of RESP, of EAL or of ethdev: packets come in as mbufs, go out through net_wire, and byte streams go up through tcp_app.
@@ -10,6 +10,8 @@
 
 #include <rte_mbuf.h>
 
+#include "engine/base/ip.h"
+#include "engine/base/limits.h"
 #include "engine/link/stats.h"
 
 struct net;
@@ -46,12 +48,22 @@ struct tcp_app {
 /* net_config.congestion; what there is by what name: dataplane/options.c, control/config/config.def. */
 enum tcp_congestion { TCP_CC_CUBIC, TCP_CC_NEWRENO, TCP_CC_DCTCP, TCP_CC_COUNT };
 
+struct net_prefix {
+    struct ip_addr addr;
+    unsigned bits; /* of 128 */
+};
+
 struct net_config {
     uint8_t mac[6];
-    uint32_t ip, netmask, gateway; /* host byte order; gateway 0: none */
-    uint16_t mtu;                  /* IP packet bytes */
-    uint16_t vlan;                 /* 0: untagged */
-    uint16_t listen_port;          /* 0: no listener (a client stack) */
+    uint32_t ip, netmask, gateway; /* host byte order; ip 0: no IPv4; gateway 0: none */
+    /* IPv6 is spoken when there is an address; the link-local one (fe80::/10, made of the MAC) comes along. */
+    struct net_prefix ip6[LIMIT_NET_ADDRESSES6];
+    uint32_t ip6_count;
+    struct ip_addr gateway6; /* unspecified: as routers advertise */
+    uint32_t dad_probes;     /* RFC 4862 5.1 DupAddrDetectTransmits; 0: addresses count at once */
+    uint16_t mtu;            /* IP packet bytes */
+    uint16_t vlan;           /* 0: untagged */
+    uint16_t listen_port;    /* 0: no listener (a client stack) */
     /* net-share kernel: the addresses are Linux's too. It keeps ARP, NDP, echo and all other ports; we are silent there, and neighbours
      * are asked of it (net_set_neigh_resolver). */
     bool shared;
@@ -90,21 +102,21 @@ unsigned net_output(struct net *net, uint64_t now_ns);
 uint64_t net_next_timer_ns(const struct net *net);
 bool net_output_pending(const struct net *net);
 
-/* A neighbour learned elsewhere (another worker's queue saw the ARP reply). */
-void net_neigh_learn(struct net *net, uint32_t ip, const uint8_t mac[6], uint64_t now_ns);
-void net_set_neigh_listener(struct net *net,
-                            void (*fn)(void *ctx, uint32_t ip, const uint8_t mac[6]), void *ctx);
+/* A neighbour learned elsewhere (another worker's queue saw the answer); one of our own addresses: another station has it. */
+typedef void (*net_neigh_fn)(void *ctx, struct ip_addr ip, const uint8_t mac[6]);
+void net_neigh_learn(struct net *net, struct ip_addr ip, const uint8_t mac[6], uint64_t now_ns);
+void net_set_neigh_listener(struct net *net, net_neigh_fn fn, void *ctx);
 /* cfg.shared: who resolves neighbours; answers come by net_neigh_learn and net_neigh_lost. Called at most once a second per address. */
-void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, uint32_t ip), void *ctx);
+void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, struct ip_addr ip), void *ctx);
 /* It does not answer: what waits for it is given up, and the next frame asks again. */
-void net_neigh_lost(struct net *net, uint32_t ip, uint64_t now_ns);
-/* Announces the address (gratuitous ARP), once the port is up. */
+void net_neigh_lost(struct net *net, struct ip_addr ip, uint64_t now_ns);
+/* Once the port is up: gratuitous ARP; for IPv6 duplicate address detection, group reports and router solicitation begin. */
 void net_announce(struct net *net, uint64_t now_ns);
 
 /* ---- TCP connections, for the application ---- */
 
 struct tcp_addr {
-    uint32_t local_ip, peer_ip; /* host byte order */
+    struct ip_addr local, peer;
     uint16_t local_port, peer_port;
 };
 struct tcp_info {
@@ -118,6 +130,9 @@ struct tcp_info {
 /* Active open. NULL: no record. `connected` tells the outcome. */
 struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_port,
                              uint16_t local_port, void *cookie, uint64_t now_ns);
+/* The same by an address of either family. */
+struct tcp_conn *tcp_connect_to(struct net *net, struct ip_addr peer, uint16_t peer_port,
+                                uint16_t local_port, void *cookie, uint64_t now_ns);
 void tcp_addr(const struct tcp_conn *tc, struct tcp_addr *ret);
 void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret);
 const char *tcp_state_name(uint8_t state);

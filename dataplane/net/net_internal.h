@@ -1,6 +1,7 @@
 /* Private to dataplane/net: the stack's state, packet headers, and what its files call of each other.
  *
- *   net_input:  eth_classify -> ip4_check -> flow lookup -> tcp_input | icmp_input | arp_input
+ *   net_input:  eth_classify -> ip4_check | ip6_check -> flow lookup -> tcp_input
+ *                                -> icmp_input, icmp6_input (ndp_input, mld_input, pmtu_error), arp_input
  *   net_output: tcp_output per dirty connection -> net_send -> wire
  * Thread: the worker's. No file has state of its own. */
 #pragma once
@@ -19,16 +20,19 @@
 #include "engine/base/be.h"
 #include "engine/base/limits.h"
 
-#define NSEC_PER_MS   1000000ull
-#define NSEC_PER_S    1000000000ull
+#define NSEC_PER_MS    1000000ull
+#define NSEC_PER_S     1000000000ull
 
 /* ---- headers on the wire ---- */
 
-#define ETH_TYPE_IP4  0x0800
-#define ETH_TYPE_ARP  0x0806
-#define ETH_TYPE_VLAN 0x8100
-#define IP_PROTO_ICMP 1
-#define IP_PROTO_TCP  6
+#define ETH_TYPE_IP4   0x0800
+#define ETH_TYPE_ARP   0x0806
+#define ETH_TYPE_VLAN  0x8100
+#define ETH_TYPE_IP6   0x86dd
+#define IP_PROTO_ICMP  1
+#define IP_PROTO_TCP   6
+#define IP_PROTO_UDP   17
+#define IP_PROTO_ICMP6 58
 
 struct eth_hdr {
     uint8_t dst[6], src[6];
@@ -63,7 +67,15 @@ static_assert(sizeof(struct ip4_hdr) == 20, "RFC 791");
 #define IP_ECT0 2 /* RFC 3168 5 */
 #define IP_CE   3
 
-struct icmp_hdr { /* RFC 792 */
+struct ip6_hdr { /* RFC 8200 3 */
+    be32_t ver_flow;
+    be16_t payload_len;
+    uint8_t next, hops;
+    uint8_t src[16], dst[16];
+} __attribute__((packed));
+static_assert(sizeof(struct ip6_hdr) == 40, "RFC 8200");
+
+struct icmp_hdr { /* RFC 792, RFC 4443 2.1: the last four bytes by type */
     uint8_t type, code;
     uint16_t csum;
     be16_t id, seq;
@@ -101,6 +113,8 @@ struct tcp_seg {
     uint8_t ecn;            /* RFC 3168 5: the two bits of the IP header */
     uint8_t sack_n;         /* blocks of a SACK option at `sack` */
     const uint8_t *sack;
+    bool v6;
+    struct ip_addr peer6; /* v6: the peer's address */
     bool has_ts;
     uint32_t tsval, tsecr;
     struct flow_key key;
@@ -113,7 +127,7 @@ struct tcp_seg {
 enum neigh_state { NEIGH_FREE, NEIGH_PENDING, NEIGH_KNOWN };
 
 struct neigh {
-    uint32_t ip;
+    struct ip_addr ip;
     uint8_t mac[6];
     uint8_t state, tries;
     uint8_t queued;
@@ -122,8 +136,42 @@ struct neigh {
     struct rte_mbuf *queue[LIMIT_NET_NEIGH_QUEUE];
 };
 
-#define NEIGH_WAYS     8
-#define NEIGH_SETS     (LIMIT_NET_NEIGHBOURS / NEIGH_WAYS)
+#define NEIGH_WAYS 8
+#define NEIGH_SETS (LIMIT_NET_NEIGHBOURS / NEIGH_WAYS)
+
+/* ---- IPv6 ---- */
+
+enum ip6_state { IP6_TENTATIVE, IP6_VALID, IP6_DUPLICATE }; /* RFC 4862 5.4 */
+
+/* The flow key of an IPv6 connection has the index of our address where an IPv4 key has the address (0.0.0.x is nobody's), and a
+ * secret hash of the peer's address, which stands in the cold record in full. */
+struct ip6_local {
+    struct ip_addr addr;
+    unsigned bits;
+    uint8_t state, probes; /* DAD probes sent */
+    uint64_t due_ns;       /* tentative: next probe, or the end of waiting */
+};
+
+struct ip6_router { /* RFC 4861 6.3.4 */
+    struct ip_addr addr;
+    uint64_t until_ns; /* 0: free */
+};
+
+struct ip6 {
+    uint32_t count;                                   /* of local; 0: IPv6 is not spoken */
+    struct ip6_local local[1 + LIMIT_NET_ADDRESSES6]; /* [0]: link-local */
+    struct ip6_router router[LIMIT_NET_ROUTERS];
+    uint16_t mtu;              /* the port's, or less as routers say */
+    uint8_t solicits, reports; /* sent of RFC 4861 6.3.7, RFC 3810 9.14 */
+    bool announced;
+    uint64_t solicit_ns, report_ns; /* next one; UINT64_MAX: none */
+    uint64_t reported_ns;           /* last one */
+    uint64_t next_ns;               /* the earliest thing to do */
+};
+
+/* Answers that anyone can ask for: a bucket for each class of sources, so that nobody learns from his own answers what others get
+ * (RFC 5927, and the lesson of CVE-2016-5696 and SAD DNS: never a shared counter). */
+enum rate_kind { RATE_ECHO, RATE_RST, RATE_ERROR, RATE_NDP, RATE_KINDS };
 
 #define NET_TX_SLOTS   512
 #define NET_HELD_SLOTS 1024
@@ -180,12 +228,14 @@ struct net {
     struct neigh neigh[NEIGH_SETS][NEIGH_WAYS];
     uint32_t neigh_pending;
     uint64_t neigh_next_ns;
-    void (*neigh_fn)(void *ctx, uint32_t ip, const uint8_t mac[6]);
+    uint64_t learn_ns; /* token bucket of unasked learning, kept as a time */
+    net_neigh_fn neigh_fn;
     void *neigh_ctx;
-    void (*resolve_fn)(void *ctx, uint32_t ip); /* cfg.shared */
+    void (*resolve_fn)(void *ctx, struct ip_addr ip); /* cfg.shared */
     void *resolve_ctx;
 
-    uint64_t icmp_tokens_ns; /* token bucket of echo replies, in time */
+    struct ip6 ip6;
+    uint64_t rate_ns[RATE_KINDS][LIMIT_NET_RATE_CLASSES]; /* token buckets, kept as times */
     uint16_t ephemeral_port;
 };
 
@@ -277,24 +327,31 @@ static inline bool mac_is_unicast(const uint8_t m[6])
 }
 bool mac_is_broadcast(const uint8_t m[6]);
 
+/* ---- rate.c ---- */
+/* May this source be answered now? Counts the answer. */
+bool rate_allow(struct net *net, enum rate_kind kind, struct ip_addr to);
+
 /* ---- arp.c ---- */
 void arp_input(struct net *net, const uint8_t *p, uint32_t len, const uint8_t src[6]);
 /* dst NULL: broadcast. */
 void arp_request(struct net *net, uint32_t ip, const uint8_t *dst);
 
 /* ---- neigh.c ---- */
-struct neigh *neigh_find(struct net *net, uint32_t ip);
+struct neigh *neigh_find(struct net *net, struct ip_addr ip);
 /* Finds or makes the entry; takes the place of the one unused for longest. */
-struct neigh *neigh_get(struct net *net, uint32_t ip);
+struct neigh *neigh_get(struct net *net, struct ip_addr ip);
+/* The same for what was heard without being asked for: within a rate, and never in the place of an
+ * entry that is fresh or waited for. NULL: not now (counted). */
+struct neigh *neigh_get_unasked(struct net *net, struct ip_addr ip);
 /* The address is known now; queued frames go out. tell: inform the listener. */
 void neigh_set(struct net *net, struct neigh *n, const uint8_t mac[6], bool tell);
 /* The MAC for a next hop, or NULL: asked for. */
-const uint8_t *neigh_lookup(struct net *net, uint32_t next_hop);
+const uint8_t *neigh_lookup(struct net *net, struct ip_addr next_hop);
 /* Sends a frame whose L2 header lacks only its destination; queues it (bounded) until that is known.
  * Takes ownership. */
-void neigh_send(struct net *net, struct rte_mbuf *m, uint32_t next_hop);
+void neigh_send(struct net *net, struct rte_mbuf *m, struct ip_addr next_hop);
 /* Asks everyone who has the address, although an entry may be there: what we know seems wrong. */
-void neigh_confirm(struct net *net, uint32_t ip);
+void neigh_confirm(struct net *net, struct ip_addr ip);
 bool neigh_fresh(const struct net *net, const struct neigh *n);
 void neigh_timers(struct net *net);
 void neigh_free_all(struct net *net);
@@ -303,10 +360,9 @@ static inline bool net_on_link(const struct net *net, uint32_t ip)
 {
     return (ip & net->cfg.netmask) == (net->cfg.ip & net->cfg.netmask);
 }
-static inline uint32_t net_next_hop(const struct net *net, uint32_t ip)
-{
-    return net_on_link(net, ip) || !net->cfg.gateway ? ip : net->cfg.gateway;
-}
+bool net_on_link_ip(const struct net *net, struct ip_addr ip);
+/* Where a packet goes next: the address itself, or the gateway of its family; unspecified: there is no way. */
+struct ip_addr net_next_hop(const struct net *net, struct ip_addr ip);
 
 /* ---- ip4.c ---- */
 /* Validates the header; returns the L4 bytes and their count, or NULL (counted). */
@@ -331,3 +387,67 @@ static inline uint64_t ip4_pseudo_sum(const struct ip4_hdr *ip, uint16_t l4_len)
 /* ---- icmp.c ---- */
 void icmp_input(struct net *net, const struct ip4_hdr *ip, const uint8_t *p, uint32_t len,
                 const uint8_t src[6]);
+/* Tells the sender of a datagram for us that nobody takes it (RFC 1122 3.2.2.1), within a rate. */
+void icmp_send_unreachable(struct net *net, const struct ip4_hdr *ip, uint32_t total, uint8_t code,
+                           const uint8_t src[6]);
+
+/* ---- ip6.c ---- */
+void ip6_init(struct net *net);
+static inline bool ip6_on(const struct net *net)
+{
+    return net->ip6.count != 0;
+}
+/* Validates the header and walks the extension headers; returns the upper layer's bytes, count and
+ * protocol (TCP or ICMPv6), or NULL (counted). mac: the frame's destination and source. */
+const uint8_t *ip6_check(struct net *net, const uint8_t *p, uint32_t len, const struct eth_hdr *eh,
+                         uint32_t *l4_len, uint8_t *proto);
+bool ip6_allowed(const struct net *net, struct ip_addr src);
+/* Index of our address in any state, or -1. */
+int ip6_local_find(const struct net *net, struct ip_addr a);
+/* The address that packets to `to` come from: link-local to link-local, else the one of the same prefix, else the first. -1: none is valid. */
+int ip6_source_for(const struct net *net, struct ip_addr to);
+void ip6_write(struct ip6_hdr *ip, struct ip_addr src, struct ip_addr dst, uint8_t next,
+               uint8_t hops, uint16_t payload_len);
+/* ff02::1:ffXX:XXXX of an address (RFC 4291 2.7.1). */
+struct ip_addr ip6_solicited_node(struct ip_addr a);
+/* 33:33 and the last four bytes (RFC 2464 7). */
+void ip6_multicast_mac(uint8_t mac[6], struct ip_addr group);
+uint64_t ip6_pseudo_sum(const struct ip6_hdr *ip, uint32_t l4_len, uint8_t proto);
+
+/* ---- icmp6.c ---- */
+void icmp6_input(struct net *net, const struct ip6_hdr *ip, const uint8_t *p, uint32_t len,
+                 const struct eth_hdr *eh);
+/* An ICMPv6 message of `len` bytes to be written behind the headers: *ret_body points to its first byte; the caller fills it and
+ * calls icmp6_finish. NULL: no buffer. dst_mac NULL: the neighbour table finds it. */
+struct rte_mbuf *icmp6_new(struct net *net, struct ip_addr src, struct ip_addr dst, uint8_t hops,
+                           uint32_t len, uint8_t **ret_body);
+void icmp6_finish(struct net *net, struct rte_mbuf *m, uint32_t len, const uint8_t *dst_mac);
+/* RFC 4443 2.4 (e), (f): an error about the packet at ip of which `have` bytes are here, within a rate and never about an error or
+ * a multicast. */
+void icmp6_send_error(struct net *net, const struct ip6_hdr *ip, uint32_t have, uint8_t type,
+                      uint8_t code, uint32_t word, const struct eth_hdr *eh);
+
+/* ---- ndp.c ---- */
+/* Neighbour and router messages (RFC 4861), hop limit checked; types 133 to 137. */
+void ndp_input(struct net *net, const struct ip6_hdr *ip, const uint8_t *p, uint32_t len,
+               const uint8_t src[6]);
+/* Asks for a neighbour; dst NULL: all who may have it, else this station. */
+void ndp_solicit(struct net *net, struct ip_addr target, const uint8_t *dst);
+/* The port is up: DAD, group reports, router solicitation begin. */
+void ndp_start(struct net *net);
+void ndp_timers(struct net *net);
+/* Another station has our address (told by another worker). */
+void ndp_conflict(struct net *net, int index);
+/* The router in use, or unspecified. */
+struct ip_addr ndp_router(const struct net *net);
+
+/* ---- mld.c ---- */
+/* RFC 3810: reports of our groups, for switches that watch; queries are answered by a report of all. */
+void mld_report(struct net *net);
+void mld_input(struct net *net, const struct ip6_hdr *ip, const uint8_t *p, uint32_t len);
+
+/* ---- pmtu.c ---- */
+/* An ICMP error that quotes `len` bytes of a packet of ours. mtu: of a "too big" message (0: an old router, told by none), PMTU_NONE
+ * for other errors, which are soft. */
+#define PMTU_NONE UINT32_MAX
+void pmtu_error(struct net *net, bool v6, const uint8_t *quoted, uint32_t len, uint32_t mtu);

@@ -11,10 +11,13 @@
 #include "engine/shard/config.h"
 
 /* RFC 6528 3: ISN = M + F(4-tuple, secret), M ticking every 4 us. */
-uint32_t tcp_isn(const struct net *net, const struct flow_key *key)
+uint32_t tcp_isn(const struct net *net, const struct flow_key *key, struct ip_addr peer)
 {
     struct siphash_key k = {net->cfg.secret[1], net->cfg.secret[0]};
-    return (uint32_t)(net->now_ns >> 12) + (uint32_t)siphash24(&k, key, sizeof(*key));
+    uint32_t f = (uint32_t)siphash24(&k, key, sizeof(*key));
+    if (flow_key_is6(key))
+        f += (uint32_t)siphash24(&k, &peer, sizeof(peer));
+    return (uint32_t)(net->now_ns >> 12) + f;
 }
 
 static void time_wait_leave(struct tcp_conn *tc)
@@ -24,7 +27,8 @@ static void time_wait_leave(struct tcp_conn *tc)
     STAT_SET(tc->net->stats->tcp_time_wait, tc->net->time_wait_count);
 }
 
-struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint64_t hash)
+struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint64_t hash,
+                              struct ip_addr peer)
 {
     /* Ahead of need, because a record that ends now is free only after the next reap. */
     uint32_t low = net->cfg.max_conns / 4 < 32 ? net->cfg.max_conns / 4 : 32;
@@ -40,8 +44,13 @@ struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint6
     struct tcp_conn *tc = &net->conns[index];
     struct tcp_cold *c = &net->cold[index];
     uint32_t generation = tc->generation + 1;
-    *tc = (struct tcp_conn){.key = *key, .net = net, .cold = c, .generation = generation};
-    *c = (struct tcp_cold){.timer_ns = UINT64_MAX, .cc = tcp_cc_get(net->cfg.congestion)};
+    *tc = (struct tcp_conn){.key = *key,
+                            .flags = flow_key_is6(key) ? TF_V6 : 0,
+                            .net = net,
+                            .cold = c,
+                            .generation = generation};
+    *c = (struct tcp_cold){
+        .peer6 = peer, .timer_ns = UINT64_MAX, .cc = tcp_cc_get(net->cfg.congestion)};
     for (int i = 0; i < TT_COUNT; i++)
         c->deadline_ns[i] = UINT64_MAX;
     wheel_node_init(&c->timer);
@@ -55,6 +64,31 @@ struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint6
     return tc;
 }
 
+/* The template's IP header, in IPv6 without its addresses, and where it ends; *sum: its share of the TCP checksum (the pseudo
+ * header less the length). */
+static uint8_t *template_ip(struct tcp_conn *tc, uint8_t *l3, uint64_t *sum)
+{
+    struct tcp_cold *c = tc->cold;
+    if (tcp_is6(tc)) {
+        struct ip6_hdr ip;
+        ip6_write(&ip, tcp_local_ip(tc), c->peer6, IP_PROTO_TCP, 64, 0);
+        if (tc->flags & TF_ECN)
+            ip.ver_flow = be32(6u << 28 | IP_ECT0 << 20);
+        memcpy(l3, &ip, offsetof(struct ip6_hdr, src));
+        *sum = ip6_pseudo_sum(&ip, 0, IP_PROTO_TCP);
+        return l3 + offsetof(struct ip6_hdr, src);
+    }
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)l3;
+    ip4_write(ip, tc->key.local_ip, tc->key.peer_ip, IP_PROTO_TCP, 0);
+    if (tc->flags & TF_ECN)
+        ip->tos = IP_ECT0; /* of new text; tcp_output.c takes it off the rest */
+    ip->total_len = be16(0);
+    ip->csum = 0;
+    c->ip_sum = csum_fold(csum_ip4_20(ip));
+    *sum = ip4_pseudo_sum(ip, 0);
+    return l3 + sizeof(*ip);
+}
+
 /* Fills what never changes in our headers and sums it once. mac NULL: not known yet. */
 void tcp_conn_template(struct tcp_conn *tc, const uint8_t *mac)
 {
@@ -62,20 +96,15 @@ void tcp_conn_template(struct tcp_conn *tc, const uint8_t *mac)
     struct net *net = tc->net;
     struct tcp_cold *c = tc->cold;
     unsigned l2 = eth_len(net);
-    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(c->tmpl + l2);
-    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
+    uint8_t *l3 = c->tmpl + l2;
+    uint64_t pseudo;
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)template_ip(tc, l3, &pseudo);
     uint8_t *opt = (uint8_t *)(th + 1);
     unsigned opt_len = tc->flags & TF_TS ? 12 : 0;
 
-    eth_write(net, (uint8_t *)ip, mac ? mac : unknown, ETH_TYPE_IP4);
+    eth_write(net, l3, mac ? mac : unknown, tcp_is6(tc) ? ETH_TYPE_IP6 : ETH_TYPE_IP4);
     if (mac)
         tc->flags |= TF_MAC_KNOWN;
-    ip4_write(ip, tc->key.local_ip, tc->key.peer_ip, IP_PROTO_TCP, 0);
-    if (tc->flags & TF_ECN)
-        ip->tos = IP_ECT0; /* of new text; tcp_output.c takes it off the rest */
-    ip->total_len = be16(0);
-    ip->csum = 0;
-    c->ip_sum = csum_fold(csum_ip4_20(ip));
     *th = (struct tcp_hdr){.sport = be16(tc->key.local_port), .dport = be16(tc->key.peer_port)};
     th->off = (uint8_t)((sizeof(*th) + opt_len) / 4 << 4);
     if (opt_len) {
@@ -86,10 +115,10 @@ void tcp_conn_template(struct tcp_conn *tc, const uint8_t *mac)
     /* The pseudo header's length and the offset, flags and window word are added per segment. */
     uint8_t off = th->off;
     th->off = 0;
-    c->tcp_sum = csum_fold(csum_add(th, sizeof(*th) + opt_len, ip4_pseudo_sum(ip, 0)));
+    c->tcp_sum = csum_fold(csum_add(th, sizeof(*th) + opt_len, pseudo));
     th->off = off;
     c->l2_len = (uint8_t)l2;
-    c->tmpl_len = (uint8_t)(l2 + sizeof(*ip) + sizeof(*th) + opt_len);
+    c->tmpl_len = (uint8_t)(l2 + tcp_ip_bytes(tc) + sizeof(*th) + opt_len);
 }
 
 static void half_open_leave(struct tcp_conn *tc)
@@ -233,8 +262,23 @@ void tcp_conns_free(struct net *net)
 struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_port,
                              uint16_t local_port, void *cookie, uint64_t now_ns)
 {
+    return tcp_connect_to(net, ip_from_v4(peer_ip), peer_port, local_port, cookie, now_ns);
+}
+
+struct tcp_conn *tcp_connect_to(struct net *net, struct ip_addr peer, uint16_t peer_port,
+                                uint16_t local_port, void *cookie, uint64_t now_ns)
+{
     net_set_now(net, now_ns);
-    struct flow_key key = {peer_ip, net->cfg.ip, peer_port, local_port};
+    struct flow_key key = {ip_v4(peer), net->cfg.ip, peer_port, local_port};
+    if (!ip_is_v4(peer)) {
+        int local = ip6_source_for(net, peer);
+        if (local < 0)
+            return NULL;
+        key.peer_ip = flow_peer6(&net->flow, peer);
+        key.local_ip = (uint32_t)local;
+    } else if (!net->cfg.ip) {
+        return NULL;
+    }
     uint64_t hash = 0;
     for (uint32_t tries = local_port ? 1 : 16384;; tries--) {
         if (!tries)
@@ -242,10 +286,11 @@ struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_po
         if (!local_port) /* RFC 6056: the dynamic range, from a start that is not told */
             key.local_port = (uint16_t)(49152 + net->ephemeral_port++ % 16384);
         hash = flow_hash(&net->flow, &key);
-        if (flow_find(&net->flow, &key, hash) == FLOW_NONE)
+        if ((flow_key_is6(&key) ? flow_find6(&net->flow, &key, hash, peer)
+                                : flow_find(&net->flow, &key, hash)) == FLOW_NONE)
             break;
     }
-    struct tcp_conn *tc = tcp_conn_new(net, &key, hash);
+    struct tcp_conn *tc = tcp_conn_new(net, &key, hash, peer);
     if (!tc)
         return NULL;
     struct tcp_cold *c = tc->cold;
@@ -253,11 +298,11 @@ struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_po
     tc->state = TCP_SYN_SENT;
     tc->flags |= TF_ACTIVE | TF_SYN_DUE;
     tc->rcv_wscale = tcp_opt_wscale(net->cfg.rcv_buf_bytes);
-    c->iss = tcp_isn(net, &key);
+    c->iss = tcp_isn(net, &key, peer);
     tc->snd_una = c->iss;
     tc->snd_nxt = c->iss;
     c->recover = c->iss;
-    tc->mss = 536;
+    tcp_mss_set(tc, 536);
     tcp_conn_template(tc, NULL);
     STAT_INC(net->stats->tcp_active_opens);
     tcp_mark(tc);
@@ -267,7 +312,7 @@ struct tcp_conn *tcp_connect(struct net *net, uint32_t peer_ip, uint16_t peer_po
 void tcp_addr(const struct tcp_conn *tc, struct tcp_addr *ret)
 {
     *ret =
-        (struct tcp_addr){tc->key.local_ip, tc->key.peer_ip, tc->key.local_port, tc->key.peer_port};
+        (struct tcp_addr){tcp_local_ip(tc), tcp_peer_ip(tc), tc->key.local_port, tc->key.peer_port};
 }
 
 void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret)

@@ -307,7 +307,7 @@ void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
     uint32_t fast = 0;
     uint64_t bytes = 0;
     const struct engine_config *e = net->cfg.engine;
-    bool all_allowed = !(e && e->net_allow_count);
+    bool all_allowed = !(e && (e->net_allow_count | e->net_allow6_count));
     unsigned tag = net->l2_len - (unsigned)sizeof(struct eth_hdr);
 
     for (uint16_t i = 0; i < n; i++) {

@@ -78,7 +78,7 @@ static void not_acceptable(struct tcp_conn *tc, const struct tcp_seg *seg)
         return;
     if (tc->state == TCP_SYN_RCVD && (seg->flags & (TH_SYN | TH_ACK)) == TH_SYN &&
         seg->seq == tc->cold->irs) { /* our SYN-ACK was lost, or went to a damaged address */
-        if (mac_is_unicast(seg->mac) && net_on_link(tc->net, tc->key.peer_ip))
+        if (mac_is_unicast(seg->mac) && net_on_link_ip(tc->net, tcp_peer_ip(tc)))
             memcpy(tc->cold->tmpl, seg->mac, 6);
         tc->flags |= TF_SYN_DUE;
         tcp_mark(tc);

@@ -61,6 +61,8 @@ enum tcp_state {
 #define TF_CARE        (1u << 25) /* something is SACKed, probed or owed (tcp_loss.h): no short ways */
 #define TF_ECN         (1u << 26) /* RFC 3168 negotiated */
 #define TF_ECE         (1u << 27) /* what we send says ECE */
+#define TF_SPLIT       (1u << 28) /* unsent segments may be larger than mss: it was lowered */
+#define TF_V6          (1u << 29) /* an IPv6 connection */
 
 /* ---- send queue ----
  * One mbuf per segment. Its bookkeeping stands at the start of its headroom, the payload at
@@ -101,7 +103,7 @@ struct tcp_ooo {
 enum tcp_timer { TT_REXMIT, TT_PERSIST, TT_DELACK, TT_STARVED, TT_LIFE, TT_REO, TT_COUNT };
 /* TT_LIFE: keepalive, FIN_WAIT_2 and TIME_WAIT, by state. TT_REO: RACK's reordering window. */
 
-#define TCP_HDR_MAX  98 /* 14 + 4 + 20 + 60 */
+#define TCP_HDR_MAX  118 /* 14 + 4 + 40 + 60 */
 #define TCP_TMPL_MAX 72
 
 struct tcp_conn {
@@ -132,9 +134,12 @@ static_assert(sizeof(struct tcp_conn) == 128, "two cache lines");
 static_assert(offsetof(struct tcp_conn, key) == 0, "flow table reads it");
 
 struct tcp_cold {
-    uint8_t tmpl[TCP_TMPL_MAX]; /* Ethernet, IP, TCP, timestamp option: what does not change */
-    uint8_t tmpl_len, l2_len;
+    uint8_t
+        tmpl[TCP_TMPL_MAX]; /* Ethernet, IP (IPv6: less its addresses), TCP, timestamp option: what
+                                 * does not change */
+    uint8_t tmpl_len, l2_len; /* tmpl_len: of all headers */
     uint8_t backoff, keep_sent;
+    uint8_t pmtu_changes;     /* ICMP errors obeyed */
     uint32_t ip_sum, tcp_sum; /* checksums of the template's constant part */
     struct wheel_node timer;
     uint64_t timer_ns; /* when the wheel entry fires; UINT64_MAX: none */
@@ -166,6 +171,7 @@ struct tcp_cold {
     struct list tw_link;
     union tcp_cc_state cc_state;
     struct tcp_loss loss;
+    struct ip_addr peer6; /* of an IPv6 connection: its key has only a hash */
 };
 
 /* state, snd_wscale, rcv_wscale, dupacks and flags as one word, for tests of several of them. */
@@ -182,6 +188,32 @@ static inline uint64_t tcp_state_word(const struct tcp_conn *tc)
 static inline uint32_t tcp_index(const struct tcp_conn *tc)
 {
     return (uint32_t)(tc - tc->net->conns);
+}
+static inline bool tcp_is6(const struct tcp_conn *tc)
+{
+    return tc->flags & TF_V6;
+}
+static inline struct ip_addr tcp_peer_ip(const struct tcp_conn *tc)
+{
+    return tcp_is6(tc) ? tc->cold->peer6 : ip_from_v4(tc->key.peer_ip);
+}
+static inline struct ip_addr tcp_local_ip(const struct tcp_conn *tc)
+{
+    return tcp_is6(tc) ? tc->net->ip6.local[tc->key.local_ip].addr : ip_from_v4(tc->key.local_ip);
+}
+static inline uint32_t tcp_ip_bytes(const struct tcp_conn *tc)
+{
+    return tcp_is6(tc) ? 40 : 20;
+}
+/* The first `n` bytes of our headers. */
+static inline void tcp_headers6(const struct tcp_conn *tc, uint8_t *frame, unsigned n)
+{
+    const struct tcp_cold *c = tc->cold;
+    unsigned front = c->l2_len + (unsigned)offsetof(struct ip6_hdr, src);
+    memcpy(frame, c->tmpl, front);
+    ip_store(frame + front, tc->net->ip6.local[tc->key.local_ip].addr);
+    ip_store(frame + front + 16, c->peer6);
+    memcpy(frame + front + 32, c->tmpl + front, n - front - 32);
 }
 static inline uint32_t tcp_flight(const struct tcp_conn *tc)
 {
@@ -215,7 +247,9 @@ static inline uint32_t tcp_ts_now(const struct tcp_conn *tc)
 }
 
 /* ---- tcp_conn.c ---- */
-struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint64_t hash);
+/* peer: counts for an IPv6 key only. */
+struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint64_t hash,
+                              struct ip_addr peer);
 void tcp_conn_template(struct tcp_conn *tc, const uint8_t *mac);
 void tcp_conn_established(struct tcp_conn *tc);
 /* The connection is gone: out of the table, queues freed; the record goes at tcp_reap. notify: the
@@ -225,7 +259,7 @@ void tcp_conn_reset(struct tcp_conn *tc, int err, bool notify); /* the same with
 void tcp_conn_time_wait(struct tcp_conn *tc);
 void tcp_reap_later(struct tcp_conn *tc);
 void tcp_reap(struct net *net);
-uint32_t tcp_isn(const struct net *net, const struct flow_key *key);
+uint32_t tcp_isn(const struct net *net, const struct flow_key *key, struct ip_addr peer);
 void tcp_conns_free(struct net *net);
 
 /* ---- tcp_opt.c ---- */
@@ -245,8 +279,7 @@ void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
                        const struct tcp_syn_opts *opts);
 
 /* ---- tcp_seg.c ---- */
-static inline void tcp_seg_fill(struct tcp_seg *seg, const struct net *net,
-                                const struct ip4_hdr *ip, const struct tcp_hdr *th, uint32_t len,
+static inline void tcp_seg_fill(struct tcp_seg *seg, const struct tcp_hdr *th, uint32_t len,
                                 uint32_t doff)
 {
     seg->th = th;
@@ -257,15 +290,17 @@ static inline void tcp_seg_fill(struct tcp_seg *seg, const struct net *net,
     seg->wnd = from_be16(th->wnd);
     seg->flags = th->flags;
     seg->doff = (uint8_t)doff;
-    seg->ecn = ip->tos & 3;
-    seg->key.peer_ip = from_be32(ip->src);
-    seg->key.local_ip = net->cfg.ip;
     seg->key.peer_port = from_be16(th->sport);
     seg->key.local_port = from_be16(th->dport);
 }
-/* Header, ports and checksum of a segment; false: dropped and counted. Options are not looked at. */
-bool tcp_seg_check(struct net *net, const struct rte_mbuf *m, const struct ip4_hdr *ip,
-                   const uint8_t *p, uint32_t len, struct tcp_seg *seg);
+/* Header, ports and checksum of a segment; l3: the checked IP header of either family. False: dropped
+ * and counted. Options are not looked at. */
+bool tcp_seg_check(struct net *net, const struct rte_mbuf *m, const uint8_t *l3, const uint8_t *p,
+                   uint32_t len, struct tcp_seg *seg);
+static inline struct ip_addr tcp_seg_peer(const struct tcp_seg *seg)
+{
+    return seg->v6 ? seg->peer6 : ip_from_v4(seg->key.peer_ip);
+}
 
 /* ---- tcp_input.c, tcp_open.c, tcp_ack.c, tcp_reass.c ---- */
 void tcp_input(struct net *net, struct tcp_seg *seg);
@@ -295,6 +330,12 @@ bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n);
 void tcp_queue_free(struct tcp_conn *tc);
 void tcp_queue_mark_lost(struct tcp_conn *tc, bool all);
 void tcp_queue_mark_fin_lost(struct tcp_conn *tc);
+
+/* ---- pmtu.c ---- */
+/* Timeouts in a row of a large segment: perhaps a router swallows it and says nothing (RFC 4821 7.7 in short). */
+void tcp_pmtu_blackhole(struct tcp_conn *tc);
+/* Segments are bounded by number as well as by bytes; after a change of mss. */
+void tcp_mss_set(struct tcp_conn *tc, uint16_t mss);
 
 /* ---- tcp_output.c ---- */
 /* False: the wire or the pool is full, come again. */

@@ -16,9 +16,10 @@ static uint32_t backlog_limit(const struct net *net)
  * gateway; NULL when an off-link source came from elsewhere: then the gateway is asked for. */
 static const uint8_t *reply_mac(struct net *net, const struct tcp_seg *seg)
 {
-    if (net_on_link(net, seg->key.peer_ip) || !net->cfg.gateway)
+    struct ip_addr peer = tcp_seg_peer(seg), hop = net_next_hop(net, peer);
+    if (ip_equal(hop, peer) || ip_is_unspecified(hop))
         return seg->mac;
-    const struct neigh *g = neigh_find(net, net->cfg.gateway);
+    const struct neigh *g = neigh_find(net, hop);
     if (!g || g->state != NEIGH_KNOWN || memcmp(g->mac, seg->mac, 6) == 0)
         return seg->mac;
     return NULL;
@@ -67,7 +68,8 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
         STAT_INC(st->drop_tcp_backlog);
         return;
     }
-    struct tcp_conn *tc = net_admits(net) ? tcp_conn_new(net, &seg->key, seg->hash) : NULL;
+    struct tcp_conn *tc =
+        net_admits(net) ? tcp_conn_new(net, &seg->key, seg->hash, seg->peer6) : NULL;
     if (!tc) {
         STAT_INC(st->drop_tcp_nomem);
         return;
@@ -78,7 +80,7 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
     if ((seg->flags & (TH_ECE | TH_CWR)) == (TH_ECE | TH_CWR) && !net->cfg.no_ecn)
         tc->flags |= TF_ECN; /* RFC 3168 6.1.1 */
     net->half_open++;
-    tc->cold->iss = tcp_isn(net, &seg->key);
+    tc->cold->iss = tcp_isn(net, &seg->key, seg->peer6);
     tc->snd_una = tc->snd_nxt = tc->cold->recover = tc->cold->iss;
     take_peer_syn(tc, seg, &opts);
     tcp_conn_template(tc, reply_mac(net, seg));

@@ -76,12 +76,18 @@ bool tcp_opt_parse(struct tcp_seg *seg, struct tcp_syn_opts *syn)
     return true;
 }
 
+/* RFC 6691: the MSS option ignores options; both fixed headers count. */
+static uint16_t mtu_mss(const struct tcp_conn *tc)
+{
+    uint32_t mtu = tcp_is6(tc) ? tc->net->ip6.mtu : tc->net->cfg.mtu;
+    return (uint16_t)(mtu - tcp_ip_bytes(tc) - (uint32_t)sizeof(struct tcp_hdr));
+}
+
 unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool first)
 {
     bool wscale = first || (tc->flags & TF_WSCALE), ts = first || (tc->flags & TF_TS);
     bool sack = first ? !tc->net->cfg.no_sack : tc->flags & TF_SACK;
-    /* RFC 6691: the MSS option ignores options; 40 = IPv4 and TCP headers. */
-    uint16_t mss = (uint16_t)(tc->net->cfg.mtu - 40);
+    uint16_t mss = mtu_mss(tc);
     unsigned n = 0;
     p[n++] = OPT_MSS;
     p[n++] = 4;
@@ -123,11 +129,12 @@ void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
                        const struct tcp_syn_opts *opts)
 {
     struct net *net = tc->net;
-    uint16_t mss = opts->mss ? opts->mss : 536; /* RFC 9293 3.7.1 MUST-15 */
+    /* RFC 9293 3.7.1 MUST-15; RFC 8200 5 */
+    uint16_t mss = opts->mss ? opts->mss : tcp_is6(tc) ? 1220 : 536;
     if (mss < LIMIT_TCP_MSS_MIN)
         mss = LIMIT_TCP_MSS_MIN; /* a peer's MSS of 1 must not cost a packet a byte */
-    if (mss > net->cfg.mtu - 40)
-        mss = (uint16_t)(net->cfg.mtu - 40);
+    if (mss > mtu_mss(tc))
+        mss = mtu_mss(tc);
     tc->cold->peer_mss = mss;
     if (opts->has_ts) {
         tc->flags |= TF_TS;
@@ -137,9 +144,7 @@ void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
     }
     /* A segment is one mbuf: what does not fit its buffer is not sent in one piece. */
     uint32_t room = rte_pktmbuf_data_room_size(net->cfg.pool) - TX_PAYLOAD_OFF;
-    tc->mss = mss < room ? mss : (uint16_t)room;
-    /* Small segments in flight hold a whole mbuf each: they are bounded by number as well. */
-    tc->cold->q_segs_max = 32 + 4 * (net->cfg.snd_buf_bytes / tc->mss);
+    tcp_mss_set(tc, mss < room ? mss : (uint16_t)room);
     if (opts->sack_ok && !net->cfg.no_sack)
         tc->flags |= TF_SACK;
     if (opts->has_wscale)

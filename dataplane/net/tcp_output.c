@@ -65,25 +65,30 @@ static bool window_update_due(const struct tcp_conn *tc)
 
 /* The port sums: flags, lengths and the pseudo header's sum for it. */
 static __attribute__((noinline)) void offload(const struct net *net, struct rte_mbuf *m,
-                                              struct ip4_hdr *ip, uint32_t l4_len,
+                                              uint8_t *l3, unsigned l3_len, uint32_t l4_len,
                                               const struct tcp_cold *c, uint64_t tcp_sum,
                                               const uint8_t *payload, uint32_t len)
 {
-    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
-    m->ol_flags = RTE_MBUF_F_TX_IPV4;
-    if (net->wire.tx_ip_checksum)
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(l3 + l3_len);
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)l3;
+    bool v6 = l3_len == sizeof(struct ip6_hdr);
+    m->ol_flags = v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+    if (v6)
+        ;
+    else if (net->wire.tx_ip_checksum)
         m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
     else
         ip->csum = csum_finish((uint64_t)c->ip_sum + ip->total_len.raw);
     if (net->wire.tx_tcp_checksum) {
         m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
-        th->csum = csum_fold(ip4_pseudo_sum(ip, (uint16_t)l4_len));
+        th->csum = csum_fold(v6 ? ip6_pseudo_sum((const void *)l3, l4_len, IP_PROTO_TCP)
+                                : ip4_pseudo_sum(ip, (uint16_t)l4_len));
     } else {
         th->csum = csum_finish(csum_add(payload, len, tcp_sum));
     }
     m->tx_offload = 0;
     m->l2_len = c->l2_len;
-    m->l3_len = sizeof(*ip);
+    m->l3_len = l3_len & 0x1ff;
     m->l4_len = l4_len - len;
 }
 
@@ -125,8 +130,44 @@ build_at(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c, struct 
         th->csum = csum_finish(sums && likely_(len <= CSUM_SHORT) ? csum_short(payload, len, sum)
                                                                   : csum_add(payload, len, sum));
     } else {
-        offload(net, m, ip, hdr - l2 - (uint32_t)sizeof(*ip) + len, c, sum, payload, len);
+        offload(net, m, frame + l2, sizeof(*ip), hdr - l2 - (uint32_t)sizeof(*ip) + len, c, sum,
+                payload, len);
     }
+}
+
+/* The same over IPv6, whose header has no checksum. */
+static __attribute__((noinline)) void build6(struct tcp_conn *tc, struct rte_mbuf *m, unsigned off,
+                                             uint32_t len, uint32_t seq, uint32_t flags)
+{
+    const struct net *net = tc->net;
+    const struct tcp_cold *c = tc->cold;
+    unsigned l2 = c->l2_len, hdr = c->tmpl_len;
+    uint8_t *payload = (uint8_t *)m->buf_addr + off, *frame = payload - hdr, *l3 = frame + l2;
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(l3 + sizeof(struct ip6_hdr));
+    tcp_headers6(tc, frame, hdr);
+    uint32_t l4_len = hdr - l2 - (uint32_t)sizeof(struct ip6_hdr) + len;
+    ((struct ip6_hdr *)(void *)l3)->payload_len = be16((uint16_t)l4_len);
+    th->seq = be32(seq);
+    th->ack = be32(tc->rcv_nxt);
+    th->flags = (uint8_t)flags;
+    th->wnd = be16((uint16_t)window_field(tc, net));
+    uint32_t word;
+    memcpy(&word, &th->off, sizeof(word));
+    uint64_t sum = (uint64_t)c->tcp_sum + be16((uint16_t)l4_len).raw + word;
+    sum += (uint64_t)th->seq.raw + th->ack.raw;
+    if (tc->flags & TF_TS) {
+        uint32_t v[2] = {be32(net->now_ms + c->ts_offset).raw, be32(tc->ts_recent).raw};
+        memcpy((uint8_t *)(th + 1) + 4, v, sizeof(v));
+        sum += (uint64_t)v[0] + v[1];
+    }
+    m->ol_flags = 0;
+    m->data_off = (uint16_t)(frame - (uint8_t *)m->buf_addr);
+    m->data_len = (uint16_t)(hdr + len);
+    m->pkt_len = hdr + len;
+    if (unlikely_(net->tx_offload))
+        offload(net, m, l3, sizeof(struct ip6_hdr), l4_len, c, sum, payload, len);
+    else
+        th->csum = csum_finish(csum_add(payload, len, sum));
 }
 
 /* The same for any frame. */
@@ -135,6 +176,10 @@ static __attribute__((noinline)) void build(struct tcp_conn *tc, struct rte_mbuf
 {
     bool ts = tc->flags & TF_TS;
     unsigned l2 = tc->cold->l2_len;
+    if (unlikely_(tcp_is6(tc))) {
+        build6(tc, m, off, len, seq, flags);
+        return;
+    }
     build_at(tc->net, tc, tc->cold, m, m->buf_addr, off, len, seq, flags, l2, ts, false);
     m->data_off = (uint16_t)(off - l2 - 40u - (ts ? 12u : 0u));
 }
@@ -143,6 +188,10 @@ static __attribute__((noinline)) void build(struct tcp_conn *tc, struct rte_mbuf
 static __attribute__((noinline)) void clear_ect(const struct tcp_conn *tc, struct rte_mbuf *m)
 {
     struct ip4_hdr *ip = rte_pktmbuf_mtod_offset(m, struct ip4_hdr *, tc->cold->l2_len);
+    if (tcp_is6(tc)) {
+        ((struct ip6_hdr *)(void *)ip)->ver_flow = be32(6u << 28);
+        return;
+    }
     ip->tos = 0;
     if (tc->net->wire.tx_ip_checksum)
         return;
@@ -154,7 +203,7 @@ static __attribute__((noinline)) void clear_ect(const struct tcp_conn *tc, struc
 static void options_end(const struct tcp_conn *tc, struct rte_mbuf *m, unsigned len)
 {
     struct tcp_hdr *th =
-        rte_pktmbuf_mtod_offset(m, struct tcp_hdr *, tc->cold->l2_len + sizeof(struct ip4_hdr));
+        rte_pktmbuf_mtod_offset(m, struct tcp_hdr *, tc->cold->l2_len + tcp_ip_bytes(tc));
     uint16_t old, new;
     memcpy(&old, &th->off, sizeof(old));
     th->off = (uint8_t)(th->off + (len / 4 << 4));
@@ -177,7 +226,12 @@ static inline void ack_sent(struct tcp_conn *tc, struct tcp_cold *c)
 static __attribute__((noinline)) void hand_to_neigh(struct tcp_conn *tc, struct rte_mbuf *m)
 {
     struct net *net = tc->net;
-    uint32_t hop = net_next_hop(net, tc->key.peer_ip);
+    struct ip_addr hop = net_next_hop(net, tcp_peer_ip(tc));
+    if (unlikely_(ip_is_unspecified(hop))) { /* IPv6 without a router: as if it were lost */
+        STAT_INC(net->stats->drop_neigh_queue);
+        rte_pktmbuf_free(m);
+        return;
+    }
     const uint8_t *mac = neigh_lookup(net, hop);
     if (mac) {
         memcpy(tc->cold->tmpl, mac, 6);
@@ -232,6 +286,19 @@ void tcp_send_ack(struct tcp_conn *tc)
         STAT_INC(tc->net->stats->tcp_pure_acks_out);
 }
 
+/* Length and checksum of the IP header in front of l4_len bytes; returns the pseudo header's sum. */
+static uint64_t ip_for(const struct tcp_conn *tc, uint8_t *l3, uint16_t l4_len)
+{
+    if (tcp_is6(tc)) {
+        struct ip6_hdr *ip = (struct ip6_hdr *)(void *)l3;
+        ip->payload_len = be16(l4_len);
+        return ip6_pseudo_sum(ip, l4_len, IP_PROTO_TCP);
+    }
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)l3;
+    ip4_write(ip, tc->key.local_ip, tc->key.peer_ip, IP_PROTO_TCP, l4_len);
+    return ip4_pseudo_sum(ip, l4_len);
+}
+
 static bool send_syn(struct tcp_conn *tc)
 {
     struct net *net = tc->net;
@@ -240,16 +307,19 @@ static bool send_syn(struct tcp_conn *tc)
     struct rte_mbuf *m = net_alloc_control(net);
     if (!m)
         return false;
-    /* Before the options are settled: the template's first 40 bytes behind L2, then our own. */
-    uint8_t *frame = (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF - TCP_HDR_MAX;
-    memcpy(frame, c->tmpl, c->l2_len + 40u);
-    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + c->l2_len);
-    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
+    /* Before the options are settled: the template without options, then our own. */
+    unsigned l3_len = tcp_ip_bytes(tc);
+    uint8_t *frame = (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF - TCP_HDR_MAX, *l3 = frame + c->l2_len;
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(l3 + l3_len);
+    if (tcp_is6(tc))
+        tcp_headers6(tc, frame, c->l2_len + l3_len + (unsigned)sizeof(*th));
+    else
+        memcpy(frame, c->tmpl, c->l2_len + l3_len + sizeof(*th));
     unsigned opt = tcp_opt_write_syn(tc, (uint8_t *)(th + 1), !passive);
     uint16_t l4_len = (uint16_t)(sizeof(*th) + opt);
     uint32_t buf = net->cfg.rcv_buf_bytes;
     uint32_t wnd = buf < 0xffff ? buf : 0xffff; /* never scaled in a SYN */
-    ip4_write(ip, tc->key.local_ip, tc->key.peer_ip, IP_PROTO_TCP, l4_len);
+    uint64_t pseudo = ip_for(tc, l3, l4_len);
     th->seq = be32(c->iss);
     th->ack = be32(passive ? tc->rcv_nxt : 0);
     th->off = (uint8_t)(l4_len / 4 << 4);
@@ -260,11 +330,11 @@ static bool send_syn(struct tcp_conn *tc)
         th->flags |= TH_ECE | TH_CWR;
     th->wnd = be16((uint16_t)wnd);
     th->csum = 0;
-    th->csum = csum_finish(csum_add(th, l4_len, ip4_pseudo_sum(ip, l4_len)));
+    th->csum = csum_finish(csum_add(th, l4_len, pseudo));
     if (passive && tc->rcv_edge - tc->rcv_nxt < wnd)
         tc->rcv_edge = tc->rcv_nxt + wnd;
     m->data_off = (uint16_t)(frame - (uint8_t *)m->buf_addr);
-    m->data_len = (uint16_t)(c->l2_len + sizeof(*ip) + l4_len);
+    m->data_len = (uint16_t)(c->l2_len + l3_len + l4_len);
     m->pkt_len = m->data_len;
     tc->flags &= ~TF_SYN_DUE;
     if (passive)
@@ -343,6 +413,8 @@ static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
         if ((s != tc->q_head || (tc->flags & TF_SACK)) && tcp_pipe(tc) &&
             tcp_pipe(tc) + s->len > tc->cwnd)
             return true;
+        if (unlikely_(s->len > tc->mss) && !tcp_queue_split(tc, s, tc->mss))
+            return false;
         if (net_tx_full(tc->net) || !send_seg(tc, s))
             return false;
         s->flags = (uint8_t)((s->flags & ~TXS_LOST) | TXS_RETX);
@@ -388,6 +460,8 @@ static bool output_probe(struct tcp_conn *tc)
             return true;
         }
     }
+    if (unlikely_(s->len > tc->mss) && !tcp_queue_split(tc, s, tc->mss))
+        return false;
     if (!send_seg(tc, s))
         return false;
     if (fresh) {
@@ -447,6 +521,8 @@ static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
         uint32_t n = window_piece(tc, s->len);
         if (!n)
             break;
+        if (unlikely_(n > tc->mss))
+            n = tc->mss;
         if (net_tx_full(net) || (n < s->len && !tcp_queue_split(tc, s, (uint16_t)n)))
             return false;
         s->seq = tc->snd_nxt;
@@ -462,6 +538,8 @@ static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
         arm_rexmit(tc->net, tc, tc->cold);
     }
     tc->flags &= ~TF_PROBE_DUE;
+    if (!tc->q_unsent)
+        tc->flags &= ~TF_SPLIT;
     if (tc->q_unsent) {
         /* Nothing in flight whose ACK could open the window: the persist timer asks. */
         if (tc->q_unsent->len && tc->snd_una == tc->snd_nxt &&
@@ -513,8 +591,9 @@ static inline bool output_ack(struct tcp_conn *tc)
 }
 
 /* What keeps a connection from the common pass. */
-#define OUTPUT_TROUBLE \
-    (TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL | TF_CARE | TF_ECE)
+#define OUTPUT_TROUBLE                                                                        \
+    (TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL | TF_CARE | TF_ECE | \
+     TF_SPLIT)
 
 /* The common pass: an open connection without trouble whose new segments all fit cwnd and window. plain:
  * untagged frames with timestamps, summed here. False: something is left for the general way, which
@@ -594,7 +673,7 @@ static inline bool output_replies(struct net *net, struct tcp_conn *tc)
 {
     const uint64_t mask =
         TCP_STATE_WORD(0xff | TCP_STATE_WORD_DUPACKS,
-                       OUTPUT_TROUBLE | TF_MAC_KNOWN | TF_TS | TF_KEEP_DUE | TF_DUP_ACKS);
+                       OUTPUT_TROUBLE | TF_MAC_KNOWN | TF_TS | TF_KEEP_DUE | TF_DUP_ACKS | TF_V6);
     return (tcp_state_word(tc) & mask) == TCP_STATE_WORD(TCP_ESTABLISHED, TF_MAC_KNOWN | TF_TS) &&
            tc->q_unsent && output_fast(net, tc, true) && !(tc->flags & TF_ACK_NOW);
 }
@@ -635,18 +714,36 @@ void tcp_send_rst(struct tcp_conn *tc)
         STAT_INC(tc->net->stats->tcp_out_rsts);
 }
 
+/* Returns the pseudo header's sum. */
+static uint64_t rst_ip(const struct net *net, const struct tcp_seg *seg, uint8_t *l3)
+{
+    if (seg->v6) {
+        struct ip6_hdr *ip = (struct ip6_hdr *)(void *)l3;
+        ip6_write(ip, net->ip6.local[seg->key.local_ip].addr, seg->peer6, IP_PROTO_TCP, 64,
+                  sizeof(struct tcp_hdr));
+        return ip6_pseudo_sum(ip, sizeof(struct tcp_hdr), IP_PROTO_TCP);
+    }
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)l3;
+    ip4_write(ip, net->cfg.ip, seg->key.peer_ip, IP_PROTO_TCP, sizeof(struct tcp_hdr));
+    return ip4_pseudo_sum(ip, sizeof(struct tcp_hdr));
+}
+
 void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg)
 {
     if ((seg->flags & TH_RST) || !mac_is_unicast(seg->mac))
         return;
+    if (!rate_allow(net, RATE_RST, tcp_seg_peer(seg))) {
+        STAT_INC(net->stats->drop_rst_rate);
+        return;
+    }
     struct rte_mbuf *m = net_alloc_control(net);
     if (!m)
         return;
-    uint8_t *l3 = (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF - 40;
-    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)l3;
-    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
-    unsigned l2 = eth_write(net, l3, seg->mac, ETH_TYPE_IP4);
-    ip4_write(ip, net->cfg.ip, seg->key.peer_ip, IP_PROTO_TCP, sizeof(*th));
+    unsigned l3_len = seg->v6 ? sizeof(struct ip6_hdr) : sizeof(struct ip4_hdr);
+    uint8_t *l3 = (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF - sizeof(struct tcp_hdr) - l3_len;
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(l3 + l3_len);
+    unsigned l2 = eth_write(net, l3, seg->mac, seg->v6 ? ETH_TYPE_IP6 : ETH_TYPE_IP4);
+    uint64_t pseudo = rst_ip(net, seg, l3);
     *th = (struct tcp_hdr){.sport = be16(seg->key.local_port),
                            .dport = be16(seg->key.peer_port),
                            .off = 5 << 4,
@@ -658,9 +755,9 @@ void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg)
         th->flags |= TH_ACK;
         th->ack = be32(seg->seq + len);
     }
-    th->csum = csum_finish(csum_add(th, sizeof(*th), ip4_pseudo_sum(ip, sizeof(*th))));
+    th->csum = csum_finish(csum_add(th, sizeof(*th), pseudo));
     m->data_off = (uint16_t)(l3 - l2 - (uint8_t *)m->buf_addr);
-    m->data_len = (uint16_t)(l2 + 40);
+    m->data_len = (uint16_t)(l2 + l3_len + sizeof(*th));
     m->pkt_len = m->data_len;
     STAT_INC(net->stats->tcp_out_rsts);
     net->out_segs++;

@@ -199,6 +199,8 @@ bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n)
     struct tx_seg *rest = seg_init(tc, m);
     rest->len = (uint16_t)(s->len - n);
     rest->seq = s->seq + n;
+    rest->flags = s->flags; /* a segment that was sent is cut only when the path's MTU shrank */
+    rest->sent_ns = s->sent_ns;
     memcpy(tx_seg_data(rest), tx_seg_data(s) + n, rest->len);
     rest->next = s->next;
     s->next = rest;

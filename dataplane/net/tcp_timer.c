@@ -77,8 +77,8 @@ static void back_off(struct tcp_conn *tc)
 static void refresh_mac(struct tcp_conn *tc)
 {
     struct net *net = tc->net;
-    uint32_t hop = net_next_hop(net, tc->key.peer_ip);
-    if (tc->cold->backoff < 2 || !net_on_link(net, hop))
+    struct ip_addr hop = net_next_hop(net, tcp_peer_ip(tc));
+    if (tc->cold->backoff < 2 || !net_on_link_ip(net, hop))
         return;
     const struct neigh *n = neigh_find(net, hop);
     if (n && neigh_fresh(net, n)) {
@@ -138,6 +138,7 @@ static void on_rexmit(struct tcp_conn *tc)
     } else {
         STAT_INC(net->stats->tcp_timeouts);
         tcp_recovery_timeout(tc);
+        tcp_pmtu_blackhole(tc);
     }
     back_off(tc);
     refresh_mac(tc);

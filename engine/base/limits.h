@@ -34,11 +34,21 @@
 #define LIMIT_NET_ALLOW           64 /* source prefixes of net-allow */
 
 /* --- network stack --- */
-#define LIMIT_NET_NEIGHBOURS      1024        /* ARP entries of a worker */
-#define LIMIT_NET_NEIGH_QUEUE     4           /* frames that wait for one neighbour */
-#define LIMIT_NET_NEIGH_FRESH_S   30          /* an entry this young is not overwritten unasked */
-#define LIMIT_NET_NEIGH_EXPIRE_S  600         /* an entry this old is not used */
-#define LIMIT_NET_ECHO_PER_S      10000       /* ICMP echo replies of a worker */
+#define LIMIT_NET_NEIGHBOURS      1024  /* ARP entries of a worker */
+#define LIMIT_NET_NEIGH_QUEUE     4     /* frames that wait for one neighbour */
+#define LIMIT_NET_NEIGH_FRESH_S   30    /* an entry this young is not overwritten unasked */
+#define LIMIT_NET_NEIGH_EXPIRE_S  600   /* an entry this old is not used */
+#define LIMIT_NET_ECHO_PER_S      10000 /* ICMP echo replies of a worker */
+#define LIMIT_NET_ADDRESSES6      4     /* IPv6 addresses beside the link-local one */
+#define LIMIT_NET_ROUTERS         4     /* IPv6 routers whose advertisements are kept */
+#define LIMIT_NET_RATE_CLASSES    256   /* sources are told apart by a secret hash into so many */
+#define LIMIT_NET_RST_PER_S       1000  /* RSTs without connection, to one class of sources */
+#define LIMIT_NET_ERRORS_PER_S    100   /* ICMP errors, to one class of sources */
+#define LIMIT_NET_NDP_PER_S       1000  /* neighbour advertisements, to one class of sources */
+#define LIMIT_NET_LEARN_PER_S     1000  /* neighbours of a worker learned without being asked for */
+#define LIMIT_IP6_EXT_HEADERS     6     /* extension headers of a packet */
+#define LIMIT_IP6_EXT_BYTES       512   /* and their bytes together */
+#define LIMIT_TCP_PMTU_CHANGES    16    /* ICMP errors that a connection obeys */
 #define LIMIT_NET_OOO_TOTAL_BYTES (64u << 20) /* out-of-order data of all connections of a worker */
 #define LIMIT_TCP_CHALLENGE_PER_S 10          /* challenge ACKs of one connection (RFC 5961 7) */
 #define LIMIT_TCP_DUP_ACKS        64          /* duplicate ACKs of one connection in a pass */

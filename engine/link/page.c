@@ -150,7 +150,8 @@ bool link_config_read(struct link *l, struct engine_config *ret, uint64_t *ret_v
     copy_words(&c, &page->value, sizeof c);
     if (__atomic_load_n(&page->sequence, __ATOMIC_RELAXED) != before)
         return false;
-    if (c.net_allow_count > LIMIT_NET_ALLOW || c.requirepass_len > LIMIT_PASSWORD_BYTES)
+    if (c.net_allow_count > LIMIT_NET_ALLOW || c.net_allow6_count > LIMIT_NET_ALLOW ||
+        c.requirepass_len > LIMIT_PASSWORD_BYTES)
         return false;
     *ret = c;
     *ret_version = before;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/ip.h"
 #include "engine/base/limits.h"
 
 enum maxmemory_policy {
@@ -28,6 +29,10 @@ struct output_limit {
 struct allow_prefix { /* IPv4 source prefix, host byte order */
     uint32_t addr, mask;
 };
+struct allow_prefix6 {
+    struct ip_addr addr;
+    uint64_t bits;
+};
 
 struct engine_config {
     uint64_t maxmemory_bytes; /* whole server; a shard's share is 1/workers of it; 0: no limit */
@@ -45,9 +50,10 @@ struct engine_config {
     uint32_t idle;                 /* enum idle_mode */
     uint32_t enable_debug_command; /* enum debug_policy */
     uint8_t protected_mode, active_expire, lazyfree_user_del, lazyfree_user_flush;
-    uint32_t net_syn_limit;   /* SYNs of one source per second, on AF_XDP; 0: no limit */
-    uint32_t net_allow_count; /* 0: everyone */
+    uint32_t net_syn_limit; /* SYNs of one source per second, on AF_XDP; 0: no limit */
+    uint32_t net_allow_count, net_allow6_count; /* both 0: everyone */
     struct allow_prefix net_allow[LIMIT_NET_ALLOW];
+    struct allow_prefix6 net_allow6[LIMIT_NET_ALLOW];
     uint32_t requirepass_len; /* 0: none */
     uint8_t requirepass[LIMIT_PASSWORD_BYTES];
     /* When a small value becomes a large structure, as in Redis; sizes below 0 of list_max_listpack are classes of bytes (-1: 4 KB .. -5: 64 KB). */

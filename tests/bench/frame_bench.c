@@ -296,7 +296,7 @@ static void drain(void)
 static void connect_all(void)
 {
     /* Fifty SYNs would not fit the queue behind one ARP request. */
-    net_neigh_learn(bench.net, SERVER_IP, (uint8_t[]){2, 0, 0, 0, 0, 2}, bench.now_ns);
+    net_neigh_learn(bench.net, ip_from_v4(SERVER_IP), (uint8_t[]){2, 0, 0, 0, 0, 2}, bench.now_ns);
     for (uint32_t i = 0; i < bench.connections; i++)
         tcp_connect(bench.net, SERVER_IP, PORT, (uint16_t)(20000 + i), &bench.client[i],
                     bench.now_ns);

@@ -184,23 +184,22 @@ bool net_output_pending(const struct net *net)
     return true;
 }
 
-void net_neigh_learn(struct net *net, uint32_t ip, const uint8_t mac[6], uint64_t now_ns)
+void net_neigh_learn(struct net *net, struct ip_addr ip, const uint8_t mac[6], uint64_t now_ns)
 {
     (void)net, (void)ip, (void)mac, (void)now_ns;
 }
 
-void net_neigh_lost(struct net *net, uint32_t ip, uint64_t now_ns)
+void net_neigh_lost(struct net *net, struct ip_addr ip, uint64_t now_ns)
 {
     (void)net, (void)ip, (void)now_ns;
 }
 
-void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, uint32_t ip), void *ctx)
+void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, struct ip_addr ip), void *ctx)
 {
     (void)net, (void)fn, (void)ctx;
 }
 
-void net_set_neigh_listener(struct net *net,
-                            void (*fn)(void *ctx, uint32_t ip, const uint8_t mac[6]), void *ctx)
+void net_set_neigh_listener(struct net *net, net_neigh_fn fn, void *ctx)
 {
     (void)net, (void)fn, (void)ctx;
 }
@@ -213,7 +212,7 @@ void net_announce(struct net *net, uint64_t now_ns)
 void tcp_addr(const struct tcp_conn *tc, struct tcp_addr *ret)
 {
     (void)tc;
-    *ret = (struct tcp_addr){0x0a000001, 0x0a000002, 6379, 40000};
+    *ret = (struct tcp_addr){ip_from_v4(0x0a000001), ip_from_v4(0x0a000002), 6379, 40000};
 }
 
 void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret)

@@ -105,15 +105,15 @@ static void test_ip4_lengths_that_lie(void **state)
     syn_frame(&p, f);
     for (uint32_t total = 0; total < 20; total++) { /* shorter than its own header */
         ip_of(f)->total_len = be16((uint16_t)total);
-        DROPS(&p, f, n, drop_ip_header);
+        DROPS(&p, f, n, drop_ip_length);
     }
     ip_of(f)->total_len = be16((uint16_t)(n - 14 + 1)); /* longer than the frame */
-    DROPS(&p, f, n, drop_ip_header);
+    DROPS(&p, f, n, drop_ip_length);
     ip_of(f)->total_len = be16(0xffff);
-    DROPS(&p, f, n, drop_ip_header);
+    DROPS(&p, f, n, drop_ip_length);
     syn_frame(&p, f);
     ip_of(f)->ver_ihl = 0x4f; /* options beyond the total length */
-    DROPS(&p, f, n, drop_ip_header);
+    DROPS(&p, f, n, drop_ip_length);
     syn_frame(&p, f);
     ip_of(f)->ttl ^= 1;
     DROPS(&p, f, n, drop_ip_checksum);
@@ -124,8 +124,8 @@ static void test_ip4_lengths_that_lie(void **state)
 static void test_ip4_fragments_and_addresses(void **state)
 {
     (void)state;
-    static const uint32_t bad_src[] = {0,          0x00010203, 0x7f000001, 0xe0000001,
-                                       0xffffffff, 0xf0000001, 0x0a0000ff, 0x0a000002};
+    static const uint32_t martian[] = {0, 0x00010203, 0x7f000001, 0xf0000001};
+    static const uint32_t group[] = {0xe0000001, 0xffffffff, 0x0a0000ff};
     struct peer p;
     uint8_t f[256];
     peer_up(&p, NULL);
@@ -136,12 +136,22 @@ static void test_ip4_fragments_and_addresses(void **state)
         peer_fix_checksums(f, 14);
         DROPS(&p, f, n, drop_ip_fragment);
     }
-    for (unsigned i = 0; i < ARRAY_LEN(bad_src); i++) {
+    for (unsigned i = 0; i < ARRAY_LEN(martian); i++) {
         syn_frame(&p, f);
-        ip_of(f)->src = be32(bad_src[i]);
+        ip_of(f)->src = be32(martian[i]);
         peer_fix_checksums(f, 14);
         DROPS(&p, f, n, drop_ip_source);
     }
+    for (unsigned i = 0; i < ARRAY_LEN(group); i++) {
+        syn_frame(&p, f);
+        ip_of(f)->src = be32(group[i]);
+        peer_fix_checksums(f, 14);
+        DROPS(&p, f, n, drop_ip_source_group);
+    }
+    syn_frame(&p, f);
+    ip_of(f)->src = be32(p.stack_ip);
+    peer_fix_checksums(f, 14);
+    DROPS(&p, f, n, drop_ip_land);
     syn_frame(&p, f);
     ip_of(f)->dst = be32(p.stack_ip + 1);
     peer_fix_checksums(f, 14);
@@ -421,7 +431,7 @@ static void test_arp_answer_and_learn(void **state)
     assert_int_equal(from_be32(a->spa), p.stack_ip);
     assert_memory_equal(a->sha, p.stack->mac, 6);
     assert_memory_equal(p.last_arp, p.mac, 6);
-    struct neigh *n = neigh_find(p.stack->net, p.ip);
+    struct neigh *n = neigh_find(p.stack->net, ip_from_v4(p.ip));
     assert_non_null(n);
     assert_memory_equal(n->mac, p.mac, 6);
 
@@ -429,18 +439,18 @@ static void test_arp_answer_and_learn(void **state)
     p.mac[5] = 0x77;
     arp_frame(&p, f, 1, p.ip, p.stack_ip);
     peer_inject(&p, f, 60);
-    assert_int_equal(neigh_find(p.stack->net, p.ip)->mac[5], 0x99);
+    assert_int_equal(neigh_find(p.stack->net, ip_from_v4(p.ip))->mac[5], 0x99);
     arp_frame(&p, f, 1, p.ip, p.ip);
     DROPS(&p, f, 60, drop_arp);
     arp_frame(&p, f, 2, p.ip, p.stack_ip);
     DROPS(&p, f, 60, drop_arp); /* a reply nobody asked for */
-    assert_int_equal(neigh_find(p.stack->net, p.ip)->mac[5], 0x99);
+    assert_int_equal(neigh_find(p.stack->net, ip_from_v4(p.ip))->mac[5], 0x99);
 
     /* Grown old: a gratuitous announcement may refresh it. */
     peer_wait(&p, (LIMIT_NET_NEIGH_FRESH_S + 1) * WIRE_SEC);
     arp_frame(&p, f, 1, p.ip, p.ip);
     peer_inject(&p, f, 60);
-    assert_int_equal(neigh_find(p.stack->net, p.ip)->mac[5], 0x77);
+    assert_int_equal(neigh_find(p.stack->net, ip_from_v4(p.ip))->mac[5], 0x77);
     peer_down(&p);
 }
 
@@ -464,15 +474,15 @@ static void test_arp_lies(void **state)
     DROPS(&p, f, 60, drop_arp);
     arp_frame(&p, f, 1, p.ip, p.stack_ip + 9); /* for another host */
     DROPS(&p, f, 60, drop_arp);
-    assert_null(neigh_find(p.stack->net, p.ip));
+    assert_null(neigh_find(p.stack->net, ip_from_v4(p.ip)));
     assert_int_equal(p.arps, 0);
     arp_frame(&p, f, 1, 0, p.stack_ip); /* a probe (RFC 5227) is answered, nothing learned */
     peer_inject(&p, f, 60);
     assert_int_equal(p.arps, 1);
-    assert_null(neigh_find(p.stack->net, 0));
+    assert_null(neigh_find(p.stack->net, ip_from_v4(0)));
     arp_frame(&p, f, 1, 0xc0a80001, p.stack_ip); /* off-link: answered, not learned */
     peer_inject(&p, f, 60);
-    assert_null(neigh_find(p.stack->net, 0xc0a80001));
+    assert_null(neigh_find(p.stack->net, ip_from_v4(0xc0a80001)));
     peer_down(&p);
 }
 

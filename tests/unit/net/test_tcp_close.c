@@ -341,7 +341,7 @@ static void test_rst_in_syn_rcvd(void **state)
 
 static void learn(struct peer *p)
 {
-    net_neigh_learn(p->stack->net, p->ip, p->mac, p->w.now_ns);
+    net_neigh_learn(p->stack->net, ip_from_v4(p->ip), p->mac, p->w.now_ns);
 }
 
 static void connect_to_peer(struct peer *p)

@@ -160,10 +160,10 @@ static void test_isn_differs_and_moves(void **state)
     assert_int_not_equal(a, b);
     struct flow_key k = {p.ip, p.stack_ip, 40000, 6379};
     p.stack->net->now_ns = p.w.now_ns;
-    uint32_t one = tcp_isn(p.stack->net, &k);
+    uint32_t one = tcp_isn(p.stack->net, &k, (struct ip_addr){{0, 0}});
     assert_int_equal(one, a);
     p.stack->net->now_ns += WIRE_SEC;
-    uint32_t two = tcp_isn(p.stack->net, &k); /* RFC 6528: 4 us a tick */
+    uint32_t two = tcp_isn(p.stack->net, &k, (struct ip_addr){{0, 0}}); /* RFC 6528: 4 us a tick */
     assert_true(two - one > 240000 && two - one < 250000);
     peer_down(&p);
 }
