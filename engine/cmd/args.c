@@ -42,6 +42,16 @@ void cmd_reply_unsupported_option(struct cmd *c, struct span option)
     mem_free(&c->shard->mem, msg, head + n);
 }
 
+uint8_t *cmd_string_bytes(struct cmd *c, const struct keyref *k, struct entry **e, size_t n)
+{
+    if (entry_enc_fast(*e) == ENC_RAW && !((*e)->flags & ENTRY_BLOCK) && (*e)->value_len == n)
+        return entry_value(*e);
+    uint8_t *p = ks_string_resize(k->shard, c->db, e, k->hash, n);
+    if (!p)
+        cmd_reply_oom(c);
+    return p;
+}
+
 bool cmd_arg_i64(struct cmd *c, uint32_t i, int64_t *ret)
 {
     if (num_parse_i64(c->argv[i], ret))

@@ -36,12 +36,7 @@ uint8_t *bitmap_for_write(struct cmd *c, const struct keyref *k, uint64_t last_b
             return NULL;
         size_t have = entry_string_len(e);
         *grown = need > have;
-        if (!*grown && entry_enc_fast(e) == ENC_RAW && !(e->flags & ENTRY_BLOCK))
-            return entry_value(e);
-        uint8_t *p = ks_string_resize(k->shard, c->db, &e, k->hash, *grown ? need : have);
-        if (!p)
-            cmd_reply_oom(c);
-        return p;
+        return cmd_string_bytes(c, k, &e, *grown ? need : have);
     }
     uint8_t *block = mem_calloc(&k->shard->mem, need);
     if (block && ks_set_block(k->shard, c->db, k->key, k->hash, block, need, need, KS_NO_TTL))

@@ -83,6 +83,8 @@ void cmd_reply_expire_time(struct cmd *c);
 /* Arguments as numbers. False: the error was written (`error` NULL: Redis's usual text). */
 bool cmd_arg_i64(struct cmd *c, uint32_t i, int64_t *ret);
 bool cmd_arg_int(struct cmd *c, uint32_t i, int *ret, const char *error);
+/* The bytes of the string e for writing, raw and n of them (growth is zeros); *e follows the entry. NULL: the error was written. */
+uint8_t *cmd_string_bytes(struct cmd *c, const struct keyref *k, struct entry **e, size_t n);
 /* "ERR Unsupported option x". */
 void cmd_reply_unsupported_option(struct cmd *c, struct span option);
 

@@ -121,6 +121,16 @@ class Engine:
 
 # ---- generated commands ----
 
+# What a key holds, by its type; a string is asked for by GET
+CONTENT = {
+    b"list": lambda k: [b"LRANGE", k, b"0", b"-1"],
+    b"set": lambda k: [b"SMEMBERS", k],
+    b"zset": lambda k: [b"ZRANGE", k, b"0", b"-1", b"WITHSCORES"],
+    b"hash": lambda k: [b"HGETALL", k],
+    b"stream": lambda k: [b"XINFO", b"STREAM", k, b"FULL", b"COUNT", b"0"],
+}
+
+
 def compare_keyspace(pairs, report, where, trail):
     """All databases: names, types, values, encodings, expiries. Returns whether they are the same."""
     def view(address):
@@ -128,7 +138,9 @@ def compare_keyspace(pairs, report, where, trail):
         for db in range(16):
             c.call("SELECT", db)
             names = sorted(k.value for k in c.call("KEYS", "*").value)
-            asked = [a for k in names for a in ([b"TYPE", k], [b"GET", k], [b"OBJECT", b"ENCODING", k], [b"PTTL", k])]
+            types = c.exchange(b"".join(encode([b"TYPE", k]) for k in names), len(names))
+            asked = [a for k, t in zip(names, types)
+                     for a in ([b"TYPE", k], CONTENT.get(t.value, lambda k: [b"GET", k])(k), [b"OBJECT", b"ENCODING", k], [b"PEXPIRETIME", k])]
             replies = c.exchange(b"".join(encode(a) for a in asked), len(asked))
             for i, k in enumerate(names):
                 out[db, k] = list(zip(asked, replies))[i * 4:i * 4 + 4]
