@@ -82,7 +82,7 @@ void cmd_debug_object(struct cmd *c)
     snprintf(
         text, sizeof(text),
         "Value at:%p refcount:1 encoding:%s serializedlength:%zu lru:%llu lru_seconds_idle:%llu",
-        (const void *)e, obj_enc_name(entry_enc(e)), rdb_bytes(e),
+        (const void *)e, entry_enc_name(e), rdb_bytes(e),
         (unsigned long long)(((uint64_t)c->now_us / 1000000 - idle_s) & 0xffffff),
         (unsigned long long)idle_s);
     reply_simple(c->out, text);

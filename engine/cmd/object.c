@@ -40,7 +40,7 @@ void cmd_object_encoding(struct cmd *c)
     struct keyref k;
     const struct entry *e = object_find(c, &k);
     if (e)
-        reply_bulk_str(c->out, obj_enc_name(entry_enc(e)));
+        reply_bulk_str(c->out, entry_enc_name(e));
 }
 
 void cmd_object_refcount(struct cmd *c)

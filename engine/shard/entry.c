@@ -63,6 +63,11 @@ const char *obj_enc_name(enum obj_enc e)
     return (size_t)e < ARRAY_LEN(name) ? name[e] : "unknown";
 }
 
+const char *entry_enc_name(const struct entry *e)
+{
+    return obj_enc_name(entry_type_fast(e) == OBJ_LIST ? ENC_QUICKLIST : entry_enc_fast(e));
+}
+
 /* ---- sizes ---- */
 
 size_t entry_bytes(const struct entry *e)

@@ -15,7 +15,8 @@
 
 enum obj_type { OBJ_STRING, OBJ_LIST, OBJ_SET, OBJ_ZSET, OBJ_HASH, OBJ_STREAM, OBJ_TYPES };
 
-/* What OBJECT ENCODING answers. */
+/* How a value is kept. OBJECT ENCODING answers the same, but for a small list: it is kept as one listpack and answers "quicklist", which
+ * Redis 7.0 makes of every list. */
 enum obj_enc {
     ENC_INT,
     ENC_EMBSTR,
@@ -44,3 +45,4 @@ bool entry_int(const struct entry *e, int64_t *ret);
 size_t entry_bytes(const struct entry *e);
 const char *obj_type_name(enum obj_type t); /* "string", "list", ... */
 const char *obj_enc_name(enum obj_enc e);
+const char *entry_enc_name(const struct entry *e); /* what OBJECT ENCODING answers */

@@ -37,17 +37,22 @@ static bool push(struct shard *s, struct list_lazy job)
     return true;
 }
 
+void object_drop(struct shard *s, enum obj_type type, enum obj_enc enc, const struct mem_block *b)
+{
+    const struct object_ops *ops = object_ops_of(type, enc);
+    if (ops && ops->pieces(b) > OBJECT_FREE_NOW_PIECES &&
+        push(s, (struct list_lazy){.type = type, .enc = enc, .block = *b}))
+        s->lazy_pending++;
+    else
+        value_free_block(&s->mem, type, enc, *b);
+}
+
 void lazy_drop_value(struct shard *s, struct entry *e)
 {
     if (!(e->flags & ENTRY_BLOCK))
         return;
-    struct list_lazy job = {
-        .type = entry_type_fast(e), .enc = entry_enc_fast(e), .block = entry_get_block(e)};
-    const struct object_ops *ops = object_ops_of(job.type, job.enc);
-    if (ops && ops->pieces(&job.block) > OBJECT_FREE_NOW_PIECES && push(s, job))
-        s->lazy_pending++;
-    else
-        value_free_block(&s->mem, job.type, job.enc, job.block);
+    struct mem_block b = entry_get_block(e);
+    object_drop(s, entry_type_fast(e), entry_enc_fast(e), &b);
 }
 
 void db_free_now(struct shard *s, struct dict *keys, struct dict *expires)

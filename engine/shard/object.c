@@ -3,6 +3,8 @@
  * Where in the flow: entry.c and lazy.c call the rows; commands put objects in place. Thread: the lease holder's. */
 #include "engine/shard/object.h"
 
+#include "engine/ds/quicklist.h"
+#include "engine/ds/fieldmap.h"
 #include "engine/ds/zset.h"
 #include "engine/shard/shard_internal.h"
 
@@ -75,12 +77,85 @@ static void zset_ops_rehome(struct mem_block *b, struct mem *mem)
 static const struct object_ops zset_ops = {zset_ops_bytes, zset_ops_pieces, zset_ops_free_slice,
                                            zset_ops_copy, zset_ops_rehome};
 
+/* ---- lists beyond one listpack ---- */
+
+static struct quicklist *quicklist_of(const struct mem_block *b)
+{
+    return (struct quicklist *)(void *)b->p;
+}
+static size_t quicklist_bytes(const struct mem_block *b)
+{
+    return quicklist_of(b)->bytes;
+}
+static size_t quicklist_pieces(const struct mem_block *b)
+{
+    return quicklist_of(b)->n + 1;
+}
+static size_t quicklist_free_slice(struct mem *mem, struct mem_block *b, size_t budget)
+{
+    size_t freed;
+    (void)mem; /* its own, since it was told */
+    if (ql_free_slice(quicklist_of(b), budget, &freed))
+        b->p = NULL;
+    return freed + 1;
+}
+static bool quicklist_copy(struct mem *mem, const struct mem_block *from, struct mem_block *ret)
+{
+    struct quicklist *q = ql_copy(mem, quicklist_of(from));
+    if (q)
+        *ret = (struct mem_block){.p = (uint8_t *)q};
+    return q != NULL;
+}
+static void quicklist_rehome(struct mem_block *b, struct mem *mem)
+{
+    quicklist_of(b)->mem = mem;
+}
+static const struct object_ops quicklist = {quicklist_bytes, quicklist_pieces, quicklist_free_slice,
+                                            quicklist_copy, quicklist_rehome};
+
+/* ---- sets and hashes beyond an intset or a listpack ---- */
+
+static struct fieldmap *map_of(const struct mem_block *b)
+{
+    return (struct fieldmap *)(void *)b->p;
+}
+static size_t map_ops_bytes(const struct mem_block *b)
+{
+    return fieldmap_bytes(map_of(b));
+}
+static size_t map_ops_pieces(const struct mem_block *b)
+{
+    return fieldmap_pieces(map_of(b));
+}
+static size_t map_ops_free_slice(struct mem *mem, struct mem_block *b, size_t budget)
+{
+    size_t work = 0;
+    (void)mem; /* it knows its own */
+    if (fieldmap_free_slice(map_of(b), budget, &work))
+        b->p = NULL;
+    return work;
+}
+static bool map_ops_copy(struct mem *mem, const struct mem_block *from, struct mem_block *ret)
+{
+    struct fieldmap *fm = fieldmap_copy(mem, map_of(from));
+    if (!fm)
+        return false;
+    *ret = (struct mem_block){(uint8_t *)fm, 0, 0};
+    return true;
+}
+static void map_ops_rehome(struct mem_block *b, struct mem *mem)
+{
+    fieldmap_rehome(map_of(b), mem);
+}
+static const struct object_ops map_ops = {map_ops_bytes, map_ops_pieces, map_ops_free_slice,
+                                          map_ops_copy, map_ops_rehome};
+
 /* ---- the table ---- */
 
 static const struct object_ops *const ops[OBJ_TYPES][ENC_STREAM + 1] = {
-    [OBJ_LIST][ENC_LISTPACK] = &flat, [OBJ_SET][ENC_INTSET] = &flat,
-    [OBJ_ZSET][ENC_LISTPACK] = &flat, [OBJ_ZSET][ENC_SKIPLIST] = &zset_ops,
-    [OBJ_HASH][ENC_LISTPACK] = &flat,
+    [OBJ_LIST][ENC_LISTPACK] = &flat,     [OBJ_LIST][ENC_QUICKLIST] = &quicklist,
+    [OBJ_SET][ENC_INTSET] = &flat,        [OBJ_ZSET][ENC_LISTPACK] = &flat,
+    [OBJ_ZSET][ENC_SKIPLIST] = &zset_ops, [OBJ_HASH][ENC_LISTPACK] = &flat,
 };
 
 const struct object_ops *object_ops_of(enum obj_type type, enum obj_enc enc)

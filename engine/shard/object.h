@@ -46,3 +46,10 @@ struct entry *ks_set_object(struct shard *s, uint32_t db, struct span key, uint6
                             int64_t expire_ms);
 /* The object of e, which stays where it is, has another encoding or other memory now. What was there before is the caller's. */
 void object_update(struct entry *e, enum obj_enc enc, const struct mem_block *b);
+/* The same encoding, other memory. */
+static inline void object_set_block(struct entry *e, const struct mem_block *b)
+{
+    memcpy(entry_value(e), b, sizeof(*b));
+}
+/* An object that hangs on no key any more: freed now when it is small, otherwise in slices. */
+void object_drop(struct shard *s, enum obj_type type, enum obj_enc enc, const struct mem_block *b);
