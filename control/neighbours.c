@@ -1,5 +1,7 @@
-/* neighbours: see neighbours.h. rtnetlink(7): RTM_NEWNEIGH with NTF_USE starts what a packet of Linux's own to that neighbour would start, RTM_GETNEIGH
- * tells the state, the group RTNLGRP_NEIGH every change of it.
+/* neighbours: see neighbours.h. rtnetlink(7): RTM_GETNEIGH tells a neighbour's state, the group RTNLGRP_NEIGH every change of it.
+ *
+ * What makes Linux resolve a neighbour is a packet to it: an empty UDP datagram to the discard port (RFC 863), bound to the interface, not routed.
+ * RTM_NEWNEIGH with NTF_USE would do without one, but from Linux 5.16 on it takes NUD_PERMANENT from an administrator's entry.
  *
  * Every length in a message of the kernel is walked before it is used; messages that do not come from the kernel are thrown away. */
 #include "control/neighbours.h"
@@ -19,12 +21,13 @@
 #include "control/log.h"
 
 #define READS_PER_TURN 16 /* buffers of messages, so that others get their turn */
+#define DISCARD_PORT   9
 #define VALID          (NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT)
 
 struct neighbours {
     struct bridge *bridge;
     uv_poll_t poll;
-    int fd;
+    int fd, udp[2]; /* udp: IPv4 and IPv6; -1: that family is not there */
     char iface[IF_NAMESIZE];
     unsigned ifindex; /* 0: the interface is not there */
     uint32_t seq;
@@ -43,15 +46,13 @@ struct request {
 };
 
 /* addr NULL: without one. The kernel has done it when this returns; what it says comes by the socket. */
-static int ask_linux(struct neighbours *n, uint16_t type, uint16_t flags, uint8_t use,
-                     const uint8_t *addr)
+static int ask_linux(struct neighbours *n, uint16_t flags, const uint8_t *addr)
 {
-    struct request r = {
-        .h = {.nlmsg_len = NLMSG_LENGTH(sizeof r.nd),
-              .nlmsg_type = type,
-              .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags),
-              .nlmsg_seq = ++n->seq},
-        .nd = {.ndm_family = AF_UNSPEC, .ndm_ifindex = (int)n->ifindex, .ndm_flags = use}};
+    struct request r = {.h = {.nlmsg_len = NLMSG_LENGTH(sizeof r.nd),
+                              .nlmsg_type = RTM_GETNEIGH,
+                              .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags),
+                              .nlmsg_seq = ++n->seq},
+                        .nd = {.ndm_family = AF_UNSPEC, .ndm_ifindex = (int)n->ifindex}};
     if (addr) {
         bool v4 = memcmp(addr, mapped, sizeof mapped) == 0;
         struct rtattr *a = (struct rtattr *)(void *)r.attributes;
@@ -72,10 +73,28 @@ static void dump(struct neighbours *n)
         return;
     }
     n->dump_again = false;
-    n->dumping = n->ifindex && ask_linux(n, RTM_GETNEIGH, NLM_F_DUMP, 0, NULL) == 0;
+    n->dumping = n->ifindex && ask_linux(n, NLM_F_DUMP, NULL) == 0;
 }
 
-/* First used, then asked for: a neighbour that is known answers at once, one that is not by a notification. */
+/* Errors are of no interest: a neighbour that cannot be reached is not told. */
+static void send_to(struct neighbours *n, const uint8_t *addr)
+{
+    bool v4 = memcmp(addr, mapped, sizeof mapped) == 0;
+    int fd = n->udp[v4 ? 0 : 1];
+    struct sockaddr_in to4 = {.sin_family = AF_INET, .sin_port = htons(DISCARD_PORT)};
+    struct sockaddr_in6 to6 = {
+        .sin6_family = AF_INET6, .sin6_port = htons(DISCARD_PORT), .sin6_scope_id = n->ifindex};
+    memcpy(&to4.sin_addr, addr + 12, sizeof to4.sin_addr);
+    memcpy(&to6.sin6_addr, addr, sizeof to6.sin6_addr);
+    if (fd < 0 || (v4 ? addr[12] >= 224 : addr[0] == 0xff)) /* a group is no neighbour */
+        return;
+    if (v4)
+        (void)sendto(fd, "", 0, MSG_DONTROUTE, (struct sockaddr *)&to4, sizeof to4);
+    else
+        (void)sendto(fd, "", 0, MSG_DONTROUTE, (struct sockaddr *)&to6, sizeof to6);
+}
+
+/* First sent to, then asked for: a neighbour that is known answers at once, one that is not by a notification. */
 void neighbours_message(struct neighbours *n, uint32_t worker, struct span payload)
 {
     struct link_control *stats = link_control_stats(n->bridge->link);
@@ -84,8 +103,8 @@ void neighbours_message(struct neighbours *n, uint32_t worker, struct span paylo
     STAT_INC(stats->neighbours_asked);
     if (!n->ifindex)
         n->ifindex = if_nametoindex(n->iface);
-    if (ask_linux(n, RTM_NEWNEIGH, NLM_F_CREATE, NTF_USE, m.addr) ||
-        ask_linux(n, RTM_GETNEIGH, 0, 0, m.addr))
+    send_to(n, m.addr);
+    if (ask_linux(n, 0, m.addr))
         bridge_bad(n->bridge, worker, MSG_NEIGH_ASK, "Linux does not take the question");
 }
 
@@ -149,10 +168,10 @@ static void on_error(struct neighbours *n, const struct nlmsghdr *h)
     const struct nlmsgerr *e = NLMSG_DATA(h);
     if (h->nlmsg_len < NLMSG_LENGTH(sizeof *e) || e->error == 0 || e->error == -ENOENT)
         return; /* not known yet */
-    if (e->msg.nlmsg_flags & NLM_F_DUMP && e->msg.nlmsg_type == RTM_GETNEIGH)
+    if (e->msg.nlmsg_flags & NLM_F_DUMP)
         n->dumping = false;
     if (!n->told_of_error)
-        log_warning("net-share kernel: Linux refuses to resolve neighbours on %s: %s", n->iface,
+        log_warning("net-share kernel: Linux does not tell its neighbours on %s: %s", n->iface,
                     strerror(-e->error));
     n->told_of_error = true;
 }
@@ -193,6 +212,24 @@ static void on_readable(uv_poll_t *p, int status, int events)
 
 /* ---- life ---- */
 
+static int open_udp(const char *iface, int family)
+{
+    int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, iface, (socklen_t)strlen(iface))) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static void close_all(struct neighbours *n)
+{
+    int fds[] = {n->fd, n->udp[0], n->udp[1]};
+    for (int i = 0; i < 3; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
 struct neighbours *neighbours_new(uv_loop_t *loop, struct bridge *b, const char *port, char *err,
                                   size_t err_len)
 {
@@ -207,12 +244,13 @@ struct neighbours *neighbours_new(uv_loop_t *loop, struct bridge *b, const char 
     strcpy(n->iface, colon + 1);
     n->bridge = b;
     n->ifindex = if_nametoindex(n->iface);
+    n->udp[0] = open_udp(n->iface, AF_INET);
+    n->udp[1] = open_udp(n->iface, AF_INET6);
     n->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
     if (n->fd < 0 || bind(n->fd, (struct sockaddr *)&a, sizeof a) < 0 ||
         uv_poll_init(loop, &n->poll, n->fd) < 0) {
         snprintf(err, err_len, "no rtnetlink socket: %s", strerror(errno));
-        if (n->fd >= 0)
-            close(n->fd);
+        close_all(n);
         free(n);
         return NULL;
     }
@@ -231,6 +269,6 @@ void neighbours_free(struct neighbours *n)
 {
     if (!n)
         return;
-    close(n->fd);
+    close_all(n);
     free(n);
 }

@@ -1,6 +1,6 @@
 /* neighbours: with net-share kernel Linux does ARP and NDP on the interface, and workers learn from here.
  *
- *   worker: MSG_NEIGH_ASK -> Linux is asked to use the neighbour (it resolves it, or makes sure), and for what it knows
+ *   worker: MSG_NEIGH_ASK -> Linux is given a packet for the neighbour (it resolves it, or makes sure), and asked for what it knows
  *   Linux: rtnetlink, an answer or a notification -> MSG_NEIGH to every worker
  *   a dataplane that comes up: the whole table
  *
