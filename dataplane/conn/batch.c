@@ -54,6 +54,17 @@ static inline bool known_is(const struct known *k, uint64_t head, uint64_t name)
     return k->head == head && ((k->name ^ name) & k->name_mask) == 0;
 }
 
+/* Could these fewer than KNOWN_BYTES bytes be the start of such a request? None of them is that short. */
+static bool known_prefix(const struct known *k, const uint8_t *p, size_t n)
+{
+    uint8_t like[KNOWN_BYTES];
+    size_t name = 8 + (size_t)k->name_len, line = name + 2;
+    memcpy(like, &k->head, 8);
+    memcpy(like + 8, &k->name, 8);
+    return memcmp(like, p, n < name ? n : name) == 0 &&
+           (n <= line || resp_arg_begins(p + line, n - line));
+}
+
 static inline uint64_t kind_of(const struct worker *w, uint8_t how, uint32_t argc)
 {
     struct staged s = {.argc = argc, .owner = (uint8_t)w->id};
@@ -204,17 +215,24 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
         batch_run(w);
 }
 
-/* Stages requests that lie whole in [p, end) and begin as one before them did, up to the first that does not. Nothing is executed here,
- * so what the client may do does not change on the way. */
+/* Stages requests that lie whole in [p, end) and begin as one before them did, up to the first that does not or until `until` are staged.
+ * Nothing is executed here, so what the client may do does not change on the way. Where bytes are left over, b->cut says whether more
+ * of them may make them such a request. */
 static inline __attribute__((always_inline)) const uint8_t *
-stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end, bool aes)
+stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end, uint32_t until,
+            bool aes)
 {
     struct batch *b = w->batch;
-    struct staged *s = &b->cmd[b->n], *full = &b->cmd[LIMIT_BATCH_CMDS];
+    struct staged *s = &b->cmd[b->n], *full = &b->cmd[until];
     struct span *argv = &b->args[b->nargs], *args_end = &b->args[LIMIT_BATCH_ARGS];
     struct dict *dict = w->count == 1 ? w->shard.db[c->ses.db].keys : NULL;
     const struct known *k = b->known;
-    while (s != full && end - p >= KNOWN_BYTES) {
+    b->cut = false;
+    while (s != full) {
+        if (unlikely_(end - p < KNOWN_BYTES)) {
+            b->cut = known_prefix(k, p, (size_t)(end - p));
+            break;
+        }
         uint64_t head = load64(p), name = load64(p + 8);
         if (unlikely_(!known_is(k, head, name))) {
             k = known_slot(b, head, name);
@@ -229,12 +247,18 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
         argv->n = k->name_len;
         const uint8_t *q = p + 10 + k->name_len;
         do {
-            q = resp_arg(q, end, a++);
-            if (unlikely_(!q))
+            const uint8_t *at = q;
+            q = resp_arg(at, end, a++);
+            if (unlikely_(!q)) {
+                b->cut = end - at < RESP_ARG_MIN &&
+                         (at >= end || resp_arg_begins(at, (size_t)(end - at)));
                 goto out;
+            }
         } while (a != a_end);
-        if (unlikely_(q > end))
+        if (unlikely_(q > end)) {
+            b->cut = true;
             break;
+        }
         s->conn = c;
         s->desc = k->desc;
         s->argv = argv;
@@ -256,12 +280,12 @@ out:
 }
 
 typedef const uint8_t *stage_fn(struct worker *w, struct conn *c, const uint8_t *p,
-                                const uint8_t *end);
+                                const uint8_t *end, uint32_t until);
 
 static const uint8_t *stage_known_any(struct worker *w, struct conn *c, const uint8_t *p,
-                                      const uint8_t *end)
+                                      const uint8_t *end, uint32_t until)
 {
-    return stage_known(w, c, p, end, false);
+    return stage_known(w, c, p, end, until, false);
 }
 
 static stage_fn *stage_known_here = stage_known_any;
@@ -269,9 +293,10 @@ static stage_fn *stage_known_here = stage_known_any;
 /* With the hash of the CPU's AES instructions inline, where key_hash is that. */
 #if defined(__x86_64__)
 KEY_HASH_AES static const uint8_t *stage_known_aes(struct worker *w, struct conn *c,
-                                                   const uint8_t *p, const uint8_t *end)
+                                                   const uint8_t *p, const uint8_t *end,
+                                                   uint32_t until)
 {
-    return stage_known(w, c, p, end, true);
+    return stage_known(w, c, p, end, until, true);
 }
 
 __attribute__((constructor(KEY_HASH_CHOSEN))) static void choose(void)
@@ -323,6 +348,72 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
     return false;
 }
 
+/* ---- a request that the end of a segment has cut ----
+ *
+ * Its first bytes wait in the conn, unparsed: they are known to be the start of a request like one before. With the next segment they are
+ * joined in the batch's scratch and staged like any other. Whatever else they turn out to be, the parser gets them from the first. */
+
+static bool feed_known_now(const struct worker *w, const struct conn *c)
+{
+    return likely_(w->known_bulks && c->ses.authenticated && client_open(c) &&
+                   resp_parser_idle(&c->parser));
+}
+
+static void tail_keep(struct conn *c, const uint8_t *p, size_t n)
+{
+    memcpy(c->tail + c->tail_len, p, n);
+    c->tail_len = (uint8_t)(c->tail_len + n);
+}
+
+/* Returns what it left of [p, end). */
+static __attribute__((noinline)) const uint8_t *feed_tail(struct conn *c, const uint8_t *p,
+                                                          const uint8_t *end)
+{
+    struct worker *w = c->w;
+    struct batch *b = w->batch;
+    size_t tail = c->tail_len, more = (size_t)(end - p);
+    if (more > TAIL_BYTES)
+        more = TAIL_BYTES;
+    if (feed_known_now(w, c) && LIMIT_BATCH_SCRATCH_BYTES - b->scratch_used >= tail + more) {
+        uint8_t *joined = b->scratch + b->scratch_used;
+        memcpy(joined, c->tail, tail);
+        memcpy(joined + tail, p, more);
+        size_t used =
+            (size_t)(stage_known_here(w, c, joined, joined + tail + more, b->n + 1) - joined);
+        if (used > tail) {
+            b->scratch_used += (uint32_t)used;
+            c->tail_len = 0;
+            return p + (used - tail);
+        }
+        if (used == 0 && b->cut && tail + more <= TAIL_BYTES) {
+            tail_keep(c, p, more);
+            return p + more;
+        }
+    }
+    uint8_t first[TAIL_BYTES];
+    const uint8_t *cur = first;
+    memcpy(first, c->tail, tail);
+    c->tail_len = 0;
+    while (cur < first + tail && !conn_stopped(c) && feed_one(c, &cur, first + tail)) {
+    }
+    if (unlikely_(cur < first + tail)) /* put in front of what follows */
+        inq_append(&c->backlog, cur, (size_t)(first + tail - cur));
+    return p;
+}
+
+/* What stage_known has left. False: no further. */
+static __attribute__((noinline)) bool feed_rest(struct conn *c, const uint8_t **p,
+                                                const uint8_t *end)
+{
+    struct batch *b = c->w->batch;
+    if (b->cut && end - *p <= TAIL_BYTES) {
+        tail_keep(c, *p, (size_t)(end - *p));
+        *p = end;
+        return true;
+    }
+    return b->n == LIMIT_BATCH_CMDS || feed_one(c, p, end);
+}
+
 const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
 {
     struct worker *w = c->w;
@@ -333,18 +424,18 @@ const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
             c->throttled = true;
             break;
         }
-        if (likely_(w->known_bulks && c->ses.authenticated && client_open(c) &&
-                    resp_parser_idle(&c->parser))) {
-            p = stage_known_here(w, c, p, end);
-            if (unlikely_(b->n == LIMIT_BATCH_CMDS || b->nargs == LIMIT_BATCH_ARGS)) {
-                batch_run(w);
-                continue;
-            }
-            if (likely_(p == end))
+        if (unlikely_(c->tail_len)) {
+            p = feed_tail(c, p, end);
+        } else if (!feed_known_now(w, c)) {
+            if (!feed_one(c, &p, end))
+                break;
+        } else {
+            p = stage_known_here(w, c, p, end, LIMIT_BATCH_CMDS);
+            if (unlikely_(p != end) && !feed_rest(c, &p, end))
                 break;
         }
-        if (!feed_one(c, &p, end))
-            break;
+        if (unlikely_(b->n == LIMIT_BATCH_CMDS || b->nargs == LIMIT_BATCH_ARGS))
+            batch_run(w);
     }
     return p;
 }
@@ -370,23 +461,28 @@ static void unstage(struct worker *w, uint32_t from)
     reply_heap_finish(&r, &h);
     inq_append(&c->backlog, h.p, h.len);
     reply_heap_free(&h);
+    if (c->tail_len)
+        inq_append(&c->backlog, c->tail, c->tail_len);
+    c->tail_len = 0;
 }
 
 /* The buckets were asked for when the keys were hashed; now the entries, for the whole batch. */
-static void prefetch_entries(struct batch *b)
+static inline void prefetch_entries(struct batch *b)
 {
-    struct staged *s = b->cmd, *end = s + b->n;
-    b->dict = s->dict;
-    if (b->dict)
-        b->departed = b->dict->departed;
-    for (; s != end; s++) {
-        if (unlikely_(!s->dict))
-            continue;
-        s->candidate = dict_candidate(s->bucket, s->hash);
-        __builtin_prefetch(s->candidate);
-        if (unlikely_(s->dict != b->dict))
-            s->candidate = NULL;
+    static struct dict none; /* nobody's */
+    struct dict *dict = b->cmd[0].dict ? b->cmd[0].dict : &none;
+    for (struct staged *s = b->cmd, *end = s + b->n; s != end; s++) {
+        struct entry *e = NULL;
+        if (likely_(s->dict == dict)) {
+            e = dict_candidate(s->bucket, s->hash);
+            __builtin_prefetch(e);
+        } else if (s->dict) {
+            __builtin_prefetch(dict_candidate(s->bucket, s->hash));
+        }
+        s->candidate = e;
     }
+    b->dict = dict;
+    b->departed = dict->departed;
 }
 
 /* ---- executing ---- */
@@ -395,6 +491,7 @@ static void prefetch_entries(struct batch *b)
 static inline struct staged *execute_plain(struct worker *w, struct batch *b, struct staged *s,
                                            struct staged *end)
 {
+    static const uint64_t never = UINT64_MAX;
     struct conn *c = s->conn;
     struct reply *r = w->out_conn == c ? &w->out : out_open(c);
     struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
@@ -405,16 +502,15 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
     cmd->session = &c->ses;
     cmd->db = c->ses.db;
     cmd->parser = NULL;
-    bool candidates = dict && dict == b->dict;
+    /* Where an entry has left the dict, those that were found before may be gone. */
+    const uint64_t *departed = likely_(dict && dict == b->dict) ? &dict->departed : &never;
     do {
         const struct cmd_desc *d = s->desc;
         cmd->argv = s->argv;
         cmd->argc = s->argc;
         cmd->desc = d;
         cmd->hash = s->hash;
-        cmd->candidate = likely_(candidates && s->dict == dict && dict->departed == b->departed)
-                             ? s->candidate
-                             : NULL;
+        cmd->candidate = likely_(*departed == b->departed) ? s->candidate : NULL;
         d->fn(cmd);
         w->cmd_calls[d->index]++;
         if (unlikely_(r->errors))

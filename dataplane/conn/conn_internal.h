@@ -46,6 +46,8 @@ struct inq { /* heap bytes that wait to be parsed */
     size_t len, cap, off;
 };
 
+#define TAIL_BYTES 240
+
 enum conn_kind { CONN_TCP, CONN_DOOR };
 
 struct conn {
@@ -67,6 +69,7 @@ struct conn {
     bool dead;     /* on w->dead, freed at the end of the turn */
     bool dirty;    /* on w->dirty */
     struct resp_parser parser;
+    uint8_t tail_len;   /* of tail */
     struct inq backlog; /* requests staged and put back, parsed first */
     struct inq inq;     /* input behind them */
     struct list slots;
@@ -84,6 +87,8 @@ struct conn {
     /* door */
     uint64_t door_unacked; /* bytes received and not yet given back as credit */
     bool door_retry;       /* the ring was full */
+    uint8_t tail
+        [TAIL_BYTES]; /* the start of a known request that a segment's end has cut (batch.c); before it, all was staged */
 };
 
 /* ---- batches ---- */
@@ -149,6 +154,7 @@ struct batch {
     struct dict *
         dict; /* candidates of this dict are good as long as its `departed` is this; NULL: none are */
     uint64_t departed;
+    bool cut;                  /* stage_known: what is left over may be the start of one more */
     const struct known *known; /* the last one that was met */
     struct staged cmd[LIMIT_BATCH_CMDS];
     struct span args[LIMIT_BATCH_ARGS];

@@ -27,7 +27,7 @@ static void host_session_info(struct host *h, struct session *s, struct session_
     static __thread char tcp[192]; /* valid until the next call on this worker */
     struct conn *c = (struct conn *)s;
     (void)h;
-    size_t qbuf = conn_held(c) + resp_parser_held(&c->parser);
+    size_t qbuf = conn_held(c) + c->tail_len + resp_parser_held(&c->parser);
     *ret = (struct session_info){.qbuf = qbuf,
                                  .qbuf_free = c->inq.cap + c->backlog.cap - conn_held(c),
                                  .argv_mem = 0,

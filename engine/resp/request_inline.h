@@ -44,6 +44,21 @@ resp_arg_longer(const uint8_t *q, const uint8_t *end, struct span *ret)
     return (size_t)(end - q) < n + 2 ? NULL : q + n + 2;
 }
 
+/* Could these fewer than RESP_ARG_MIN bytes be the start of an argument that resp_arg reads? Where they cannot, the client is to hear it
+ * now, not when it sends more. */
+static __attribute__((noinline, unused)) bool resp_arg_begins(const uint8_t *q, size_t n)
+{
+    if (n && q[0] != '$')
+        return false;
+    for (size_t i = 1; i < n; i++) {
+        if (i > 1 && q[i] == '\r')
+            return true; /* a byte more and the text begin */
+        if (q[i] < '0' || q[i] > '9' || (i == 2 && q[1] == '0'))
+            return false;
+    }
+    return true;
+}
+
 /* Reads one argument at q. Returns the byte behind it, which may lie beyond `end` (by less than 128): the caller looks before it takes
  * the request. NULL: look closer. */
 static inline __attribute__((always_inline)) const uint8_t *
