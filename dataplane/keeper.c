@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "dataplane/bpf/steer.h"
+#include "engine/base/ip.h"
 
 #define PERIOD_NS 100000000
 
@@ -28,13 +29,16 @@ struct keeper {
 
 static void filter_of(const struct engine_config *c, struct port_filter *f)
 {
-    *f = (struct port_filter){.syn_per_s = c->net_syn_limit, .allow_count = c->net_allow_count};
+    *f = (struct port_filter){.syn_per_s = c->net_syn_limit};
     for (uint32_t i = 0; i < c->net_allow_count; i++) {
-        uint32_t net = __builtin_bswap32(c->net_allow[i].addr & c->net_allow[i].mask);
-        struct port_prefix *p = &f->allow[i];
+        struct port_prefix *p = &f->allow[f->allow_count++];
+        ip_store(p->addr, ip_from_v4(c->net_allow[i].addr & c->net_allow[i].mask));
         p->bits = (uint8_t)(96 + __builtin_popcount(c->net_allow[i].mask));
-        p->addr[10] = p->addr[11] = 0xff;
-        memcpy(p->addr + 12, &net, sizeof(net));
+    }
+    for (uint32_t i = 0; i < c->net_allow6_count; i++) {
+        struct port_prefix *p = &f->allow[f->allow_count++];
+        ip_store(p->addr, c->net_allow6[i].addr);
+        p->bits = (uint8_t)c->net_allow6[i].bits;
     }
 }
 

@@ -4,6 +4,7 @@
  *
  * It outlives the control process: nothing ties it to its parent, its output may be a closed pipe, and it is silent after set-up.
  * Exit: 0 stopped, 1 set-up failed, 2 the command line is wrong. What failed stands in one line on stderr and in the link's banner. */
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -170,10 +171,16 @@ static void run(void)
 /* What an AF_XDP port leaves to Linux is all but this. */
 static struct port_steer steering(const struct options *o)
 {
-    return (struct port_steer){.kernel = o->share_kernel,
-                               .ip = o->ip,
-                               .vlan = (uint16_t)o->vlan,
-                               .tcp_port = (uint16_t)o->listen_port};
+    struct net_config c;
+
+    net_config_defaults(&c);
+    options_to_net(o, &c);
+    struct port_steer s = {
+        .kernel = o->share_kernel, .ip = c.ip, .vlan = c.vlan, .tcp_port = c.listen_port};
+    static_assert(LIMIT_NET_ADDRESSES6 < PORT_ADDRESSES6, "all of them and the link-local one");
+    for (; s.ip6_count < c.ip6_count; s.ip6_count++)
+        ip_store(s.ip6[s.ip6_count], c.ip6[s.ip6_count].addr);
+    return s;
 }
 
 /* Everything between an attached link and its end. */

@@ -5,7 +5,7 @@
  *
  * Ours is TCP to our addresses and ports. With an address of our own also ARP and NDP that ask for it or answer us, and ICMP to it;
  * with Linux's address (STEER_KERNEL) Linux keeps those, but for ICMP errors that quote a segment of ours: path MTU
- * discovery lives on them. What is cut short, lies about its lengths or cannot be walked within bounds is Linux's to judge: passed, counted.
+ * discovery lives on them. Errors come from routers on the way: net-allow, which speaks of clients, does not hold for them. What is cut short, lies about its lengths or cannot be walked within bounds is Linux's to judge: passed, counted.
  * Nothing is written to a frame. Formats: RFC 791, 8200, 826, 792, 4443, 4861, 9293, IEEE 802.1Q.
  *
  * The loader (dataplane/port/steer.c) puts the driver's own XSKMAP in the place of xsks_map.
@@ -122,6 +122,8 @@ struct ndp { /* neighbour solicitation and advertisement */
 #define TCP_SYN           0x02
 #define TCP_ACK           0x10
 #define ICMP_UNREACHABLE  3
+#define ICMP_TIME         11
+#define ICMP_PARAMETER    12
 #define ICMP6_LAST_ERROR  4 /* 1 to 4: unreachable, too big, time exceeded, parameter problem */
 #define ND_ROUTER_ADVERT  134
 #define ND_SOLICIT        135
@@ -233,11 +235,16 @@ static __always_inline bool allowed4(const struct steer_config *c, __be32 src)
     return bpf_map_lookup_elem(&allow4, &key);
 }
 
-/* An error that quotes a segment of ours: only what tells of the path to a peer of ours. */
+static __always_inline bool is_error4(__u8 type)
+{
+    return type == ICMP_UNREACHABLE || type == ICMP_TIME || type == ICMP_PARAMETER;
+}
+
+/* Does this error quote a segment of ours? */
 static __always_inline bool quotes_us4(struct packet *p, const struct icmp *ic)
 {
     const struct ip4 *q = (const void *)(ic + 1);
-    if (ic->type != ICMP_UNREACHABLE || (const void *)(q + 1) > p->end)
+    if ((const void *)(q + 1) > p->end)
         return false;
     __u32 length = (q->version_ihl & 15) * 4;
     if (q->version_ihl >> 4 != 4 || length < sizeof(*q) || q->protocol != IPPROTO_TCP ||
@@ -276,9 +283,9 @@ static __always_inline int ip4(struct packet *p, const struct ip4 *ip)
         const struct icmp *ic = l4;
         if ((const void *)(ic + 1) > p->end || total < length + sizeof(*ic))
             return malformed(p);
-        if (c->flags & STEER_KERNEL && !quotes_us4(p, ic))
-            return pass(p);
-        return admit(p, allowed4(c, ip->src), &source, NULL);
+        if (c->flags & STEER_KERNEL)
+            return is_error4(ic->type) && quotes_us4(p, ic) ? take(p) : pass(p);
+        return admit(p, is_error4(ic->type) || allowed4(c, ip->src), &source, NULL);
     }
     return pass(p);
 }
@@ -309,10 +316,15 @@ static __always_inline bool allowed6(const struct steer_config *c, const struct 
     return bpf_map_lookup_elem(&allow6, &key);
 }
 
+static __always_inline bool is_error6(__u8 type)
+{
+    return type >= 1 && type <= ICMP6_LAST_ERROR;
+}
+
 static __always_inline bool quotes_us6(struct packet *p, const struct icmp *ic)
 {
     const struct ip6 *q = (const void *)(ic + 1);
-    if (ic->type == 0 || ic->type > ICMP6_LAST_ERROR || (const void *)(q + 1) > p->end)
+    if ((const void *)(q + 1) > p->end)
         return false;
     const __be16 *sport = (const void *)(q + 1);
     return q->next == IPPROTO_TCP && is_ours6(p->config, &q->src) &&
@@ -348,13 +360,10 @@ static __always_inline int message6(struct packet *p, const struct ip6 *ip, cons
 {
     if ((const void *)(ic + 1) > p->end)
         return malformed(p);
-    if (p->config->flags & STEER_KERNEL) {
-        if (!quotes_us6(p, ic))
-            return pass(p);
-    } else if (is_ndp(ic->type)) {
-        return take(p);
-    }
-    return admit(p, allowed6(p->config, &ip->src), source, NULL);
+    if (p->config->flags & STEER_KERNEL)
+        return is_error6(ic->type) && quotes_us6(p, ic) ? take(p) : pass(p);
+    bool always = is_error6(ic->type) || is_ndp(ic->type);
+    return admit(p, always || allowed6(p->config, &ip->src), source, NULL);
 }
 
 static __always_inline bool is_extension(__u8 next)

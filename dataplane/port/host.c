@@ -108,6 +108,21 @@ static uint64_t number_from(const char *dir, const char *sub, const char *file)
     return v;
 }
 
+bool host_ip6(const char *iface, const char *conf_dir)
+{
+    char path[512];
+    int off = 1;
+
+    snprintf(path, sizeof(path), "%s/%s/disable_ipv6", conf_dir, iface);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false; /* a kernel without IPv6 */
+    if (fscanf(f, "%d", &off) != 1)
+        off = 0;
+    fclose(f);
+    return !off;
+}
+
 /* Free and not promised to anyone else, over all page sizes. sysfs_dir: /sys/kernel/mm/hugepages. */
 uint64_t host_free_hugepage_bytes(const char *sysfs_dir)
 {

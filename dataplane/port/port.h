@@ -30,8 +30,8 @@ struct port_steer {
     uint16_t vlan; /* 0: untagged */
     uint16_t tcp_port; /* 0: every port of an address of our own */
     uint32_t ip6_count;
-    uint8_t ip6[PORT_ADDRESSES6][16];
-    bool router_adverts; /* we want those of IPv6 routers (Linux has IPv6 off on the interface) */
+    uint8_t ip6[PORT_ADDRESSES6]
+               [16]; /* without the link-local one, which port adds if it is not Linux's */
 };
 
 struct port_prefix {
@@ -41,9 +41,9 @@ struct port_prefix {
 
 /* What is refused before it reaches us; may change while we run. */
 struct port_filter {
-    uint32_t syn_per_s;   /* of one source; 0: no limit */
-    uint32_t allow_count; /* 0: everyone */
-    struct port_prefix allow[LIMIT_NET_ALLOW];
+    uint32_t syn_per_s;                            /* of one source; 0: no limit */
+    uint32_t allow_count;                          /* 0: everyone */
+    struct port_prefix allow[2 * LIMIT_NET_ALLOW]; /* LIMIT_NET_ALLOW of each family */
 };
 
 struct port_config {

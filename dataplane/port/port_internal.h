@@ -54,6 +54,8 @@ void host_iface(const char *name, struct host_iface *ret);
 /* Does a default route (IPv4 table text as of /proc/net/route) leave through this interface? Route and ipv6 tables are passed as
  * paths so that tests can bring their own. */
 bool host_default_route(const char *iface, const char *route_path, const char *route6_path);
+/* Does Linux speak IPv6 on the interface? conf_dir: /proc/sys/net/ipv6/conf. */
+bool host_ip6(const char *iface, const char *conf_dir);
 uint64_t host_free_hugepage_bytes(const char *sysfs_dir);
 /* CPUs this process may use, ascending. Returns how many (at least 1). */
 unsigned host_cpus(int *to, unsigned max);

@@ -122,13 +122,31 @@ static int find_xskmap(int prog_fd)
     return r < 0 ? r : -ENOENT;
 }
 
+/* RFC 4291 appendix A: fe80::/64 and the MAC with ff:fe in its middle, as the stack makes it. */
+static void link_local(const uint8_t mac[6], uint8_t to[16])
+{
+    memcpy(to, (const uint8_t[16]){0xfe, 0x80, [11] = 0xff, [12] = 0xfe}, 16);
+    to[8] = mac[0] ^ 2;
+    memcpy(to + 9, mac + 1, 2);
+    memcpy(to + 13, mac + 3, 3);
+}
+
+/* An address of our own on an interface where Linux speaks no IPv6: its link-local address, which is that of the MAC, and what routers advertise are
+ * ours. Where Linux does, they are Linux's, and the stack does with its other addresses and a configured gateway. */
+static void claim_link(struct steer_config *c, bool linux_ip6, const uint8_t mac[6])
+{
+    if (!c->address6_count || c->flags & STEER_KERNEL || linux_ip6)
+        return;
+    c->flags |= STEER_ROUTER_ADVERTS;
+    if (c->address6_count < STEER_ADDRESSES6)
+        link_local(mac, c->address6[c->address6_count++].byte);
+}
+
 static void config_of(const struct port_steer *p, struct steer_config *c)
 {
     static_assert(sizeof(p->ip6) == sizeof(c->address6), "the same addresses");
     memset(c, 0, sizeof(*c));
     c->flags = p->kernel ? STEER_KERNEL : 0;
-    if (p->router_adverts)
-        c->flags |= STEER_ROUTER_ADVERTS;
     c->ip4 = htonl(p->ip);
     c->vlan = p->vlan;
     c->port_count = p->tcp_port ? 1 : 0;
@@ -201,11 +219,14 @@ static void destroy(struct steer *s)
     free(s);
 }
 
-int steer_load(struct steer **ret, const struct port_steer *p, char *err, size_t err_len)
+int steer_load(struct steer **ret, const struct port_steer *p, bool linux_ip6, const uint8_t mac[6],
+               char *err, size_t err_len)
 {
     struct steer *s;
     int r = create(&s, p);
 
+    if (r == 0)
+        claim_link(&s->config, linux_ip6, mac);
     if (r == 0 && (r = load(s, -1)) < 0)
         destroy(s);
     if (r < 0)
@@ -238,6 +259,9 @@ int steer_attach(struct steer **ret, const char *iface, const struct port_steer 
 
     if (r < 0)
         return refuse(err, err_len, r, "no memory for the XDP program");
+    struct host_iface h;
+    host_iface(iface, &h);
+    claim_link(&s->config, host_ip6(iface, "/proc/sys/net/ipv6/conf"), h.mac);
     s->ifindex = (int)if_nametoindex(iface);
     int old = on_interface(s->ifindex, &id, &s->mode, &info);
     if (old < 0) {
@@ -425,7 +449,8 @@ int steer_attach(struct steer **ret, const char *iface, const struct port_steer 
                      "this build has no XDP program (clang and libbpf were missing)");
 }
 
-int steer_load(struct steer **ret, const struct port_steer *p, char *err, size_t err_len)
+int steer_load(struct steer **ret, const struct port_steer *p, bool linux_ip6, const uint8_t mac[6],
+               char *err, size_t err_len)
 {
     return steer_attach(ret, "", p, err, err_len);
 }

@@ -22,7 +22,8 @@ int steer_filter(struct steer *s, const struct port_filter *f);
 int steer_read(struct steer *s, struct steer_counts *ret);
 const char *steer_mode(const struct steer *s);
 
-/* For tests: loaded with an XSKMAP of its own, on no interface; ends with steer_free. */
-int steer_load(struct steer **ret, const struct port_steer *p, char *err, size_t err_len);
+/* For tests: loaded with an XSKMAP of its own, on no interface; ends with steer_free. linux_ip6: as if Linux spoke IPv6 there. */
+int steer_load(struct steer **ret, const struct port_steer *p, bool linux_ip6, const uint8_t mac[6],
+               char *err, size_t err_len);
 int steer_program_fd(const struct steer *s);
 int steer_xskmap_fd(struct steer *s);

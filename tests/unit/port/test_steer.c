@@ -33,8 +33,13 @@ static char err[512];
 static struct {
     struct steer *steer;
     int socket;
+    bool linux_ip6; /* Linux speaks it on the interface */
     struct steer_counts before;
-} t = {.socket = -1};
+} t = {.socket = -1, .linux_ip6 = true};
+
+static const uint8_t our_mac[6] = {0x02, 0x11, 0x22, 0x33, 0x44, 0x55};
+static const uint8_t our_link6[16] = {0xfe, 0x80, 0,    0,    0,    0,    0,    0,
+                                      0,    0x11, 0x22, 0xff, 0xfe, 0x33, 0x44, 0x55};
 
 static struct port_steer own(void)
 {
@@ -67,7 +72,7 @@ static void load(const struct port_steer *p)
 
     (void)setrlimit(RLIMIT_MEMLOCK, &all);
     xdp_prepare();
-    int r = steer_load(&t.steer, p, err, sizeof(err));
+    int r = steer_load(&t.steer, p, t.linux_ip6, our_mac, err, sizeof(err));
     if (r == -EPERM || r == -EACCES) {
         t.steer = NULL;
         skip();
@@ -85,6 +90,7 @@ static int teardown(void **state)
     steer_free(t.steer);
     t.steer = NULL;
     t.socket = -1;
+    t.linux_ip6 = true;
     return 0;
 }
 
@@ -397,10 +403,30 @@ static void test_ndp(void **state)
     EXPECT(icmp6(all_nodes6, 128, NULL), PASSED);
     EXPECT(tcp6(all_nodes6, OUR_PORT, SYN), PASSED);
     teardown(state);
-    p.router_adverts = true;
+    t.linux_ip6 = false; /* then routers speak to us, and the link-local address is ours */
     load(&p);
     EXPECT(icmp6(all_nodes6, 134, NULL), TAKEN);
     EXPECT(icmp6(all_nodes6, 133, NULL), PASSED);
+    EXPECT(icmp6(our_link6, 136, their_ip6), TAKEN);
+    EXPECT(icmp6(our_group6, 135, our_link6), TAKEN);
+    EXPECT(tcp6(our_link6, OUR_PORT, SYN), TAKEN);
+    teardown(state);
+    load(&p);
+    EXPECT(icmp6(our_link6, 136, their_ip6), PASSED);
+    EXPECT(tcp6(our_link6, OUR_PORT, SYN), PASSED);
+    teardown(state);
+    t.linux_ip6 = false;
+    p.kernel = true;
+    load(&p);
+    EXPECT(icmp6(all_nodes6, 134, NULL), PASSED);
+    EXPECT(tcp6(our_link6, OUR_PORT, SYN), PASSED);
+    teardown(state);
+    t.linux_ip6 = false; /* and no IPv6 here either */
+    p = own();
+    p.ip6_count = 0;
+    load(&p);
+    EXPECT(icmp6(all_nodes6, 134, NULL), PASSED);
+    EXPECT(icmp6(our_link6, 136, their_ip6), PASSED);
 }
 
 static void test_extension_headers(void **state)
@@ -461,7 +487,11 @@ static void test_shared_address_errors_about_our_segments(void **state)
     load(&p);
     EXPECT(error4(our_ip, OUR_PORT, 3, 0), TAKEN);
     EXPECT(error4(our_ip, OUR_PORT, 3, 40), TAKEN);
-    EXPECT(error4(our_ip, OUR_PORT, 11, 0), PASSED);
+    EXPECT(error4(our_ip, OUR_PORT, 11, 0), TAKEN);
+    EXPECT(error4(our_ip, OUR_PORT, 12, 0), TAKEN);
+    for (uint8_t type = 0; type < 20; type++)
+        EXPECT(error4(our_ip, OUR_PORT, type, 0),
+               type == 3 || type == 11 || type == 12 ? TAKEN : PASSED);
     EXPECT(error4(our_ip, 22, 3, 0), PASSED);
     EXPECT(error4(linux_ip, OUR_PORT, 3, 0), PASSED);
     struct frame f = error4(our_ip, OUR_PORT, 3, 0);
@@ -522,6 +552,14 @@ static void test_net_allow(void **state)
     uint8_t far[16] = {0x20, 1, 0x0d, 0xb9};
     EXPECT(from6(tcp6(our_ip6, OUR_PORT, SYN), far), DROP_ALLOW);
     EXPECT(from6(icmp6(our_ip6, 128, NULL), far), DROP_ALLOW);
+    /* Routers on the way to a client tell of errors; net-allow speaks of clients. */
+    struct frame e = error4(our_ip, OUR_PORT, 3, 0);
+    e.l3 = 14; /* the outer header's source */
+    EXPECT(from4(e, 0x0b000001), TAKEN);
+    e = error6(our_ip6, OUR_PORT, 2);
+    e.l3 = 14;
+    EXPECT(from6(e, far), TAKEN);
+    EXPECT(from6(icmp6(our_ip6, 135, our_ip6), far), TAKEN);
     /* What is not for us is none of our business. */
     EXPECT(from4(tcp4(our_ip, 22, SYN), 0x0b000001), PASSED);
     EXPECT(from4(tcp4(linux_ip, OUR_PORT, SYN), 0x0b000001), PASSED);
