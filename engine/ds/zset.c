@@ -14,6 +14,7 @@ struct zset {
     struct zset_tree tree;
     size_t member_bytes; /* size classes of the members and of this */
     struct siphash_key key;
+    bool staged; /* members are in the index only, or some of them */
 };
 
 /* ---- members ---- */
@@ -87,8 +88,28 @@ struct zset *zset_create(struct mem *mem, const struct siphash_key *key)
     return NULL;
 }
 
+static void free_entry(void *ctx, void *entry)
+{
+    member_free(ctx, entry);
+}
+
+/* The index is the only place where all members are. */
+static void destroy_staged(struct zset *z)
+{
+    struct zset_member *out[ZSET_LEAF];
+    uint32_t n;
+    while (zset_tree_free_leaf(&z->tree, out, &n))
+        ;
+    dict_free_slice(z->index, SIZE_MAX, free_entry, z);
+    mem_free(z->tree.mem, z, sizeof(*z));
+}
+
 void zset_destroy(struct zset *z)
 {
+    if (z && z->staged) {
+        destroy_staged(z);
+        return;
+    }
     bool done = z == NULL;
     while (!done)
         zset_free_slice(z, SIZE_MAX, &done);
@@ -164,18 +185,24 @@ struct zset_member *zset_find(const struct zset *z, struct span member)
     return dict_find_inline(z->index, text_hash(z, member), member, member_equal);
 }
 
-struct zset_member *zset_insert(struct zset *z, double score, struct span member)
+/* A new member in the index. */
+static struct zset_member *index_add(struct zset *z, double score, struct span member,
+                                     uint64_t hash)
 {
     struct zset_member *m = member_create(z, score, member);
-    if (!m)
-        return NULL;
+    if (!m || dict_insert(z->index, hash, m))
+        return m;
+    member_free(z, m);
+    return NULL;
+}
+
+struct zset_member *zset_insert(struct zset *z, double score, struct span member)
+{
     uint64_t hash = text_hash(z, member);
-    if (!dict_insert(z->index, hash, m))
-        goto free_member;
-    if (zset_tree_insert(&z->tree, score, m))
+    struct zset_member *m = index_add(z, score, member, hash);
+    if (!m || zset_tree_insert(&z->tree, score, m))
         return m;
     dict_remove(z->index, hash, m);
-free_member:
     member_free(z, m);
     return NULL;
 }
@@ -215,6 +242,79 @@ void zset_remove_ranks(struct zset *z, size_t rank, size_t n)
         }
         n -= cut;
     }
+}
+
+/* ---- many at once ---- */
+
+struct zset_member *zset_stage(struct zset *z, double score, struct span member)
+{
+    z->staged = true;
+    return index_add(z, score, member, text_hash(z, member));
+}
+
+struct gather {
+    struct zset_member **at;
+};
+
+static void gather_entry(void *ctx, void *entry)
+{
+    struct gather *g = ctx;
+    *g->at++ = entry;
+}
+
+static inline bool member_after(const struct zset_member *a, const struct zset_member *b)
+{
+    if (a->score != b->score)
+        return a->score > b->score;
+    return span_cmp(zset_member_text(a), zset_member_text(b)) > 0;
+}
+
+/* Merges v[from..mid) and v[mid..to) into out. */
+static void merge(struct zset_member **v, size_t from, size_t mid, size_t to,
+                  struct zset_member **out)
+{
+    size_t a = from, b = mid;
+    for (size_t i = from; i < to; i++)
+        out[i] = b == to || (a < mid && !member_after(v[a], v[b])) ? v[a++] : v[b++];
+}
+
+/* Sorts v[0..n) with as much scratch; returns the one of both that has the result. */
+static struct zset_member **sort(struct zset_member **v, struct zset_member **scratch, size_t n)
+{
+    for (size_t run = 1; run < n; run *= 2) {
+        for (size_t from = 0; from < n; from += 2 * run) {
+            size_t mid = from + run < n ? from + run : n, to = mid + run < n ? mid + run : n;
+            merge(v, from, mid, to, scratch);
+        }
+        struct zset_member **done = scratch;
+        scratch = v;
+        v = done;
+    }
+    return v;
+}
+
+bool zset_settle(struct zset *z)
+{
+    size_t n = dict_count(z->index), i = 0;
+    if (n == 0) {
+        z->staged = false;
+        return true;
+    }
+    struct zset_member **room = mem_alloc(z->tree.mem, 2 * n * sizeof(struct zset_member *));
+    if (!room)
+        return false;
+    struct gather g = {room};
+    uint64_t cursor = 0;
+    do
+        cursor = dict_scan(z->index, cursor, gather_entry, &g);
+    while (cursor);
+    ASSERT(g.at == room + n);
+    struct zset_member **sorted = sort(room, room + n, n);
+    while (i < n && zset_tree_insert(&z->tree, sorted[i]->score, sorted[i]))
+        i++;
+    mem_free(z->tree.mem, room, 2 * n * sizeof(struct zset_member *));
+    z->staged = i < n;
+    return i == n;
 }
 
 struct visit {

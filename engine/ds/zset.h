@@ -28,7 +28,7 @@
 struct zset;
 
 struct zset_member {
-    double score; /* written by zset.c only */
+    double score; /* written by zset.c, and by zset_stage_score before there is an order */
     uint8_t len;
     uint8_t bytes[];
 };
@@ -86,6 +86,15 @@ static inline struct span zset_member_text(const struct zset_member *m)
 struct zset_member *zset_find(const struct zset *z, struct span member);
 /* The member must not be there. NULL: no memory. */
 struct zset_member *zset_insert(struct zset *z, double score, struct span member);
+/* For building a large one: members are only in the index, and their scores may be changed by zset_stage_score, until zset_settle puts them
+ * in order. In between only these, zset_find, zset_count, zset_bytes and zset_destroy may be called. settle false: no memory; it can only be
+ * destroyed then. */
+struct zset_member *zset_stage(struct zset *z, double score, struct span member);
+static inline void zset_stage_score(struct zset_member *m, double score)
+{
+    m->score = score;
+}
+bool zset_settle(struct zset *z);
 /* Another score for a member of the set. False: no memory. */
 bool zset_rescore(struct zset *z, struct zset_member *m, double score);
 void zset_remove(struct zset *z, struct zset_member *m);

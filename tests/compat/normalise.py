@@ -61,6 +61,25 @@ def hello(a, b, argv):
     return a.kind == b.kind and without_id(a) == without_id(b)
 
 
+def zscan(a, b, argv):
+    """Member, score pairs in any order where the whole set is answered at once; otherwise cursors mean nothing to each other."""
+    def view(r):
+        items = [i.raw for i in r.value[1].value]
+        return sorted(zip(items[::2], items[1::2]))
+    if any(r.kind != b"*" or len(r.value) != 2 or r.value[1].kind != b"*" or len(r.value[1].value) % 2 for r in (a, b)):
+        return False
+    if argv[2].strip(b"+-0") or any(r.value[0].value != b"0" for r in (a, b)):
+        return True
+    return view(a) == view(b)
+
+
+def drawn(a, b, argv):
+    """As many members, of the same shape; all of them when so many are asked for."""
+    if a.is_null or b.is_null or a.kind != b"*":
+        return a.kind == b.kind and a.is_null == b.is_null
+    return a.kind == b.kind and len(a.value) == len(b.value) and [i.kind for i in a.value] == [i.kind for i in b.value]
+
+
 CLIENT_SAME = (b"name", b"db", b"sub", b"psub", b"multi", b"cmd", b"user", b"resp")
 
 
@@ -120,6 +139,8 @@ TABLE = {
     "object|idletime": (near(S_TOLERANCE), "a clock of seconds, read at two moments"),
     "object|freq": (near(2), "the counter grows by chance"),
     "debug|object": (debug_object, "addresses, lengths of the serialised form, clocks"),
+    "zscan": (zscan, "cursors and order are the hash table's"),
+    "zrandmember": (drawn, "random"),
     "memory|usage": (positive, "how much memory a value takes is the point of the project"),
 }
 HELP = "the words are our own"

@@ -325,6 +325,38 @@ static void test_copy_slices_rehome(void **state)
     mem_fini(&other);
 }
 
+static void test_stage(void **state)
+{
+    for (uint64_t fail = 0; fail < 200; fail++) {
+        rng_state = 13;
+        struct zset *z = start();
+        bool ok = true;
+        mem.fail_after = fail ? fail * 53 : 0; /* 0: never */
+        for (uint32_t i = 0; ok && i < IDS; i++) {
+            double score = any_score(500);
+            struct zset_member *m = zset_stage(z, score, text_of(i));
+            ok = m != NULL;
+            if (ok && i % 3 == 0)
+                zset_stage_score(m, score = -score);
+            model.in[i] = true;
+            model.score[i] = score;
+        }
+        ok = ok && zset_settle(z);
+        bool fired = fail && mem.fail_after == 0;
+        mem.fail_after = 0;
+        assert_true(ok || fired);
+        assert_int_equal(zset_bytes(z), mem.used_bytes);
+        if (!fail)
+            compare(z);
+        zset_destroy(z);
+        assert_int_equal(mem.used_bytes, 0);
+    }
+    struct zset *z = start();
+    assert_true(zset_settle(z));
+    compare(z);
+    finish(z);
+}
+
 static size_t scanned;
 static void count_scanned(void *ctx, const struct zset_member *m)
 {
@@ -366,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_fill),
         cmocka_unit_test(test_each_allocation_fails),
         cmocka_unit_test(test_copy_slices_rehome),
+        cmocka_unit_test(test_stage),
         cmocka_unit_test(test_scan),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
