@@ -107,6 +107,7 @@ static int init_memory(struct worker *w, const struct worker_config *c)
     w->in = aligned_alloc(64, w->count * sizeof(*w->in));
     if (!w->batch || !w->outbox || !w->in)
         goto undo_shard;
+    batch_init(w->batch);
     memset(w->in, 0, w->count * sizeof(*w->in));
     w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (w->wake_fd < 0) {

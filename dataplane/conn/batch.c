@@ -102,7 +102,7 @@ static void known_forget(struct worker *w)
 void batch_prepare(struct worker *w)
 {
     w->open = !w->config.protected_mode || w->config.requirepass_len;
-    w->known_bulks = w->config.proto_max_bulk_bytes >= RESP_ARG_KNOWN;
+    w->known_ready = w->open && w->config.proto_max_bulk_bytes >= RESP_ARG_KNOWN;
     for (uint32_t i = 0; i < CMD_COUNT; i++)
         w->how[cmd_table[i].index] = how_of(w, &cmd_table[i]);
     for (uint32_t i = 0; i < CMD_COUNT; i++) {
@@ -159,9 +159,9 @@ static bool adopt_gathered(struct batch *b, struct resp_cmd *cmd)
     for (uint32_t i = 0; i < cmd->argc; i++)
         bytes += cmd->argv[i].n;
     if (bytes > LIMIT_BATCH_SCRATCH_BYTES - b->scratch_used ||
-        cmd->argc > LIMIT_BATCH_ARGS - b->nargs)
+        cmd->argc > (size_t)(b->args_full - b->args_end))
         return false;
-    struct span *to = b->args + b->nargs;
+    struct span *to = b->args_end;
     for (uint32_t i = 0; i < cmd->argc; i++) {
         uint8_t *p = b->scratch + b->scratch_used;
         memcpy(p, cmd->argv[i].p, cmd->argv[i].n);
@@ -169,7 +169,7 @@ static bool adopt_gathered(struct batch *b, struct resp_cmd *cmd)
         b->scratch_used += (uint32_t)cmd->argv[i].n;
     }
     cmd->argv = to;
-    b->nargs += cmd->argc;
+    b->args_end += cmd->argc;
     return true;
 }
 
@@ -178,12 +178,12 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
 {
     struct worker *w = c->w;
     struct batch *b = w->batch;
-    struct staged *s = &b->cmd[b->n];
+    struct staged *s = b->end;
     bool big = false;
     if (unlikely_(cmd->gathered))
         big = !adopt_gathered(b, cmd);
     else
-        b->nargs += cmd->argc;
+        b->args_end += cmd->argc;
     const struct cmd_desc *d = cmd_lookup(cmd->argv, cmd->argc, &w->nowhere);
     uint8_t how = d ? w->how[d->index] : 0;
     if (unlikely_(how & HOW_ASK))
@@ -199,7 +199,7 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
         s->way &= (uint8_t)~WAY_PLAIN;
     if (!client_open(c))
         s->way = 0;
-    b->n++;
+    b->end++;
     if (s->keyed) {
         struct span key = s->argv[d->first_key];
         s->hash = shard_hash(&w->shard, key);
@@ -211,7 +211,7 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
     if (!cmd->gathered && cmd->argv[0].p == line + 8 && *line == '*')
         known_learn(w, line, d, how, cmd->argc, cmd->argv[0].n);
     /* what may pause its client, or changes how the next requests are parsed, ends the batch */
-    if (unlikely_(big || (how & HOW_BARRIER) || !c->ses.authenticated || b->n == LIMIT_BATCH_CMDS))
+    if (unlikely_(big || (how & HOW_BARRIER) || !c->ses.authenticated || b->end == b->full))
         batch_run(w);
 }
 
@@ -219,16 +219,16 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
  * Nothing is executed here, so what the client may do does not change on the way. Where bytes are left over, b->cut says whether more
  * of them may make them such a request. */
 static inline __attribute__((always_inline)) const uint8_t *
-stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end, uint32_t until,
-            bool aes)
+stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end,
+            struct staged *until, bool aes)
 {
     struct batch *b = w->batch;
-    struct staged *s = &b->cmd[b->n], *full = &b->cmd[until];
-    struct span *argv = &b->args[b->nargs], *args_end = &b->args[LIMIT_BATCH_ARGS];
+    struct staged *s = b->end;
+    struct span *argv = b->args_end;
     struct dict *dict = w->count == 1 ? w->shard.db[c->ses.db].keys : NULL;
     const struct known *k = b->known;
     b->cut = false;
-    while (s != full) {
+    while (s != until) {
         if (unlikely_(end - p < KNOWN_BYTES)) {
             b->cut = known_prefix(k, p, (size_t)(end - p));
             break;
@@ -241,7 +241,7 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
             b->known = k;
         }
         struct span *a = argv + 1, *a_end = argv + k->argc;
-        if (unlikely_(a_end > args_end))
+        if (unlikely_(a_end > b->args_full))
             break;
         argv->p = p + 8;
         argv->n = k->name_len;
@@ -274,16 +274,16 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
         s++;
     }
 out:
-    b->n = (uint32_t)(s - b->cmd);
-    b->nargs = (uint32_t)(argv - b->args);
+    b->end = s;
+    b->args_end = argv;
     return p;
 }
 
 typedef const uint8_t *stage_fn(struct worker *w, struct conn *c, const uint8_t *p,
-                                const uint8_t *end, uint32_t until);
+                                const uint8_t *end, struct staged *until);
 
 static const uint8_t *stage_known_any(struct worker *w, struct conn *c, const uint8_t *p,
-                                      const uint8_t *end, uint32_t until)
+                                      const uint8_t *end, struct staged *until)
 {
     return stage_known(w, c, p, end, until, false);
 }
@@ -294,7 +294,7 @@ static stage_fn *stage_known_here = stage_known_any;
 #if defined(__x86_64__)
 KEY_HASH_AES static const uint8_t *stage_known_aes(struct worker *w, struct conn *c,
                                                    const uint8_t *p, const uint8_t *end,
-                                                   uint32_t until)
+                                                   struct staged *until)
 {
     return stage_known(w, c, p, end, until, true);
 }
@@ -309,7 +309,7 @@ __attribute__((constructor(KEY_HASH_CHOSEN))) static void choose(void)
 static void stage_error(struct conn *c, const char *text)
 {
     struct batch *b = c->w->batch;
-    b->cmd[b->n++] = (struct staged){.conn = c, .way = WAY_ERROR, .protocol_error = text};
+    *b->end++ = (struct staged){.conn = c, .way = WAY_ERROR, .protocol_error = text};
     batch_run(c->w);
 }
 
@@ -324,13 +324,13 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
                               .authenticated = c->ses.authenticated};
     struct resp_cmd cmd;
     const uint8_t *line = *cur;
-    ASSERT(b->n < LIMIT_BATCH_CMDS);
-    switch (resp_parse(&c->parser, &lim, cur, end, b->args + b->nargs, LIMIT_BATCH_ARGS - b->nargs,
-                       &cmd)) {
+    ASSERT(b->end < b->full);
+    switch (resp_parse(&c->parser, &lim, cur, end, b->args_end,
+                       (size_t)(b->args_full - b->args_end), &cmd)) {
     case RESP_DONE:
         if (likely_(cmd.argc != 0))
             stage(c, &cmd, line);
-        if (unlikely_(b->nargs == LIMIT_BATCH_ARGS))
+        if (unlikely_(b->args_end == b->args_full))
             batch_run(w);
         return true;
     case RESP_MORE: return false;
@@ -355,8 +355,7 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
 
 static bool feed_known_now(const struct worker *w, const struct conn *c)
 {
-    return likely_(w->known_bulks && c->ses.authenticated && client_open(c) &&
-                   resp_parser_idle(&c->parser));
+    return likely_(w->known_ready && c->ses.authenticated && resp_parser_idle(&c->parser));
 }
 
 static void tail_keep(struct conn *c, const uint8_t *p, size_t n)
@@ -379,7 +378,7 @@ static __attribute__((noinline)) const uint8_t *feed_tail(struct conn *c, const 
         memcpy(joined, c->tail, tail);
         memcpy(joined + tail, p, more);
         size_t used =
-            (size_t)(stage_known_here(w, c, joined, joined + tail + more, b->n + 1) - joined);
+            (size_t)(stage_known_here(w, c, joined, joined + tail + more, b->end + 1) - joined);
         if (used > tail) {
             b->scratch_used += (uint32_t)used;
             c->tail_len = 0;
@@ -411,7 +410,7 @@ static __attribute__((noinline)) bool feed_rest(struct conn *c, const uint8_t **
         *p = end;
         return true;
     }
-    return b->n == LIMIT_BATCH_CMDS || feed_one(c, p, end);
+    return b->end == b->full || feed_one(c, p, end);
 }
 
 const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
@@ -430,11 +429,11 @@ const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
             if (!feed_one(c, &p, end))
                 break;
         } else {
-            p = stage_known_here(w, c, p, end, LIMIT_BATCH_CMDS);
+            p = stage_known_here(w, c, p, end, b->full);
             if (unlikely_(p != end) && !feed_rest(c, &p, end))
                 break;
         }
-        if (unlikely_(b->n == LIMIT_BATCH_CMDS || b->nargs == LIMIT_BATCH_ARGS))
+        if (unlikely_(b->end == b->full || b->args_end == b->args_full))
             batch_run(w);
     }
     return p;
@@ -442,14 +441,13 @@ const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
 
 /* The client's output is over budget in the middle of a batch: what it asked further is written back as bytes, to be parsed again
  * when the output has drained. */
-static void unstage(struct worker *w, uint32_t from)
+static void unstage(struct worker *w, struct staged *from)
 {
-    struct conn *c = w->batch->cmd[from].conn;
+    struct conn *c = from->conn;
     struct reply_heap h = {0};
     struct reply r;
     reply_heap_init(&r, &h, 2);
-    for (uint32_t i = from; i < w->batch->n; i++) {
-        struct staged *s = &w->batch->cmd[i];
+    for (struct staged *s = from; s != w->batch->end; s++) {
         if (s->conn != c || (s->way & WAY_ERROR))
             continue;
         reply_array(&r, s->argc);
@@ -471,7 +469,7 @@ static inline void prefetch_entries(struct batch *b)
 {
     static struct dict none; /* nobody's */
     struct dict *dict = b->cmd[0].dict ? b->cmd[0].dict : &none;
-    for (struct staged *s = b->cmd, *end = s + b->n; s != end; s++) {
+    for (struct staged *s = b->cmd; s != b->end; s++) {
         struct entry *e = NULL;
         if (likely_(s->dict == dict)) {
             e = dict_candidate(s->bucket, s->hash);
@@ -580,7 +578,7 @@ static __attribute__((noinline)) void execute_any(struct worker *w, struct batch
     b->dict = NULL; /* it may empty or swap databases */
     c->ses.last_ms = w->now_ms;
     if (unlikely_(c->throttled && !(s->way & WAY_ERROR))) {
-        unstage(w, (uint32_t)(s - b->cmd));
+        unstage(w, s);
         return;
     }
     if (!execute_here(w, s))
@@ -591,7 +589,7 @@ static __attribute__((noinline)) void execute_any(struct worker *w, struct batch
 
 static void execute(struct worker *w, struct batch *b)
 {
-    for (struct staged *s = b->cmd, *end = s + b->n; s != end;) {
+    for (struct staged *s = b->cmd, *end = b->end; s != end;) {
         if (likely_(s->way & WAY_PLAIN) && likely_(plain_now(w, s->conn)))
             s = execute_plain(w, b, s, end);
         else
@@ -603,23 +601,31 @@ static void execute(struct worker *w, struct batch *b)
 static void account_batch(struct worker *w, struct batch *b, uint64_t cycles)
 {
     const struct cmd_desc *same = b->cmd[0].desc;
-    uint32_t i = 1, known = b->n;
-    while (i < b->n && b->cmd[i].desc == same)
-        i++;
-    if (likely_(i == b->n && same)) {
+    const struct staged *s = b->cmd + 1;
+    uint64_t n = (uint64_t)(b->end - b->cmd), known = n;
+    while (s != b->end && s->desc == same)
+        s++;
+    if (likely_(s == b->end && same)) {
         w->cmd_usec[same->index] += cycles;
     } else {
-        uint64_t each = cycles / b->n;
-        for (i = 0; i < b->n; i++) {
-            const struct cmd_desc *d = b->cmd[i].desc;
-            if (d)
-                w->cmd_usec[d->index] += each;
+        uint64_t each = cycles / n;
+        for (s = b->cmd; s != b->end; s++) {
+            if (s->desc)
+                w->cmd_usec[s->desc->index] += each;
             else
                 known--;
         }
     }
     STAT_ADD(w->stats->commands, known);
     STAT_INC(w->stats->batches);
+}
+
+void batch_init(struct batch *b)
+{
+    b->end = b->cmd;
+    b->full = b->cmd + LIMIT_BATCH_CMDS;
+    b->args_end = b->args;
+    b->args_full = b->args + LIMIT_BATCH_ARGS;
 }
 
 void batch_run_now(struct worker *w)
@@ -634,6 +640,8 @@ void batch_run_now(struct worker *w)
     execute(w, b);
     out_close(w);
     account_batch(w, b, rte_rdtsc() - start);
-    b->n = b->nargs = b->scratch_used = 0;
+    b->end = b->cmd;
+    b->args_end = b->args;
+    b->scratch_used = 0;
     b->running = false;
 }

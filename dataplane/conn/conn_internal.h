@@ -149,7 +149,9 @@ struct known {
 #define KNOWN_SLOTS 16
 
 struct batch {
-    uint32_t n, nargs, scratch_used;
+    struct staged *end, *full; /* behind the last request of cmd; where cmd ends */
+    struct span *args_end, *args_full;
+    uint32_t scratch_used;
     bool running;
     struct dict *
         dict; /* candidates of this dict are good as long as its `departed` is this; NULL: none are */
@@ -259,7 +261,7 @@ struct worker {
     struct engine_config config;
     uint64_t config_version;
     bool open;                  /* protected mode refuses nobody */
-    bool known_bulks;           /* proto-max-bulk-len is above what request_inline.h reads */
+    bool known_ready;           /* open, and proto-max-bulk-len is no less than RESP_ARG_KNOWN */
     uint8_t how[LINK_COMMANDS]; /* by cmd_desc.index: enum how */
     struct mem conn_mem; /* query buffers: the shard's mem may be in another worker's hands */
     struct stats_worker *stats, own_stats;
@@ -327,13 +329,14 @@ const struct tcp_app *conn_tcp_app(void);
 void inq_append(struct inq *q, const void *p, size_t n);
 
 /* batch.c */
+void batch_init(struct batch *b);
 const uint8_t *batch_feed(struct conn *c, const uint8_t *p,
                           const uint8_t *end); /* returns what it left */
 void batch_run_now(struct worker *w);
 /* Executes what is staged. */
 static inline void batch_run(struct worker *w)
 {
-    if (w->batch->n)
+    if (w->batch->end != w->batch->cmd)
         batch_run_now(w);
 }
 void batch_prepare(struct worker *w); /* after each change of the configuration */
