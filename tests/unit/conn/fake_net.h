@@ -31,3 +31,12 @@ bool fake_deliver(struct net *net, size_t max);
 /* The net the last net_create made. */
 struct net *fake_last_net(void);
 void fake_free(struct tcp_conn *tc);
+
+/* What was said of neighbours. */
+extern struct fake_neigh {
+    unsigned learned, lost;
+    struct ip_addr ip;
+    uint8_t mac[6];
+    void (*resolve)(void *ctx, struct ip_addr ip); /* NULL: ARP is the stack's own */
+    void *resolve_ctx;
+} fake_neigh;

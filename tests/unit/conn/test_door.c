@@ -23,7 +23,9 @@ struct rig {
     bool closed;
     uint64_t request; /* of the last MSG_ADMIN_REQUEST */
     char asked[256];
-    uint64_t door; /* the one in use */
+    uint64_t door;   /* the one in use */
+    unsigned neighs; /* MSG_NEIGH_ASK */
+    struct ip_addr neigh;
 };
 
 static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
@@ -95,6 +97,11 @@ static void take(struct rig *r)
             r->request = req.request + 1;
             snprintf(r->asked, sizeof(r->asked), "%.*s", (int)(p.n - sizeof(req) - 4),
                      p.p + sizeof(req) + 4);
+            break;
+        case MSG_NEIGH_ASK:
+            assert_int_equal(p.n, sizeof(struct msg_neigh));
+            r->neighs++;
+            r->neigh = ip_load(p.p);
             break;
         default: fail_msg("unknown message %u", rec.type);
         }
@@ -264,6 +271,51 @@ static void test_lies_are_counted(void **state)
     expect(r, "+PONG\r\n");
 }
 
+/* ---- neighbours of an address that is Linux's ---- */
+
+static void tell_neigh(struct rig *r, const void *p, uint32_t n)
+{
+    assert_true(ring_send(link_to_worker(r->control, 0), MSG_NEIGH, p, n));
+    turns(r, 1);
+}
+
+static void test_neighbours_from_control(void **state)
+{
+    struct rig *r = *state;
+    struct msg_neigh m = {.mac = {2, 0, 0, 0, 0, 9}, .known = 1};
+    memset(&fake_neigh, 0, sizeof(fake_neigh));
+    ip_store(m.addr, ip_from_v4(0x0a000009));
+    tell_neigh(r, &m, sizeof(m));
+    assert_int_equal(fake_neigh.learned, 1);
+    assert_true(ip_equal(fake_neigh.ip, ip_from_v4(0x0a000009)));
+    assert_memory_equal(fake_neigh.mac, m.mac, 6);
+    m.known = 0;
+    tell_neigh(r, &m, sizeof(m));
+    assert_int_equal(fake_neigh.lost, 1);
+    uint64_t bad = worker_stats(r->w[0])->link_bad_messages;
+    for (uint32_t n = 0; n < sizeof(m); n++)
+        tell_neigh(r, &m, n);
+    assert_int_equal(worker_stats(r->w[0])->link_bad_messages, bad + sizeof(m));
+    assert_int_equal(fake_neigh.learned + fake_neigh.lost, 2);
+}
+
+static void test_neighbours_are_asked_of_control(void **state)
+{
+    struct rig *r = *state;
+    door_ask_neigh(r->w[0], ip_from_v4(0x0a000007));
+    turns(r, 1);
+    assert_int_equal(r->neighs, 1);
+    assert_true(ip_equal(r->neigh, ip_from_v4(0x0a000007)));
+    uint64_t full = worker_stats(r->w[0])->link_full;
+    unsigned sent = 0;
+    while (worker_stats(r->w[0])->link_full == full) {
+        door_ask_neigh(r->w[0], ip_from_v4(0x0a000008));
+        assert_true(++sent < 1000000);
+    }
+    turns(r, 1); /* control reads; nothing was broken */
+    assert_int_equal(r->neighs, sent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +327,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bug_new_control_opens_a_door_before_it_is_noticed,
                                         rig_up, rig_down),
         cmocka_unit_test_setup_teardown(test_lies_are_counted, rig_up, rig_down),
+        cmocka_unit_test_setup_teardown(test_neighbours_from_control, rig_up, rig_down),
+        cmocka_unit_test_setup_teardown(test_neighbours_are_asked_of_control, rig_up, rig_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
