@@ -7,20 +7,34 @@
 
 #include "engine/shard/shard_internal.h"
 
-/* clock_touch, with the second of this millisecond worked out once. */
-static inline __attribute__((always_inline)) void access_touch(struct shard *s, struct entry *e)
+/* The LRU clock of this millisecond, worked out once for all that are touched in it. False: the policy is LFU, which counts. */
+static inline __attribute__((always_inline)) bool access_clock(struct shard *s)
 {
-    if (likely_(s->touch_ms == s->now_ms)) {
-        clock_store(e, s->touch_clock);
-        return;
-    }
-    clock_touch(s, e);
+    if (likely_(s->touch_ms == s->now_ms))
+        return true;
     s->touch_ms = policy_is_lfu(s) ? -1 : s->now_ms;
     s->touch_clock = lru_now(s);
+    return s->touch_ms >= 0;
 }
 
-/* The candidate is the entry of the key, and nothing is odd about it: no expiry, no long key, no block. Its value is then the value_len
- * bytes behind the key. */
+/* clock_touch. */
+static inline __attribute__((always_inline)) void access_touch(struct shard *s, struct entry *e)
+{
+    if (likely_(access_clock(s)))
+        clock_store(e, s->touch_clock);
+    else
+        clock_touch_lfu(s, e);
+}
+
+static inline uint32_t access_load32(const void *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+/* The candidate is the entry of the key, and nothing is odd about it: no expiry, no block, a key of 4 to 32 bytes. Its value is then the
+ * value_len bytes behind the key. All here is without a call, so that commands need not save registers for the case that is not theirs. */
 static inline __attribute__((always_inline)) bool access_is(const struct entry *e, struct span key)
 {
     const uint8_t *k = e->body;
@@ -29,7 +43,15 @@ static inline __attribute__((always_inline)) bool access_is(const struct entry *
     if (likely_(key.n - 8 <= 8))
         return likely_(entry_load64(k) == entry_load64(key.p)) &&
                likely_(entry_load64(k + key.n - 8) == entry_load64(key.p + key.n - 8));
-    return key.n == 0 || memcmp(k, key.p, key.n) == 0;
+    if (key.n - 16 <= 16)
+        return entry_load64(k) == entry_load64(key.p) &&
+               entry_load64(k + 8) == entry_load64(key.p + 8) &&
+               entry_load64(k + key.n - 16) == entry_load64(key.p + key.n - 16) &&
+               entry_load64(k + key.n - 8) == entry_load64(key.p + key.n - 8);
+    if (key.n - 4 <= 4)
+        return access_load32(k) == access_load32(key.p) &&
+               access_load32(k + key.n - 4) == access_load32(key.p + key.n - 4);
+    return false;
 }
 
 /* Text, of both encodings. */
@@ -45,10 +67,11 @@ static inline __attribute__((always_inline)) struct entry *
 access_read_text(struct shard *s, struct span key, struct entry *candidate)
 {
     struct entry *e = candidate;
-    if (unlikely_(!e) || unlikely_(!access_is(e, key)) || unlikely_(!access_text(e)))
+    if (unlikely_(!e) || unlikely_(!access_is(e, key)) || unlikely_(!access_text(e)) ||
+        unlikely_(!access_clock(s)))
         return NULL;
     s->stats.hits++;
-    access_touch(s, e);
+    clock_store(e, s->touch_clock);
     return e;
 }
 
@@ -58,14 +81,11 @@ access_overwrite(struct shard *s, struct span key, struct entry *candidate, stru
 {
     struct entry *e = candidate;
     if (unlikely_(!e) || unlikely_(!access_is(e, key)) || unlikely_(!access_text(e)) ||
-        unlikely_(e->value_len != value.n) ||
-        unlikely_(string_like_number(value) || policy_is_lfu(s)))
+        unlikely_(e->value_len != value.n) || unlikely_(value.n > 64) ||
+        unlikely_(string_like_number(value)) || unlikely_(!access_clock(s)))
         return false;
     e->type_enc = OBJ_STRING | (value.n <= STRING_EMBSTR_MAX ? ENC_EMBSTR << 4 : ENC_RAW << 4);
-    if (likely_(value.n <= 64))
-        bytes_copy_64(e->body + key.n, value.p, value.n);
-    else
-        memcpy(e->body + key.n, value.p, value.n);
-    access_touch(s, e);
+    bytes_copy_64(e->body + key.n, value.p, value.n);
+    clock_store(e, s->touch_clock);
     return true;
 }
