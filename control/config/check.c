@@ -345,9 +345,21 @@ static unsigned count_entries(const struct check *k, const char *dir, const char
     return n;
 }
 
+static bool is_shared(const struct check *k)
+{
+    return k->c->dataplane.net_share == CONFIG_SHARE_KERNEL;
+}
+
 static void refuse_default_route(struct check *k)
 {
-    if (holds_default_route(k, k->iface))
+    if (!holds_default_route(k, k->iface))
+        return;
+    if (is_shared(k))
+        say(k, WARN, NULL,
+            "%s holds the default route: it stays Linux's, but at the start frames are lost for a "
+            "moment",
+            k->iface);
+    else
         say(k, FAIL,
             "another interface, or scripts/run without --net-port (it makes one of its own)",
             "%s holds the default route: the host would lose its network", k->iface);
@@ -466,7 +478,7 @@ static void check_pci(struct check *k, const char *address)
     check_vfio(k, driver);
 }
 
-/* AF_XDP came with 4.18; 5.4 gave need_wakeup, 5.11 busy polling and memory accounting by control group. */
+/* AF_XDP came with 4.18; 5.4 gave need_wakeup, 5.7 the exchange of XDP programs, 5.11 busy polling and memory accounting by control group. */
 static void check_kernel(struct check *k)
 {
     char line[128];
@@ -478,24 +490,36 @@ static void check_kernel(struct check *k)
     if (v < 4018)
         say(k, FAIL, "a kernel of 5.11 or later, or net-port af_packet:IFACE",
             "Linux %s has no AF_XDP", line);
+    else if (v < 5007)
+        say(k, is_shared(k) ? FAIL : WARN, "a kernel of 5.11 or later",
+            "Linux %s: the interface cannot be shared with Linux, all of its frames are ours",
+            line);
     else if (v < 5011)
         say(k, WARN, "a kernel of 5.11 or later", "Linux %s: AF_XDP without busy polling", line);
     else
         say(k, OK, NULL, "Linux %s: AF_XDP", line);
 }
 
-/* CAP_NET_ADMIN (12) and CAP_NET_RAW (13), as the kernel's bit set of this process tells. */
-static void check_privileges(struct check *k)
+/* CAP_NET_ADMIN (12), CAP_NET_RAW (13) and CAP_SYS_ADMIN (21: without it nobody may open a program or map by its id), as the kernel's
+ * bit set of this process tells. */
+static void check_privileges(struct check *k, bool xdp)
 {
+    static const char fix[] = "sudo, or a unit with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW "
+                              "CAP_SYS_ADMIN CAP_BPF CAP_IPC_LOCK";
     char line[256];
     uint64_t caps;
     FILE *f = open_file(k, "/proc/self/status");
-    while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "CapEff: %" SCNx64, &caps) == 1 && (caps >> 12 & 3) != 3)
-            say(k, FAIL,
-                "sudo, or a unit with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_BPF "
-                "CAP_IPC_LOCK",
+    while (f && fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "CapEff: %" SCNx64, &caps) != 1)
+            continue;
+        if ((caps >> 12 & 3) != 3)
+            say(k, FAIL, fix,
                 "not allowed to open the port: CAP_NET_ADMIN and CAP_NET_RAW are missing");
+        else if (xdp && !(caps >> 21 & 1))
+            say(k, is_shared(k) ? FAIL : WARN, fix,
+                "CAP_SYS_ADMIN is missing: the interface cannot be shared with Linux, all of its "
+                "frames are ours");
+    }
     if (f)
         fclose(f);
 }
@@ -512,7 +536,14 @@ static void check_port(struct check *k)
     }
     if (!k->c->dataplane.net_address[0])
         say(k, FAIL, "--net-address ADDRESS/LENGTH", "net-port is set, net-address is not");
-    check_privileges(k);
+    if (is_shared(k) && !xdp)
+        say(k, FAIL, "--net-port af_xdp:IFACE, or --net-share none",
+            "net-share kernel works on AF_XDP only");
+    if (is_shared(k) && !k->c->dataplane.port)
+        say(k, FAIL, "--port PORT", "net-share kernel without a port");
+    if (k->c->engine.net_syn_limit && !xdp)
+        say(k, WARN, "--net-port af_xdp:IFACE", "net-syn-limit has no effect on this port");
+    check_privileges(k, xdp);
     if (xdp)
         check_kernel(k);
     if (xdp || strncmp(port, "af_packet:", 10) == 0) {

@@ -162,6 +162,32 @@ static void test_default_route(void **state)
     has(h, "FAIL  eth0 holds the default route");
 }
 
+static void test_sharing_with_linux(void **state)
+{
+    struct host *h = *state;
+    put(h, "/sys/class/net/eth0/flags", "0x1003\n");
+    put(h, "/sys/class/net/eth0/mtu", "1500\n");
+    put(h, "/sys/class/net/eth0/queues/rx-0/x", "");
+    run(h, "net-port af_xdp:eth0\nworkers 1\nnet-share kernel");
+    has(h, "WARN  eth0 holds the default route: it stays Linux's");
+    assert_int_equal(h->fails, 0);
+    run(h, "net-port af_xdp:eth0\nworkers 1\nnet-share kernel\nport 0");
+    has(h, "FAIL  net-share kernel without a port -> --port PORT\n");
+    run(h, "net-port tap:x\nworkers 1\nport 6379\nnet-share kernel\nnet-syn-limit 5");
+    has(h, "FAIL  net-share kernel works on AF_XDP only");
+    has(h, "WARN  net-syn-limit has no effect on this port");
+    put(h, "/proc/self/status", "Name:\tx\nCapEff:\t0000000000003000\n");
+    run(h, "net-port af_xdp:eth0\nworkers 1\nnet-share kernel");
+    has(h, "FAIL  CAP_SYS_ADMIN is missing");
+    run(h, "net-port af_xdp:eth1\nworkers 1\nnet-share none");
+    has(h, "WARN  CAP_SYS_ADMIN is missing");
+    put(h, "/proc/sys/kernel/osrelease", "5.4.0\n");
+    run(h, "net-port af_xdp:eth0\nworkers 1\nnet-share kernel");
+    has(h, "FAIL  Linux 5.4.0: the interface cannot be shared");
+    run(h, "net-port af_xdp:eth1\nworkers 1\nnet-share none");
+    has(h, "WARN  Linux 5.4.0: the interface cannot be shared");
+}
+
 static void test_interface(void **state)
 {
     struct host *h = *state;
@@ -229,7 +255,11 @@ static void test_kernel_and_privileges(void **state)
     put(h, "/proc/sys/kernel/osrelease", "5.4.0\n");
     put(h, "/proc/self/status", "CapEff:\t0000000000003000\n");
     run(h, "");
-    has(h, "WARN  Linux 5.4.0: AF_XDP without busy polling");
+    has(h, "WARN  Linux 5.4.0: the interface cannot be shared");
+    assert_int_equal(h->fails, 0);
+    put(h, "/proc/sys/kernel/osrelease", "5.9.0\n");
+    run(h, "");
+    has(h, "WARN  Linux 5.9.0: AF_XDP without busy polling");
     assert_int_equal(h->fails, 0);
     put(h, "/proc/sys/kernel/osrelease", "4.9.0\n");
     run(h, "net-port af_packet:eth1");
@@ -303,10 +333,15 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, host_new, host_gone)
     const struct CMUnitTest tests[] = {
-        T(test_a_good_host),   T(test_default_route),
-        T(test_interface),     T(test_cores),
-        T(test_memory),        T(test_kernel_and_privileges),
-        T(test_pci),           T(test_door_and_settings),
+        T(test_a_good_host),
+        T(test_default_route),
+        T(test_sharing_with_linux),
+        T(test_interface),
+        T(test_cores),
+        T(test_memory),
+        T(test_kernel_and_privileges),
+        T(test_pci),
+        T(test_door_and_settings),
         T(test_strange_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,9 +94,31 @@ static void test_refusals(void **state)
     BAD("--net-address", "--net-address", "224.0.0.1/8");
     BAD("--net-address", "--net-address", "1000.0000.0000.0001/24");
     BAD("needs net-address", "--net-port", "tap:x");
+    BAD("--net-share", "--net-share", "maybe");
+    BAD("--net-share", "--net-share", "");
+    BAD("needs net-port af_xdp", "--net-share", "kernel");
+    BAD("needs net-port af_xdp", "--net-share", "kernel", "--net-port", "tap:x", "--net-address",
+        "10.0.0.1/24");
+    BAD("needs a port", "--net-share", "kernel", "--net-port", "af_xdp:x", "--net-address",
+        "10.0.0.1/24", "--port", "0");
     BAD("outside", "--net-address", "10.0.0.1/24", "--net-gateway", "10.0.1.1");
     BAD("our own", "--net-address", "10.0.0.1/24", "--net-gateway", "10.0.0.1");
     BAD("tcp-rto-max-ms", "--tcp-rto-min-ms", "9", "--tcp-rto-max-ms", "8");
+}
+
+static void test_share(void **state)
+{
+    struct options o;
+
+    assert_int_equal(parse(&o, "--net-port", "af_xdp:x", "--net-address", "10.0.0.1/24", NULL),
+                     OPTIONS_RUN);
+    assert_false(o.share_kernel);
+    assert_int_equal(parse(&o, "--net-port", "af_xdp:x", "--net-address", "10.0.0.1/24",
+                           "--net-share", "kernel", NULL),
+                     OPTIONS_RUN);
+    assert_true(o.share_kernel);
+    assert_int_equal(parse(&o, "--net-share", "kernel", "--net-share", "none", NULL), OPTIONS_RUN);
+    assert_false(o.share_kernel);
 }
 
 static void test_point_to_point(void **state)
@@ -112,9 +134,8 @@ static void test_point_to_point(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_all),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_all),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_share),
         cmocka_unit_test(test_point_to_point),
     };
 
