@@ -34,6 +34,11 @@ size_t fieldmap_pieces(const struct fieldmap *fm)
     return 1 + fm->pages + (fm->any_big ? fm->count : 0);
 }
 
+size_t fieldmap_pages(const struct fieldmap *fm)
+{
+    return fm->pages;
+}
+
 uint64_t fieldmap_hash(const struct fieldmap *fm, struct span field)
 {
     return key_hash(fm->key, field.p, field.n);

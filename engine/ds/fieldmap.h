@@ -48,6 +48,7 @@ size_t fieldmap_count(const struct fieldmap *fm);
 size_t fieldmap_bytes(const struct fieldmap *fm);
 /* Blocks it consists of, roughly. */
 size_t fieldmap_pieces(const struct fieldmap *fm);
+size_t fieldmap_pages(const struct fieldmap *fm);
 
 uint64_t fieldmap_hash(const struct fieldmap *fm, struct span field);
 /* `hash` is fieldmap_hash of the field in all that follows. */

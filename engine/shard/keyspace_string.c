@@ -5,6 +5,7 @@
  * Thread: the lease holder's. */
 #include "engine/base/assert.h"
 #include "engine/base/num.h"
+#include "engine/shard/field_timer.h"
 #include "engine/shard/object.h"
 #include "engine/shard/shard_internal.h"
 
@@ -212,12 +213,22 @@ struct entry *ks_set_block(struct shard *s, uint32_t db, struct span key, uint64
     return store(s, db, key, hash, &v, expire_ms);
 }
 
+/* A hash whose fields expire is under another key now. */
+static inline void bind_fields(struct shard *s, uint32_t db, struct span key, const struct value *v)
+{
+    if (v->type == OBJ_HASH && v->enc == ENC_HASHTABLE)
+        field_timer_bind(s, db, key, (struct fieldmap *)(void *)v->block.p);
+}
+
 struct entry *ks_set_object(struct shard *s, uint32_t db, struct span key, uint64_t hash,
                             enum obj_type type, enum obj_enc enc, const struct mem_block *b,
                             int64_t expire_ms)
 {
     struct value v = {.type = type, .enc = enc, .has_block = true, .block = *b};
-    return store(s, db, key, hash, &v, expire_ms);
+    struct entry *e = store(s, db, key, hash, &v, expire_ms);
+    if (e)
+        bind_fields(s, db, key, &v);
+    return e;
 }
 
 struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t hash,
@@ -229,6 +240,8 @@ struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t h
     struct entry *copy = store(to, db, key, hash, &v, expire_ms);
     if (!copy && v.has_block)
         value_free_block(&to->mem, v.type, v.enc, v.block);
+    if (copy)
+        bind_fields(to, db, key, &v);
     return copy;
 }
 
@@ -268,6 +281,7 @@ struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uin
     clock_inherit(to, moved, e);
     if (to != from)
         change_hands(from, to, moved);
+    bind_fields(to, db, key, &v);
     if (when >= 0)
         dict_remove(from->db[from_db].expires, from_hash, e);
     dict_remove(from->db[from_db].keys, from_hash, e);

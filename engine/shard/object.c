@@ -3,9 +3,10 @@
  * Where in the flow: entry.c and lazy.c call the rows; commands put objects in place. Thread: the lease holder's. */
 #include "engine/shard/object.h"
 
-#include "engine/ds/quicklist.h"
 #include "engine/ds/fieldmap.h"
+#include "engine/ds/quicklist.h"
 #include "engine/ds/zset.h"
+#include "engine/shard/field_timer.h"
 #include "engine/shard/shard_internal.h"
 
 /* ---- one block of bytes ---- */
@@ -131,6 +132,7 @@ static size_t map_ops_free_slice(struct mem *mem, struct mem_block *b, size_t bu
 {
     size_t work = 0;
     (void)mem; /* it knows its own */
+    field_timer_drop(map_of(b));
     if (fieldmap_free_slice(map_of(b), budget, &work))
         b->p = NULL;
     return work;
@@ -156,6 +158,8 @@ static const struct object_ops *const ops[OBJ_TYPES][ENC_STREAM + 1] = {
     [OBJ_LIST][ENC_LISTPACK] = &flat,     [OBJ_LIST][ENC_QUICKLIST] = &quicklist,
     [OBJ_SET][ENC_INTSET] = &flat,        [OBJ_ZSET][ENC_LISTPACK] = &flat,
     [OBJ_ZSET][ENC_SKIPLIST] = &zset_ops, [OBJ_HASH][ENC_LISTPACK] = &flat,
+    [OBJ_SET][ENC_HASHTABLE] = &map_ops,
+    [OBJ_HASH][ENC_HASHTABLE] = &map_ops,
 };
 
 const struct object_ops *object_ops_of(enum obj_type type, enum obj_enc enc)

@@ -4,6 +4,7 @@
 #include "engine/shard/shard.h"
 
 #include "engine/base/crc.h"
+#include "engine/shard/field_timer.h"
 #include "engine/shard/shard_internal.h"
 
 /* ---- what the dicts need of entries ---- */
@@ -72,6 +73,7 @@ void shard_fini(struct shard *s)
         ks_flush(s, db, false);
     while (s->lazy_head)
         lazy_tick(s, SIZE_MAX);
+    field_timers_fini(s);
     mem_fini(&s->mem);
 }
 
@@ -98,5 +100,5 @@ bool shard_over_memory(struct shard *s)
 
 size_t shard_tick(struct shard *s, size_t budget)
 {
-    return lazy_tick(s, budget) + expire_tick(s, budget);
+    return lazy_tick(s, budget) + expire_tick(s, budget) + field_timer_tick(s, budget);
 }

@@ -67,6 +67,7 @@ struct shard {
     /* values and whole dicts that are being freed in slices */
     struct list_lazy *lazy_head;
     size_t lazy_pending;
+    struct field_timers *field_timers; /* hashes with fields that expire (field_timer.h); NULL: none */
 };
 
 int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphash_key *key,

@@ -37,6 +37,31 @@ def scan(a, b, argv):
     return unordered(a.value[1], b.value[1], argv)
 
 
+def pairs(a, b, argv):
+    """Fields with their values in any order, flat, as a map or as an array of pairs."""
+    def view(r):
+        flat = [i.raw for i in r.value]
+        return sorted(flat if all(i.kind == b"*" for i in r.value) else zip(flat[::2], flat[1::2]))
+    return a.kind == b.kind and len(a.value) == len(b.value) and view(a) == view(b)
+
+
+def field_scan(a, b, argv):
+    """SSCAN, HSCAN: as scan, with the cursor behind the key."""
+    members = pairs if argv[0].upper() == b"HSCAN" else unordered
+    done = all(r.value[0].value == b"0" for r in (a, b)) and argv[2].strip(b"+-0") == b""
+    return all(r.kind == b"*" and len(r.value) == 2 and r.value[0].kind == b"$" and re.fullmatch(rb"\d{1,16}", r.value[0].value)
+               for r in (a, b)) and (not done or members(a.value[1], b.value[1], argv))
+
+
+def drawn_members(a, b, argv):
+    """Random members: as many; all of them when more than there can be were asked for."""
+    if a.is_null or b.is_null or a.kind == b"$":
+        return a.is_null == b.is_null and a.kind == b.kind
+    if len(argv) > 2 and argv[2] in (b"100000", b"9223372036854775807"):
+        return (pairs if len(argv) > 3 else unordered)(a, b, argv)
+    return shape(a, b, argv)
+
+
 def null_or_some(a, b, argv):
     return a.is_null == b.is_null and a.kind == b.kind if not a.is_null else a.raw == b.raw
 
@@ -127,6 +152,12 @@ TABLE = {
     "keys": (unordered, "the order of keys is the hash table's"),
     "scan": (scan, "cursors and order are the hash table's"),
     "randomkey": (null_or_some, "random"),
+    "hgetall": (pairs, "the order of fields is the hash table's"),
+    "sscan": (field_scan, "cursors and order are the hash table's"),
+    "hscan": (field_scan, "cursors and order are the hash table's"),
+    "srandmember": (drawn_members, "random"),
+    "hrandfield": (drawn_members, "random"),
+    "spop": (drawn_members, "random"),
     "client|id": (positive, "ids count connections"),
     "client|info": (client_line, "addresses, buffers and ages"),
     "client|list": (client_line, "addresses, buffers and ages"),
@@ -143,6 +174,8 @@ TABLE = {
     "zrandmember": (drawn, "random"),
     "memory|usage": (positive, "how much memory a value takes is the point of the project"),
 }
+TABLE.update({name: (unordered, "the order of members is the hash table's") for name in
+              ("smembers", "sinter", "sunion", "sdiff", "hkeys", "hvals")})
 HELP = "the words are our own"
 TABLE.update({name + "|help": (help_text, HELP) for name in ("object", "client", "command", "memory")})
 
