@@ -125,6 +125,7 @@ struct ndp { /* neighbour solicitation and advertisement */
 #define ICMP_TIME         11
 #define ICMP_PARAMETER    12
 #define ICMP6_LAST_ERROR  4 /* 1 to 4: unreachable, too big, time exceeded, parameter problem */
+#define MLD_QUERY         130
 #define ND_ROUTER_ADVERT  134
 #define ND_SOLICIT        135
 #define ND_ADVERT         136
@@ -331,16 +332,29 @@ static __always_inline bool quotes_us6(struct packet *p, const struct icmp *ic)
            (const void *)(sport + 1) <= p->end && port_is_ours(p->config, *sport);
 }
 
-/* What was sent to all nodes or to a solicited-node group, with nothing between the two headers: NDP has no other form that a
- * node may act upon when its hop limit was never changed (RFC 4861 7.1). */
+/* A router asks who listens to which group: ICMPv6 behind a hop-by-hop header of eight bytes, the router alert (RFC 3810 5). */
+static __always_inline int query6(struct packet *p, const struct ip6 *ip)
+{
+    const struct extension *alert = (const void *)(ip + 1);
+    const struct icmp *ic = (const void *)(alert + 1);
+    if ((const void *)(ic + 1) > p->end)
+        return malformed(p);
+    return alert->next == PROTOCOL_ICMP6 && alert->length == 0 && ic->type == MLD_QUERY ? take(p)
+                                                                                        : pass(p);
+}
+
+/* What was sent to all nodes or to a solicited-node group. NDP with a header between IPv6's and its own is Linux's to judge: nobody
+ * sends it. */
 static __always_inline int group6(struct packet *p, const struct ip6 *ip)
 {
     const struct ndp *nd = (const void *)(ip + 1);
+    if (ip->next == EXT_HOP_BY_HOP && p->config->flags & STEER_ROUTERS)
+        return query6(p, ip);
     if (ip->next != PROTOCOL_ICMP6 || p->config->flags & STEER_KERNEL)
         return pass(p);
     if ((const void *)(&nd->icmp + 1) > p->end)
         return malformed(p);
-    if (nd->icmp.type == ND_ROUTER_ADVERT && p->config->flags & STEER_ROUTER_ADVERTS)
+    if (nd->icmp.type == ND_ROUTER_ADVERT && p->config->flags & STEER_ROUTERS)
         return take(p);
     if (nd->icmp.type != ND_SOLICIT && nd->icmp.type != ND_ADVERT)
         return pass(p);

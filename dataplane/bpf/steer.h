@@ -15,9 +15,10 @@
 #define STEER_EXTENSION_ROOM 512 /* bytes of them */
 
 enum steer_flag {
-    STEER_KERNEL = 1,         /* the address is Linux's: only TCP of ours leaves it */
-    STEER_ALLOW = 2,          /* net-allow is not empty */
-    STEER_ROUTER_ADVERTS = 4, /* Linux does not listen to them on this interface: they are ours */
+    STEER_KERNEL = 1, /* the address is Linux's: only TCP of ours leaves it */
+    STEER_ALLOW = 2,  /* net-allow is not empty */
+    STEER_ROUTERS =
+        4, /* Linux speaks no IPv6 on this interface: what routers tell all nodes is ours */
 };
 
 struct steer_address6 {

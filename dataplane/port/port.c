@@ -38,6 +38,7 @@ struct port {
     uint16_t mtu;
     int lock_fd;
     int share_fds[PORT_SHARE_FDS], share_count; /* Linux's sockets on the TCP port that is ours */
+    int group_fds[PORT_GROUP_FDS];
     struct steer *steer; /* NULL: the driver's own program takes every frame */
     uint16_t ports[LIMIT_WORKERS];
     uint32_t ports_started, port_count;
@@ -272,6 +273,7 @@ static int steering_start(struct port *p, const struct port_config *c, struct po
         return 0;
     }
     drop_received(p);
+    groups_join(p->group_fds, p->spec.name, &c->steer);
     snprintf(info->steering, sizeof(info->steering), "XDP, %s; %s", steer_mode(p->steer),
              c->steer.kernel ? "address shared with Linux" : "address of our own");
     return 0;
@@ -280,6 +282,7 @@ static int steering_start(struct port *p, const struct port_config *c, struct po
 /* Our program goes first: closing, the driver takes off whatever it finds. */
 static void devices_stop(struct port *p)
 {
+    groups_leave(p->group_fds);
     if (p->steer)
         steer_detach(p->steer);
     while (p->ports_started) {
@@ -368,6 +371,7 @@ int port_start(struct port **ret, const struct port_config *c, struct port_info 
     if (!p)
         return port_fail(err, err_len, -ENOMEM, "out of memory");
     memset(info, 0, sizeof(*info));
+    memset(p->group_fds, 0xff, sizeof(p->group_fds)); /* -1 */
     p->workers = c->workers;
     bool none = !c->net_port || !*c->net_port;
     r = port_spec_parse(&p->spec, none ? NO_NETWORK : c->net_port, err, err_len);

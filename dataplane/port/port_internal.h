@@ -87,6 +87,11 @@ int share_take(int fds[PORT_SHARE_FDS], const char *iface, const struct port_ste
 /* Does Linux have this address on the interface? */
 bool share_has_address(const char *iface, uint32_t ip);
 
+/* ---- groups.c: the multicast groups of our IPv6 addresses ---- */
+#define PORT_GROUP_FDS 2
+void groups_join(int fds[PORT_GROUP_FDS], const char *iface, const struct port_steer *p);
+void groups_leave(int fds[PORT_GROUP_FDS]);
+
 /* ---- eal_args.c ---- */
 struct port_args {
     int argc;

@@ -137,7 +137,7 @@ static void claim_link(struct steer_config *c, bool linux_ip6, const uint8_t mac
 {
     if (!c->address6_count || c->flags & STEER_KERNEL || linux_ip6)
         return;
-    c->flags |= STEER_ROUTER_ADVERTS;
+    c->flags |= STEER_ROUTERS;
     if (c->address6_count < STEER_ADDRESSES6)
         link_local(mac, c->address6[c->address6_count++].byte);
 }

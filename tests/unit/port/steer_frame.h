@@ -190,6 +190,21 @@ static inline struct frame icmp6(const uint8_t dst[16], uint8_t type, const uint
     return f;
 }
 
+/* A multicast listener query or report with its router alert. */
+static inline struct frame query6(uint8_t type)
+{
+    static const uint8_t alert[8] = {58, 0, 5, 2};
+    struct frame f = ethernet(0x86dd);
+    uint8_t type_code[2] = {type, 0};
+
+    add_ip6(&f, all_nodes6, 0, sizeof(alert) + 28);
+    put(&f, alert, sizeof(alert));
+    f.l4 = f.n;
+    put(&f, type_code, 2);
+    zeros(&f, 26);
+    return f;
+}
+
 static inline struct frame error6(const uint8_t src[16], uint16_t sport, uint8_t type)
 {
     struct frame f = ethernet(0x86dd);

@@ -407,11 +407,19 @@ static void test_ndp(void **state)
     load(&p);
     EXPECT(icmp6(all_nodes6, 134, NULL), TAKEN);
     EXPECT(icmp6(all_nodes6, 133, NULL), PASSED);
+    EXPECT(query6(130), TAKEN);
+    EXPECT(query6(143), PASSED);
+    struct frame q = query6(130);
+    for (size_t n = 14; n < q.l4 + 8; n++)
+        assert_int_equal(outcome(q.b, n), MALFORMED);
+    q.b[q.l3 + 40 + 1] = 1; /* a longer header */
+    EXPECT(q, PASSED);
     EXPECT(icmp6(our_link6, 136, their_ip6), TAKEN);
     EXPECT(icmp6(our_group6, 135, our_link6), TAKEN);
     EXPECT(tcp6(our_link6, OUR_PORT, SYN), TAKEN);
     teardown(state);
     load(&p);
+    EXPECT(query6(130), PASSED);
     EXPECT(icmp6(our_link6, 136, their_ip6), PASSED);
     EXPECT(tcp6(our_link6, OUR_PORT, SYN), PASSED);
     teardown(state);
