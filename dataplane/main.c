@@ -128,14 +128,29 @@ static const char *offload_words(const struct port_info *i)
     return i->rx_checksum ? "receive checksums" : "none";
 }
 
+/* "10.0.0.2 fd00::2 port 6379" */
+static void listens(const struct options *o, char *to, size_t size)
+{
+    char text[IP_TEXT_BYTES];
+    int n = 0;
+    if (o->ip) {
+        ip_format(text, ip_from_v4(o->ip));
+        n = snprintf(to, size, "%s ", text);
+    }
+    for (uint32_t i = 0; i < o->ip6_count; i++) {
+        ip_format(text, o->ip6[i].addr);
+        n += snprintf(to + n, size - (size_t)n, "%s ", text);
+    }
+    snprintf(to + n, size - (size_t)n, "port %u", (unsigned)o->listen_port);
+}
+
 /* The lines that `barewire run` shows and INFO repeats. */
 static void banner(const struct options *o, const struct port_info *i, char *to, size_t n)
 {
-    char where[64] = "no listener";
+    char where[40 + (1 + LIMIT_NET_ADDRESSES6) * IP_TEXT_BYTES] = "no listener";
 
-    if (o->ip && o->listen_port)
-        snprintf(where, sizeof(where), "%u.%u.%u.%u port %u", o->ip >> 24, o->ip >> 16 & 255,
-                 o->ip >> 8 & 255, o->ip & 255, (unsigned)o->listen_port);
+    if (o->listen_port && (o->ip || o->ip6_count))
+        listens(o, where, sizeof(where));
     snprintf(to, n,
              "workers: %u, each with a queue pair, a TCP stack and a shard\n"
              "port: %s on %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, MTU %u; %s\n"

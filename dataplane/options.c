@@ -1,7 +1,6 @@
 /* See options.h. Pure but for --version and --help, which print. Thread: main. */
 #include "dataplane/options.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -38,40 +37,75 @@ static bool parse_number(const char *s, uint64_t least, uint64_t most, uint64_t 
     return true;
 }
 
-/* A unicast address: not 0, not loopback, not multicast or above. */
-static bool parse_ip4(const char *s, uint32_t *ret)
+/* The words of a list, blanks between them. */
+static bool next_word(struct span *rest, struct span *word)
 {
-    struct in_addr a;
+    while (rest->n && *rest->p == ' ') {
+        rest->p++;
+        rest->n--;
+    }
+    const uint8_t *end = rest->n ? memchr(rest->p, ' ', rest->n) : NULL;
+    *word = span_of(rest->p, end ? (size_t)(end - rest->p) : rest->n);
+    *rest = span_of(rest->p + word->n, rest->n - word->n);
+    return word->n > 0;
+}
 
-    if (inet_pton(AF_INET, s, &a) != 1)
+static bool take_prefix4(struct options *o, struct ip_addr a, unsigned bits)
+{
+    uint32_t ip = ip_v4(a), mask = bits > 96 ? 0xffffffffu << (128 - bits) : 0;
+    /* The first and last address of a net belong to nobody (a /31 has neither, RFC 3021). */
+    if (o->ip || !mask || (bits <= 126 && ((ip & ~mask) == 0 || (ip & ~mask) == ~mask)))
         return false;
-    uint32_t ip = ntohl(a.s_addr);
-    if (ip >> 24 == 0 || ip >> 24 == 127 || ip >= 0xe0000000u)
-        return false;
-    *ret = ip;
+    o->ip = ip;
+    o->netmask = mask;
     return true;
 }
 
-static bool parse_cidr(const char *s, uint32_t *ret_ip, uint32_t *ret_mask)
+static bool take_prefix6(struct options *o, struct ip_addr a, unsigned bits)
 {
-    char text[INET_ADDRSTRLEN];
-    const char *slash = strchr(s, '/');
-    uint64_t bits;
-
-    if (!slash || (size_t)(slash - s) >= sizeof(text))
+    /* Host bits of zero are the subnet's routers' (RFC 4291 2.6.1); the link-local address is made of the MAC. */
+    if (o->ip6_count == LIMIT_NET_ADDRESSES6 || !bits || ip_is_link_local(a) ||
+        (bits < 127 && ip_equal(a, ip_and(a, ip_mask(bits)))))
         return false;
-    memcpy(text, s, (size_t)(slash - s));
-    text[slash - s] = '\0';
-    uint32_t ip;
-    if (!parse_ip4(text, &ip) || !parse_number(slash + 1, 1, 32, &bits))
-        return false;
-    uint32_t mask = 0xffffffffu << (32 - bits);
-    /* The first and last address of a net belong to nobody (a /31 has neither, RFC 3021). */
-    if (bits <= 30 && ((ip & ~mask) == 0 || (ip & ~mask) == ~mask))
-        return false;
-    *ret_ip = ip;
-    *ret_mask = mask;
+    for (uint32_t i = 0; i < o->ip6_count; i++)
+        if (ip_equal(o->ip6[i].addr, a))
+            return false;
+    o->ip6[o->ip6_count++] = (struct net_prefix){a, bits};
     return true;
+}
+
+/* One IPv4 address at most, and IPv6 ones. */
+static bool parse_addresses(const char *s, struct options *o)
+{
+    struct span rest = span_str(s), word;
+    o->ip = o->ip6_count = 0;
+    while (next_word(&rest, &word)) {
+        struct ip_addr a;
+        unsigned bits;
+        if (!ip_parse_prefix(word, false, &a, &bits) || !ip_is_host(a) ||
+            !(ip_is_v4(a) ? take_prefix4(o, a, bits) : take_prefix6(o, a, bits)))
+            return false;
+    }
+    return o->ip || o->ip6_count;
+}
+
+/* One of each family at most. */
+static bool parse_gateways(const char *s, struct options *o)
+{
+    struct span rest = span_str(s), word;
+    o->gateway = 0;
+    o->gateway6 = (struct ip_addr){{0, 0}};
+    while (next_word(&rest, &word)) {
+        struct ip_addr a;
+        if (!ip_parse(word, &a) || !ip_is_host(a) ||
+            (ip_is_v4(a) ? o->gateway != 0 : !ip_is_unspecified(o->gateway6)))
+            return false;
+        if (ip_is_v4(a))
+            o->gateway = ip_v4(a);
+        else
+            o->gateway6 = a;
+    }
+    return o->gateway || !ip_is_unspecified(o->gateway6);
 }
 
 static bool parse_auto(const char *s, enum port_hugepages *ret)
@@ -113,14 +147,14 @@ static bool parse_share(const char *s, bool *ret)
 }
 
 /* One setter per type; the table names type and field. */
-#define SET_TEXT(o, field, least, most)   ((o)->field = optarg, true)
-#define SET_NUMBER(o, field, least, most) parse_number(optarg, least, most, &(o)->field)
-#define SET_CIDR(o, field, least, most)   parse_cidr(optarg, &(o)->ip, &(o)->netmask)
-#define SET_IP4(o, field, least, most)    parse_ip4(optarg, &(o)->gateway)
-#define SET_AUTO(o, field, least, most)   parse_auto(optarg, &(o)->field)
-#define SET_CC(o, field, least, most)     parse_congestion(optarg, &(o)->field)
-#define SET_NO(o, field, least, most)     parse_no(optarg, &(o)->field)
-#define SET_SHARE(o, field, least, most)  parse_share(optarg, &(o)->field)
+#define SET_TEXT(o, field, least, most)      ((o)->field = optarg, true)
+#define SET_NUMBER(o, field, least, most)    parse_number(optarg, least, most, &(o)->field)
+#define SET_ADDRESSES(o, field, least, most) parse_addresses(optarg, o)
+#define SET_GATEWAYS(o, field, least, most)  parse_gateways(optarg, o)
+#define SET_AUTO(o, field, least, most)      parse_auto(optarg, &(o)->field)
+#define SET_CC(o, field, least, most)        parse_congestion(optarg, &(o)->field)
+#define SET_NO(o, field, least, most)        parse_no(optarg, &(o)->field)
+#define SET_SHARE(o, field, least, most)     parse_share(optarg, &(o)->field)
 
 enum { /* option indices, in the order of the table */
 #define OPTION(name, type, field, least, most, help) INDEX_##field,
@@ -152,9 +186,25 @@ static void print_help(void)
     printf("  --%-24s %s\n  --%-24s %s\n", "version", "Print the version", "help", "Print this");
 }
 
-static enum options_result check(const struct options *o, char *err, size_t err_len)
+/* A router speaks from its link-local address; another one must be on our link. */
+static enum options_result check_gateway6(const struct options *o, char *err, size_t err_len)
 {
-    if (*o->net_port && !o->ip)
+    if (ip_is_unspecified(o->gateway6))
+        return OPTIONS_RUN;
+    bool reached = o->ip6_count && ip_is_link_local(o->gateway6);
+    for (uint32_t i = 0; i < o->ip6_count; i++) {
+        if (ip_equal(o->ip6[i].addr, o->gateway6))
+            return bad(err, err_len, "net-gateway is our own address");
+        reached |= ip_in(o->gateway6, o->ip6[i].addr, o->ip6[i].bits);
+    }
+    return reached ? OPTIONS_RUN
+                   : bad(err, err_len,
+                         "net-gateway is outside net-address's IPv6 prefixes and not link-local");
+}
+
+static enum options_result check_net(const struct options *o, char *err, size_t err_len)
+{
+    if (*o->net_port && !o->ip && !o->ip6_count)
         return bad(err, err_len, "net-port needs net-address, as --net-address 10.0.0.2/24");
     if (o->share_kernel && strncmp(o->net_port, "af_xdp:", 7) != 0)
         return bad(err, err_len, "net-share kernel needs net-port af_xdp:IFACE");
@@ -162,13 +212,23 @@ static enum options_result check(const struct options *o, char *err, size_t err_
         return bad(err, err_len,
                    "net-share kernel needs a port: the rest of the address is Linux's");
     if (o->gateway && !o->ip)
-        return bad(err, err_len, "net-gateway needs net-address");
+        return bad(err, err_len, "net-gateway needs a net-address of its family");
     if (o->gateway && ((o->gateway ^ o->ip) & o->netmask))
         return bad(err, err_len,
                    "net-gateway is outside net-address's prefix: nobody there can be "
                    "reached without a gateway");
     if (o->gateway && o->gateway == o->ip)
         return bad(err, err_len, "net-gateway is our own address");
+    if (o->ip6_count && o->mtu && o->mtu < 1280)
+        return bad(err, err_len, "net-mtu is less than IPv6 needs: 1280");
+    return check_gateway6(o, err, err_len);
+}
+
+static enum options_result check(const struct options *o, char *err, size_t err_len)
+{
+    enum options_result r = check_net(o, err, err_len);
+    if (r != OPTIONS_RUN)
+        return r;
     if (o->rto_min_ms && o->rto_max_ms && o->rto_max_ms < o->rto_min_ms)
         return bad(err, err_len, "tcp-rto-max-ms is less than tcp-rto-min-ms");
     return OPTIONS_RUN;
@@ -217,6 +277,9 @@ void options_to_net(const struct options *o, struct net_config *c)
     c->ip = o->ip;
     c->netmask = o->netmask;
     c->gateway = o->gateway;
+    memcpy(c->ip6, o->ip6, sizeof(c->ip6));
+    c->ip6_count = o->ip6_count;
+    c->gateway6 = o->gateway6;
     c->vlan = (uint16_t)o->vlan;
     c->listen_port = (uint16_t)o->listen_port;
     c->congestion = o->congestion;

@@ -8,7 +8,14 @@
 #include "dataplane/net/net.h"
 #include "dataplane/port/port.h"
 
-enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_CIDR, OPTION_IP4, OPTION_AUTO, OPTION_SHARE };
+enum option_type {
+    OPTION_TEXT,
+    OPTION_NUMBER,
+    OPTION_ADDRESSES,
+    OPTION_GATEWAYS,
+    OPTION_AUTO,
+    OPTION_SHARE
+};
 
 /* OPTION(name, type, field, least, most, help). Numbers that are 0 or absent mean net_config's default. */
 #define OPTION_TABLE(OPTION)                                                                  \
@@ -16,9 +23,10 @@ enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_CIDR, OPTION_IP4, OPTION_A
     OPTION("workers", NUMBER, workers, 1, LIMIT_WORKERS, "Workers; as many as the link has")  \
     OPTION("net-port", TEXT, net_port, 0, 0,                                                  \
            "af_xdp:IFACE, tap:NAME, af_packet:IFACE, pci:ADDRESS or an EAL vdev string")      \
-    OPTION("net-address", CIDR, address, 0, 0,                                                \
-           "Our IPv4 address and prefix length, as 10.0.0.2/24")                              \
-    OPTION("net-gateway", IP4, gateway, 0, 0, "Way out of that prefix")                       \
+    OPTION("net-address", ADDRESSES, address, 0, 0,                                           \
+           "Our addresses with prefix lengths, one IPv4 at most: \"10.0.0.2/24 fd00::2/64\"") \
+    OPTION("net-gateway", GATEWAYS, gateway, 0, 0,                                            \
+           "Way out of those prefixes, one of a family; IPv6: as routers advertise")          \
     OPTION("net-mtu", NUMBER, mtu, 0, 9198, "Largest IP packet; 0: what the port has")        \
     OPTION("net-vlan", NUMBER, vlan, 0, 4094, "802.1Q tag; 0: none")                          \
     OPTION("net-share", SHARE, share_kernel, 0, 0,                                            \
@@ -48,6 +56,9 @@ enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_CIDR, OPTION_IP4, OPTION_A
 struct options {
     const char *instance, *net_port, *eal_args;
     uint32_t ip, netmask, gateway; /* host byte order; 0: not given */
+    struct net_prefix ip6[LIMIT_NET_ADDRESSES6];
+    uint32_t ip6_count;
+    struct ip_addr gateway6;
     enum port_hugepages hugepages;
     enum tcp_congestion congestion;
     bool no_ecn;

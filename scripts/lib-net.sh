@@ -16,6 +16,9 @@ net_names() {
     net_prefix=10.$((16#${h:0:2})).$((16#${h:2:2}))
     server_address=$net_prefix.2
     client_address=$net_prefix.1
+    net_prefix6=fd${h:0:2}:${h:2:4}:${h:6:4}:
+    server_address6=$net_prefix6:2
+    client_address6=$net_prefix6:1
     server_mac=02:${h:4:2}:${h:6:2}:${h:8:2}:${h:10:2}:02
     client_mac=02:${h:4:2}:${h:6:2}:${h:8:2}:${h:10:2}:01
 }
@@ -40,6 +43,12 @@ make_ns() {
     in_ns "$1" sh -c 'for f in all default; do echo 1 >/proc/sys/net/ipv6/conf/$f/disable_ipv6; done
         echo cubic >/proc/sys/net/ipv4/tcp_congestion_control
         echo 0 >/proc/sys/net/core/txrehash' 2>/dev/null || true # kernels without IPv6 or older than 5.18
+}
+
+# add_address6 NAMESPACE DEVICE ADDRESS: IPv6 on one device of such a namespace; both ends are up, so nobody has to wait for anything.
+add_address6() {
+    ip netns exec "$1" sh -c 'echo 0 >"/proc/sys/net/ipv6/conf/$0/disable_ipv6"' "$2" &&
+        ip -n "$1" addr add "$3/64" dev "$2" nodad
 }
 
 # No checksum may be left to a device and no packet may be larger than the wire's: the other end is no kernel.

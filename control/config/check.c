@@ -536,6 +536,9 @@ static void check_port(struct check *k)
     }
     if (!k->c->dataplane.net_address[0])
         say(k, FAIL, "--net-address ADDRESS/LENGTH", "net-port is set, net-address is not");
+    if (strchr(k->c->dataplane.net_address, ':') && k->c->dataplane.net_mtu &&
+        k->c->dataplane.net_mtu < 1280)
+        say(k, FAIL, "--net-mtu 1280 or more", "net-mtu is less than IPv6 needs");
     if (is_shared(k) && !xdp)
         say(k, FAIL, "--net-port af_xdp:IFACE, or --net-share none",
             "net-share kernel works on AF_XDP only");

@@ -53,8 +53,8 @@ bool config_parse_mem(struct span s, uint64_t *ret);
 /* special.c */
 extern const struct config_special ops_net_allow, ops_output_limit, ops_requirepass;
 bool check_net_port(struct span v, char *why);
-bool check_cidr(struct span v, char *why);
-bool check_ip4(struct span v, char *why);
+bool check_addresses(struct span v, char *why);
+bool check_gateways(struct span v, char *why);
 bool check_instance(struct span v, char *why);
 bool check_socket_path(struct span v, char *why);
 bool check_dir(struct span v, char *why);

@@ -1,5 +1,4 @@
 /* special: directives with a grammar of their own, and the checks of strings that name things of the host. */
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -10,6 +9,7 @@
 #include <sys/un.h>
 
 #include "control/config/config_internal.h"
+#include "engine/base/ip.h"
 #include "engine/base/num.h"
 
 static bool fail(char *why, const char *text)
@@ -18,59 +18,81 @@ static bool fail(char *why, const char *text)
     return false;
 }
 
-/* "a.b.c.d/len", or an address alone when `bare` allows it (then /32). Host byte order. */
-static bool parse_prefix(struct span v, bool bare, uint32_t *ret_addr, uint32_t *ret_len)
+/* The next word of a list, blanks between them. */
+static bool next_word(struct span *rest, struct span *word)
 {
-    char buf[32];
-    struct in_addr in;
-    uint64_t len = 32;
-    const uint8_t *slash = memchr(v.p, '/', v.n);
-    size_t n = slash ? (size_t)(slash - v.p) : v.n;
-
-    if (n >= sizeof(buf) || (!slash && !bare))
-        return false;
-    memcpy(buf, v.p, n);
-    buf[n] = 0;
-    if (strlen(buf) != n || inet_pton(AF_INET, buf, &in) != 1)
-        return false;
-    if (slash && (!num_parse_u64(span_of(slash + 1, v.n - n - 1), &len) || len > 32))
-        return false;
-    *ret_addr = ntohl(in.s_addr);
-    *ret_len = (uint32_t)len;
-    return true;
+    while (rest->n && isspace(*rest->p)) {
+        rest->p++;
+        rest->n--;
+    }
+    size_t n = 0;
+    while (n < rest->n && !isspace(rest->p[n]))
+        n++;
+    *word = span_of(rest->p, n);
+    *rest = span_of(rest->p + n, rest->n - n);
+    return n > 0;
 }
 
-static uint32_t prefix_mask(uint32_t len)
+/* Addresses of a prefix that are nobody's: the first (RFC 4291 2.6.1: its routers'), of IPv4 the last. */
+static bool is_edge(struct ip_addr a, unsigned bits)
 {
-    return len ? ~0u << (32 - len) : 0;
+    struct ip_addr m = ip_mask(bits), host = {{a.w[0] & ~m.w[0], a.w[1] & ~m.w[1]}};
+    return bits < 127 && (ip_is_unspecified(host) ||
+                          (ip_is_v4(a) && ip_equal(host, (struct ip_addr){{~m.w[0], ~m.w[1]}})));
 }
 
-/* An address that a host may have: not zero, loopback, multicast or above. */
-static bool is_host_address(uint32_t a)
+/* One of a net-address list, of which the IPv4 address was or was not met before, and n IPv6 ones. */
+static bool check_address(struct span v, bool *v4, struct ip_addr *v6, uint32_t *n, char *why)
 {
-    return a >> 24 != 0 && a >> 24 != 127 && a >> 28 < 14;
-}
-
-bool check_cidr(struct span v, char *why)
-{
-    uint32_t a, len;
-    if (v.n == 0)
-        return true;
-    if (!parse_prefix(v, false, &a, &len) || len == 0 || !is_host_address(a))
-        return fail(why, "argument must be an IPv4 address with its prefix length, as 10.0.0.2/24");
-    if (len < 31 && ((a & ~prefix_mask(len)) == 0 || (a | prefix_mask(len)) == UINT32_MAX))
+    struct ip_addr a;
+    unsigned bits;
+    if (!ip_parse_prefix(v, false, &a, &bits) || !ip_is_host(a) || ip_is_link_local(a) ||
+        bits == (ip_is_v4(a) ? 96 : 0))
+        return fail(why, "argument must be addresses with their prefix lengths, as 10.0.0.2/24 "
+                         "fd00::2/64");
+    if (is_edge(a, bits))
         return fail(why,
                     "argument is the network or broadcast address of its prefix, not a host's");
+    if (ip_is_v4(a)) {
+        bool again = *v4;
+        *v4 = true;
+        return again ? fail(why, "argument may have one IPv4 address") : true;
+    }
+    for (uint32_t i = 0; i < *n; i++)
+        if (ip_equal(v6[i], a))
+            return fail(why, "argument names an address twice");
+    if (*n == LIMIT_NET_ADDRESSES6)
+        return fail(why, "argument has too many IPv6 addresses (4 at most)");
+    v6[(*n)++] = a;
     return true;
 }
 
-bool check_ip4(struct span v, char *why)
+bool check_addresses(struct span v, char *why)
 {
-    uint32_t a, len;
-    if (v.n == 0 ||
-        (!memchr(v.p, '/', v.n) && parse_prefix(v, true, &a, &len) && is_host_address(a)))
-        return true;
-    return fail(why, "argument must be an IPv4 address");
+    struct ip_addr v6[LIMIT_NET_ADDRESSES6];
+    bool v4 = false;
+    uint32_t n = 0;
+    struct span word;
+    while (next_word(&v, &word))
+        if (!check_address(word, &v4, v6, &n, why))
+            return false;
+    return true;
+}
+
+bool check_gateways(struct span v, char *why)
+{
+    bool v4 = false, v6 = false;
+    struct span word;
+    while (next_word(&v, &word)) {
+        struct ip_addr a;
+        if (!ip_parse(word, &a) || !ip_is_host(a))
+            return fail(why, "argument must be an IPv4 address, an IPv6 address, or one of each");
+        bool *seen = ip_is_v4(a) ? &v4 : &v6;
+        if (*seen)
+            return fail(why, "argument may have one address of each family");
+        *seen = true;
+    }
+    return true;
 }
 
 static bool all_of(struct span v, const char *extra)
@@ -137,38 +159,54 @@ bool check_policy(struct span v, char *why)
 
 static bool allow_set(struct config *c, const struct span *argv, uint32_t argc, char *why)
 {
-    struct allow_prefix list[LIMIT_NET_ALLOW];
-    uint32_t n = 0;
+    struct allow_prefix list[LIMIT_NET_ALLOW] = {0};
+    struct allow_prefix6 list6[LIMIT_NET_ALLOW] = {0};
+    uint32_t n = 0, n6 = 0;
 
     for (uint32_t i = 0; i < argc; i++) {
-        uint32_t a, len;
+        struct ip_addr a;
+        unsigned bits;
         if (argv[i].n == 0)
             continue;
-        if (n == LIMIT_NET_ALLOW)
+        if (n + n6 == LIMIT_NET_ALLOW)
             return fail(why, "too many prefixes (64 at most)");
-        if (!parse_prefix(argv[i], true, &a, &len))
-            return fail(why, "argument must be a list of IPv4 prefixes, as 10.0.0.0/8 192.168.1.7");
-        list[n++] = (struct allow_prefix){a & prefix_mask(len), prefix_mask(len)};
+        if (!ip_parse_prefix(argv[i], true, &a, &bits))
+            return fail(why,
+                        "argument must be a list of prefixes, as 10.0.0.0/8 192.168.1.7 fd00::/8");
+        if (ip_is_v4(a)) {
+            uint32_t mask = bits > 96 ? ~0u << (128 - bits) : 0;
+            list[n++] = (struct allow_prefix){ip_v4(a) & mask, mask};
+        } else {
+            list6[n6++] = (struct allow_prefix6){ip_and(a, ip_mask(bits)), bits};
+        }
     }
-    memset(c->engine.net_allow, 0, sizeof(c->engine.net_allow));
-    memcpy(c->engine.net_allow, list, n * sizeof(list[0]));
+    memcpy(c->engine.net_allow, list, sizeof(list));
+    memcpy(c->engine.net_allow6, list6, sizeof(list6));
     c->engine.net_allow_count = n;
+    c->engine.net_allow6_count = n6;
     return true;
 }
 
+/* IPv4 first. */
 static char *allow_get(const struct config *c, size_t *ret_len)
 {
     struct config_text t = {0};
+    char text[IP_TEXT_BYTES];
     for (uint32_t i = 0; i < c->engine.net_allow_count; i++) {
         const struct allow_prefix *p = &c->engine.net_allow[i];
-        text_addf(&t, "%s%u.%u.%u.%u/%d", i ? " " : "", p->addr >> 24, p->addr >> 16 & 255,
-                  p->addr >> 8 & 255, p->addr & 255, __builtin_popcount(p->mask));
+        ip_format_prefix(text, ip_from_v4(p->addr), 96u + (unsigned)__builtin_popcount(p->mask));
+        text_addf(&t, "%s%s", i ? " " : "", text);
+    }
+    for (uint32_t i = 0; i < c->engine.net_allow6_count; i++) {
+        const struct allow_prefix6 *p = &c->engine.net_allow6[i];
+        ip_format_prefix(text, p->addr, (unsigned)p->bits);
+        text_addf(&t, "%s%s", i || c->engine.net_allow_count ? " " : "", text);
     }
     return text_take(&t, ret_len);
 }
 
 const struct config_special ops_net_allow = {
-    .set = allow_set, .get = allow_get, .range = "up to 64 IPv4 prefixes"};
+    .set = allow_set, .get = allow_get, .range = "up to 64 prefixes of IPv4 and IPv6"};
 
 /* ---- client-output-buffer-limit CLASS HARD SOFT SECONDS ... ---- */
 

@@ -170,11 +170,34 @@ static bool set_foreign(const struct config_row *r, struct span s, char *why)
     return false;
 }
 
+/* Words of a string that is a list: one blank between them. */
+static bool set_words(struct config *c, const struct config_row *r, const struct span *argv,
+                      uint32_t argc, char *why)
+{
+    struct config_text t = {0};
+    size_t n = 0;
+    bool first = true;
+    for (uint32_t i = 0; i < argc; i++) {
+        if (!argv[i].n)
+            continue;
+        if (!first)
+            text_add(&t, " ", 1);
+        text_add(&t, argv[i].p, argv[i].n);
+        first = false;
+    }
+    char *joined = text_take(&t, &n);
+    bool ok = joined ? set_str(c, r, span_of(joined, n), why) : fail(why, "out of memory");
+    free(joined);
+    return ok;
+}
+
 bool config_row_set(struct config *c, const struct config_row *r, const struct span *argv,
                     uint32_t argc, char *why)
 {
     if (r->item.kind == CONFIG_SPECIAL && (r->item.flags & CF_MULTI))
         return r->ops->set(c, argv, argc, why);
+    if (r->item.kind == CONFIG_STR && (r->item.flags & CF_MULTI))
+        return set_words(c, r, argv, argc, why);
     if (argc != 1)
         return fail(why, "wrong number of arguments");
     switch (r->item.kind) {

@@ -303,6 +303,9 @@ static void test_door_and_settings(void **state)
     assert_int_equal(h->fails, 0);
     run(h, "door-port 7000\nnet-port tap:x\nnet-address \"\"\nprotected-mode yes\nappendonly yes");
     has(h, "FAIL  net-port is set, net-address is not");
+    run(h, "net-address 10.0.0.2/24 fd00::2/64\nnet-mtu 1279");
+    has(h, "FAIL  net-mtu is less than IPv6 needs");
+    run(h, "net-mtu 0");
     has(h, "WARN  protected-mode without a password");
     has(h, "WARN  appendonly: accepted, without effect (no persistence yet)\n");
     run(h, "net-address 10.0.0.2/24\nrequirepass x");

@@ -83,6 +83,12 @@ static void test_values(void **state)
     one("maxmemory-policy NoEviction", "maxmemory-policy", "noeviction");
     one("port 1\nport 2", "port", "2");
     one("net-address 10.1.2.3/24\nnet-gateway 10.1.2.1", "net-address", "10.1.2.3/24");
+    one("net-address fd00::2/64   10.1.2.3/24", "net-address", "fd00::2/64 10.1.2.3/24");
+    one("net-address \"10.1.2.3/24 fd00::2/64\"", "net-address", "10.1.2.3/24 fd00::2/64");
+    one("net-address 2001:db8::7/127", "net-address", "2001:db8::7/127");
+    one("net-address 10.1.2.3/24\nnet-address \"\"", "net-address", "");
+    one("net-gateway fe80::1 10.1.2.1", "net-gateway", "fe80::1 10.1.2.1");
+    one("net-allow fd00:1:2::3/48 10.1.2.3/8 ::1", "net-allow", "10.0.0.0/8 fd00:1:2::/48 ::1/128");
     one("net-port af_xdp:eth0.5", "net-port", "af_xdp:eth0.5");
     one("net-port net_memif0,role=server", "net-port", "net_memif0,role=server");
     one("net-allow 10.1.2.3/8 192.168.0.7", "net-allow", "10.0.0.0/8 192.168.0.7/32");
@@ -164,12 +170,30 @@ static void test_errors(void **state)
     refused("workers 65", "workers 65", "argument must be between 1 and 64 inclusive");
     refused("databases 17", "databases 17", "argument must be between 1 and 16 inclusive");
     refused("net-address 10.0.0.1", "net-address 10.0.0.1",
-            "argument must be an IPv4 address with its prefix length, as 10.0.0.2/24");
+            "argument must be addresses with their prefix lengths, as 10.0.0.2/24 fd00::2/64");
+    refused("net-address fe80::1/64", "net-address fe80::1/64",
+            "argument must be addresses with their prefix lengths, as 10.0.0.2/24 fd00::2/64");
+    refused("net-address ::1/128", "net-address ::1/128",
+            "argument must be addresses with their prefix lengths, as 10.0.0.2/24 fd00::2/64");
+    refused("net-address fd00::2/129", "net-address fd00::2/129",
+            "argument must be addresses with their prefix lengths, as 10.0.0.2/24 fd00::2/64");
+    refused("net-address fd00::2/64 10.0.0.1/8 10.0.0.2/8",
+            "net-address fd00::2/64 10.0.0.1/8 10.0.0.2/8", "argument may have one IPv4 address");
+    refused("net-address fd00::2/64 fd00::2/32", "net-address fd00::2/64 fd00::2/32",
+            "argument names an address twice");
+    refused("net-address fd00::/64", "net-address fd00::/64",
+            "argument is the network or broadcast address of its prefix, not a host's");
+    refused("net-address fd00::1/64 fd00::2/64 fd00::3/64 fd00::4/64 fd00::5/64",
+            "net-address fd00::1/64 fd00::2/64 fd00::3/64 fd00::4/64 fd00::5/64",
+            "argument has too many IPv6 addresses (4 at most)");
     refused("net-address 10.0.0.0/24", "net-address 10.0.0.0/24",
             "argument is the network or broadcast address of its prefix, not a host's");
-    refused("net-gateway 10.0.0.0/8", "net-gateway 10.0.0.0/8", "argument must be an IPv4 address");
+    refused("net-gateway 10.0.0.0/8", "net-gateway 10.0.0.0/8",
+            "argument must be an IPv4 address, an IPv6 address, or one of each");
+    refused("net-gateway fe80::1 fe80::2", "net-gateway fe80::1 fe80::2",
+            "argument may have one address of each family");
     refused("net-allow 10.0.0.0/33", "net-allow 10.0.0.0/33",
-            "argument must be a list of IPv4 prefixes, as 10.0.0.0/8 192.168.1.7");
+            "argument must be a list of prefixes, as 10.0.0.0/8 192.168.1.7 fd00::/8");
     refused("net-port eth0", "net-port eth0",
             "argument must be af_xdp:IFACE, tap:NAME, af_packet:IFACE, pci:ADDRESS or an EAL vdev "
             "(net_...)");

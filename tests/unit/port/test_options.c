@@ -121,6 +121,47 @@ static void test_share(void **state)
     assert_false(o.share_kernel);
 }
 
+static void test_ip6(void **state)
+{
+    struct options o;
+    struct net_config c;
+
+    assert_int_equal(parse(&o, "--net-address", "fd00::2/64 10.1.2.3/24 2001:db8::7/127",
+                           "--net-gateway", "fe80::1 10.1.2.1", NULL),
+                     OPTIONS_RUN);
+    net_config_defaults(&c);
+    options_to_net(&o, &c);
+    assert_int_equal(c.ip, 0x0a010203);
+    assert_int_equal(c.gateway, 0x0a010201);
+    assert_int_equal(c.ip6_count, 2);
+    assert_int_equal(c.ip6[0].bits, 64);
+    assert_int_equal(c.ip6[1].bits, 127);
+    char text[IP_TEXT_BYTES];
+    ip_format(text, c.ip6[1].addr);
+    assert_string_equal(text, "2001:db8::7");
+    ip_format(text, c.gateway6);
+    assert_string_equal(text, "fe80::1");
+    assert_int_equal(parse(&o, "--net-port", "tap:x", "--net-address", "fd00::2/64", NULL),
+                     OPTIONS_RUN);
+    assert_int_equal(o.ip, 0);
+    BAD("--net-address", "--net-address", "fd00::2");
+    BAD("--net-address", "--net-address", "fd00::2/0");
+    BAD("--net-address", "--net-address", "fd00::2/129");
+    BAD("--net-address", "--net-address", "fd00::/64");
+    BAD("--net-address", "--net-address", "fe80::2/64");
+    BAD("--net-address", "--net-address", "ff02::1/64");
+    BAD("--net-address", "--net-address", "::1/128");
+    BAD("--net-address", "--net-address", "::ffff:10.0.0.1/120");
+    BAD("--net-address", "--net-address", "fd00::2/64 fd00::2/64");
+    BAD("--net-address", "--net-address", "10.0.0.1/24 10.0.0.2/24");
+    BAD("--net-address", "--net-address", "fd00::1/64 fd00::2/64 fd00::3/64 fd00::4/64 fd00::5/64");
+    BAD("--net-gateway", "--net-address", "fd00::2/64", "--net-gateway", "fe80::1 fe80::2");
+    BAD("outside", "--net-address", "fd00::2/64", "--net-gateway", "fd01::1");
+    BAD("not link-local", "--net-address", "10.0.0.1/24", "--net-gateway", "fe80::1");
+    BAD("our own", "--net-address", "fd00::2/64", "--net-gateway", "fd00::2");
+    BAD("1280", "--net-address", "fd00::2/64", "--net-mtu", "1279");
+}
+
 static void test_point_to_point(void **state)
 {
     struct options o;
@@ -134,9 +175,9 @@ static void test_point_to_point(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_all),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_share),
-        cmocka_unit_test(test_point_to_point),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_all),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_share),
+        cmocka_unit_test(test_ip6),      cmocka_unit_test(test_point_to_point),
     };
 
     return cmocka_run_group_tests_name("dataplane options", tests, NULL, NULL);
