@@ -539,6 +539,9 @@ int worker_run(void *worker)
         } else if (idle(w, now_ns, crowded)) {
             tsc = rte_rdtsc();
             slept = tsc - after;
+        } else if (crowded) { /* what others did with the processor is not the next turn's */
+            tsc = rte_rdtsc();
+            turn += tsc - after;
         }
         account(w, turn, slept, worked, clock.cycles);
     }
