@@ -47,6 +47,19 @@ void ks_touch(struct shard *s, struct entry *e)
     clock_touch(s, e);
 }
 
+void ks_set_clock(struct shard *s, struct entry *e, int64_t idle_s, int64_t freq)
+{
+    if (policy_is_lfu(s)) {
+        if (freq >= 0)
+            clock_store(e, minutes_now(s) << 8 | (uint32_t)freq);
+    } else if (idle_s >= 0) {
+        /* What lies before the clock's start is as old as the clock can tell. */
+        int64_t then = (int64_t)lru_now(s) - (idle_s < LRU_CLOCK_MAX ? idle_s : LRU_CLOCK_MAX);
+        clock_store(e,
+                    then >= 0 ? (uint32_t)then : (lru_now(s) + LRU_CLOCK_MAX / 2) % LRU_CLOCK_MAX);
+    }
+}
+
 uint64_t ks_idle_s(const struct shard *s, const struct entry *e)
 {
     uint32_t now = lru_now(s), last = entry_clock(e);

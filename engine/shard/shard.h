@@ -151,3 +151,5 @@ uint64_t ks_scan(struct shard *s, uint32_t db, uint64_t cursor,
 uint64_t ks_idle_s(const struct shard *s, const struct entry *e);
 uint32_t ks_freq(const struct shard *s, const struct entry *e);
 void ks_touch(struct shard *s, struct entry *e);
+/* Sets what the policy keeps of the two; -1: not given (RESTORE, recovery). */
+void ks_set_clock(struct shard *s, struct entry *e, int64_t idle_s, int64_t freq);

@@ -26,6 +26,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import cases
 import normalise
+import payloads
 from generate import Generator
 from wire import Broken, Conn, encode, show, show_argv
 
@@ -157,6 +158,16 @@ def compare_keyspace(pairs, report, where, trail):
                 report.fail(where, trail, show(a.raw), show(b.raw), "keyspace of db %d: %s" % (place[0], show_argv(argv)))
                 return False
     report.passed += 1
+    conns = [Conn(a) for a in pairs]
+    try:
+        for db in sorted({db for db, _ in want}):
+            for c in conns:
+                c.call("SELECT", db)
+            if not payloads.run_keys(conns, [k for d, k in want if d == db], report, CONTENT, normalise.same, where, trail):
+                return False
+    finally:
+        for c in conns:
+            c.close()
     return True
 
 
@@ -247,6 +258,10 @@ def main():
             before = report.passed, report.failed
             if not args.no_cases:
                 cases.run_files(ref.address, target, args.cases or cases.all_paths(), report)
+                conns = [Conn(ref.address), Conn(target)]
+                payloads.run_old(conns, report, CONTENT, normalise.same)
+                for c in conns:
+                    c.close()
             if args.generate:
                 print("%s: %d generated commands, seed %d" % (label, args.generate, seed))
                 run_generated((ref.address, target), args.generate, seed, report, args.group)

@@ -1,0 +1,26 @@
+/* rdb_object: values to RDB bytes and back, for DUMP and RESTORE, and for the files of persistence.
+ *
+ * Written: RDB version 10, what Redis 7.0 writes and reads. Read: every form from version 1 to 12, but modules. Bytes from outside are checked as
+ * they are read: lengths against what is left, listpacks, intsets and ziplists through and through, duplicates, NaN. */
+#pragma once
+
+#include "engine/log/rdb.h"
+#include "engine/shard/object.h"
+
+/* A value that no key has yet. */
+struct rdb_object {
+    enum obj_type type;
+    enum obj_enc enc;       /* not of strings */
+    struct mem_block block; /* not of strings */
+    struct rdb_text text;   /* strings */
+};
+
+/* Appends the type byte and the value. w->failed: no memory. */
+void rdb_save_object(struct rdb_writer *w, const struct entry *e);
+/* Reads a value whose type byte was `type`, on the shard's memory and by its thresholds. False: r->out_of_memory, or the bytes are no such value;
+ * nothing is left behind. */
+bool rdb_load_object(struct rdb_reader *r, struct shard *s, uint8_t type, struct rdb_object *ret);
+void rdb_object_free(struct rdb_reader *r, struct shard *s, struct rdb_object *o);
+/* Puts it under the key, replacing what is there. NULL: no memory; the object is still the caller's. */
+struct entry *rdb_object_put(struct rdb_reader *r, struct shard *s, uint32_t db, struct span key,
+                             uint64_t hash, struct rdb_object *o, int64_t expire_ms);
