@@ -39,7 +39,7 @@ void net_config_defaults(struct net_config *c)
         .snd_buf_bytes = 512 * 1024,
         .ooo_bytes = 256 * 1024,
         .ooo_segs = 256,
-        .rto_min_ms = 50, /* RFC 6298 2.4 says 1 s; above the 40 ms for which Linux delays an ACK */
+        .rto_min_ms = 20, /* docs/tcp.md: what probes and undo make of a peer that delays its ACKs */
         .rto_max_ms = 60000,
         .delayed_ack_ms = 10, /* well under any peer's rto_min */
         .time_wait_ms = 60000,

@@ -161,7 +161,7 @@ static inline bool tlp_may(const struct tcp_conn *tc)
     const struct tcp_cold *c = tc->cold;
     return (tc->flags & TF_SACK) && !(tc->flags & (TF_RECOVERY | TF_LOSS)) && !c->loss.tlp_out &&
            !c->sacked_bytes && !c->lost_bytes && !c->backoff && c->srtt_x8 && tc->snd_wnd &&
-           c->deadline_ns[TT_REXMIT] != UINT64_MAX && tc->q_head && (tc->q_head->flags & TXS_SENT);
+           tc->q_head && (tc->q_head->flags & TXS_SENT);
 }
 
 static inline bool lone(const struct tcp_conn *tc)
@@ -181,7 +181,7 @@ static inline uint64_t peer_delay(const struct tcp_conn *tc)
 uint64_t tcp_tlp_at_ns(const struct tcp_conn *tc)
 {
     const struct tcp_cold *c = tc->cold;
-    if (!tlp_may(tc) || lone(tc))
+    if (!tlp_may(tc) || lone(tc) || c->deadline_ns[TT_REXMIT] == UINT64_MAX)
         return UINT64_MAX; /* of a lone segment the probe goes when the timer runs out */
     uint64_t rto_at = c->deadline_ns[TT_REXMIT], base = rto_at - c->rto_ns;
     uint64_t pto = 2 * srtt_ns(tc);

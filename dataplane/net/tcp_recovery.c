@@ -208,6 +208,9 @@ void tcp_recovery_pass(struct tcp_conn *tc)
     if (l->dsack)
         tcp_rack_dsack_seen(tc);
     if (tc->flags & TF_SACK) {
+        /* A receiver that has SND.UNA's octet would have acknowledged it: it threw SACKed data away. */
+        if (tc->q_head && (tc->q_head->flags & TXS_SACKED))
+            tcp_sack_renege(tc);
         bool more = tcp_rack_detect(tc) > 0;
         if (tc->flags & TF_RECOVERY) {
             if (seq_le(c->recover, tc->snd_una))

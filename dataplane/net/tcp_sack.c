@@ -137,9 +137,6 @@ void tcp_sack_input(struct tcp_conn *tc, const struct tcp_seg *seg, bool advance
     l->seen_n = (uint8_t)kept_n;
     if (l->tlp_out)
         tcp_tlp_ack(tc, seg, advances, of_probe);
-    /* A receiver that has SND.UNA's octet would have acknowledged it: it threw SACKed data away. */
-    if (tc->q_head && (tc->q_head->flags & TXS_SACKED))
-        tcp_sack_renege(tc);
 }
 
 void tcp_sack_renege(struct tcp_conn *tc)
@@ -234,7 +231,7 @@ unsigned tcp_sack_write(struct tcp_conn *tc, uint8_t *p)
 {
     struct tcp_loss *l = &tc->cold->loss;
     struct tcp_block island[TCP_SACK_RECENT];
-    uint32_t room = tc->flags & TF_TS ? 3 : 4, n = 0;
+    uint32_t room = tc->flags & TF_TS ? 3 : 4, n = 0, told = UINT32_MAX;
     uint8_t *at = p + 4;
     find_islands(tc, island);
     if (l->dsack_due) { /* RFC 2883 4: first; then the island that it lies in, if any */
@@ -244,6 +241,7 @@ unsigned tcp_sack_write(struct tcp_conn *tc, uint8_t *p)
             if (l->dup.start - island[i].start < island[i].end - island[i].start) {
                 at = put_block(at, island[i]);
                 n++;
+                told = i;
                 break;
             }
         }
@@ -252,8 +250,12 @@ unsigned tcp_sack_write(struct tcp_conn *tc, uint8_t *p)
     /* RFC 2018 4: the newest, then those reported before. When a burst brought more new ones than an
      * ACK holds, this one tells the oldest of them and further ACKs the rest. */
     uint32_t first = l->fresh > room - n ? l->fresh - (room - n) : 0, i = first;
-    for (; i < l->recent_n && n < room; i++, n++)
+    for (; i < l->recent_n && n < room; i++) {
+        if (i == told)
+            continue;
         at = put_block(at, island[i]);
+        n++;
+    }
     l->fresh = (uint8_t)first;
     if (!n)
         return 0;

@@ -27,8 +27,9 @@ PROFILES = [
     ("delay", "delay=5,jitter=5", 240),
     ("mix", "loss=1,dup=1,corrupt=0.5,reorder=1:3,delay=1,jitter=1", 240),
 ]
-SHOWN = ["tcp_retrans_segs", "tcp_fast_retrans", "tcp_timeouts", "tcp_ofo_queue", "tcp_dup_acks_in", "tcp_dup_data", "drop_tcp_checksum",
-         "drop_ip_checksum"]
+SHOWN = ["tcp_retrans_segs", "tcp_fast_retrans", "tcp_timeouts", "tcp_lost_retransmit", "tcp_loss_probes", "tcp_loss_probe_recovery",
+         "tcp_spurious_rtos", "tcp_full_undo", "tcp_dsack_undo", "tcp_dsack_recv", "tcp_ofo_queue", "tcp_dup_acks_in", "tcp_dup_data",
+         "tcp_sack_reneging", "tcp_sack_discard", "drop_tcp_checksum", "drop_ip_checksum"]
 
 
 def values(seed, count):
