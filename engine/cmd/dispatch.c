@@ -5,6 +5,7 @@
  * wants times per command measures around cmd_call. */
 #include <ctype.h>
 #include <stdio.h>
+#include <strings.h>
 
 #include "engine/base/assert.h"
 #include "engine/base/num.h"
@@ -123,12 +124,29 @@ bool cmd_admit(const struct cmd_desc *d, const struct session *s, const struct e
 
 /* ---- key positions ---- */
 
+/* A word of a specification, which is in upper case as COMMAND INFO shows it. */
+static bool word_is(struct span s, const char *word)
+{
+    return s.n == strlen(word) && strncasecmp((const char *)s.p, word, s.n) == 0;
+}
+
+/* Of several STORE of GEORADIUS the last one counts. */
+static int64_t last_store(const struct cmd_keyspec *k, const struct span *argv, int64_t argc)
+{
+    for (int64_t i = argc - 2; i >= k->from; i--)
+        if (word_is(argv[i], k->word))
+            return i + 1;
+    return 0;
+}
+
 /* The argument behind the word that begins a specification; 0: it is not there. The last argument is no candidate: nothing follows it. */
 static int64_t behind_word(const struct cmd_keyspec *k, const struct span *argv, int64_t argc)
 {
     int64_t by = k->from > 0 ? 1 : -1, end = k->from > 0 ? argc - 1 : 0;
+    if (k->from > 0 && (k->flags & KEY_OW))
+        return last_store(k, argv, argc);
     for (int64_t i = k->from > 0 ? k->from : argc + k->from; i > 0 && i < argc && i != end; i += by)
-        if (span_is(argv[i], k->word))
+        if (word_is(argv[i], k->word))
             return i + 1;
     return 0;
 }
