@@ -1,6 +1,6 @@
 /* Addresses of both families: texts that are one and texts that are none, prefixes, what a host may have, endpoints as Redis shows them. */
-#include "engine/base/ip.h"
 #include "engine/base/assert.h"
+#include "engine/base/ip.h"
 #include "tests/unit/unit.h"
 
 static struct span str(const char *s)
