@@ -122,7 +122,7 @@ class Client:
 
 
 class Lab:
-    def __init__(self, kind="af_xdp", workers=1, relay=None, options=(), mtu=None, share=False):
+    def __init__(self, kind="af_xdp", workers=1, relay=None, options=(), mtu=None, share=False, ip6=False):
         self.name = "smoke-%d-%d" % (os.getpid(), next(names))
         self.kind, self.workers, self.relayed = kind, workers, relay is not None
         argv = ["up", "--port", kind, "--workers", str(workers)]
@@ -130,6 +130,8 @@ class Lab:
             argv += ["--mtu", str(mtu)]
         if share:
             argv += ["--share", "yes"]
+        if ip6:
+            argv += ["--ip6"]
         if relay is not None:
             argv += ["--relay", relay or "--seed 1"]
         self.options = [str(o) for o in options]
@@ -144,7 +146,8 @@ class Lab:
         self.door = self.lab("socket").strip()
         self.state = pathlib.Path(self.door).parent
         self.client_ns = "bw-%s-c" % self.name
-        self.server_ns = dict(l.split("=", 1) for l in (self.state / "state").read_text().splitlines())["namespace"]
+        state = dict(l.split("=", 1) for l in (self.state / "state").read_text().splitlines())
+        self.server_ns, self.address6 = state["namespace"], state.get("address6")
 
     def lab(self, word, *rest, **kw):
         return run(SCRIPT, word, "--name", self.name, *rest, **kw)
@@ -179,9 +182,9 @@ class Lab:
             finally:
                 check(libc.setns(home.fileno(), CLONE_NEWNET) == 0, "setns home failed")
 
-    def connect(self, timeout=30, port=6379):
+    def connect(self, timeout=30, port=6379, address=None):
         with self.inside():
-            s = socket.create_connection((self.address, port), timeout)
+            s = socket.create_connection((address or self.address, port), timeout)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Client(s)
 

@@ -83,7 +83,7 @@ class Echo:
 
     def __init__(self, lab, address):
         with lab.inside(lab.server_ns):
-            self.sock = socket.socket()
+            self.sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.sock.bind((address, 0))
         self.sock.listen(16)
         self.port = self.sock.getsockname()[1]
@@ -124,8 +124,8 @@ def through_linux(lab, address, port, size):
     check(bytes(got) == data, "what came back from Linux is not what was sent")
 
 
-def benchmark(lab):
-    text = lab.exec("redis-benchmark", "-h", lab.address, "-t", "set,get", "-n", "60000", "-c", "20", "-P", "8", "-r", "1000", "--csv")
+def benchmark(lab, address=None):
+    text = lab.exec("redis-benchmark", "-h", address or lab.address, "-t", "set,get", "-n", "60000", "-c", "20", "-P", "8", "-r", "1000", "--csv")
     equal(len(re.findall(r'^"(?:SET|GET)"', text, re.M)), 2, text)
     check("rror" not in text, text)
     return text
@@ -223,6 +223,81 @@ def an_address_shared_with_linux(kind):
         equal(len([n for n in busy_queues(info) if n > 100]), 2, "queues with frames: %s" % busy_queues(info))
         lab.no_restart()
         return "ping %d of %d, xdp_taken %s, xdp_passed %s" % (ping.answered, ping.sent, info["xdp_taken"], info["xdp_passed"])
+
+
+def both_at_work_over_ip6(lab, linux_address):
+    echo, done, wrong = Echo(lab, linux_address), threading.Event(), []
+
+    def linux():
+        while not wrong and not done.is_set():
+            try:
+                through_linux(lab, linux_address, echo.port, 300000)
+            except Exception as e:
+                wrong.append(e)
+
+    t = threading.Thread(target=linux, daemon=True)
+    try:
+        t.start()
+        benchmark(lab, lab.address6)
+        done.set()
+        t.join(30)
+        equal(wrong, [])
+        through_linux(lab, linux_address, echo.port, 1 << 20)
+    finally:
+        done.set()
+        echo.close()
+
+
+@test
+def an_interface_with_linux_over_ip6(kind):
+    """Linux speaks IPv6 on it too: the link-local address of the card is then Linux's."""
+    with Lab(kind, 2, ip6=True) as lab:
+        linux = lab.address6.rsplit("::", 1)[0] + "::3"
+        run("ip", "netns", "exec", lab.server_ns, "sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/srv/disable_ipv6")
+        run("ip", "-n", lab.server_ns, "addr", "add", linux + "/64", "dev", "srv", "nodad")
+        control, dataplane = lab.pids()
+        start = again(lab, control)  # the program looks at the start whether Linux speaks it
+        os.kill(control, signal.SIGTERM)
+        until("both processes are gone", lambda: gone(control) and gone(dataplane), 10)
+        p = start()
+        try:
+            until("it answers over IPv4", lab.answers, 20)
+
+            def answers6():
+                with lab.connect(timeout=5, address=lab.address6) as c:
+                    return c.call("PING") == b"PONG"
+            until("and over IPv6", answers6, 20)
+            both_at_work_over_ip6(lab, linux)
+            info = lab.info("all")
+            equal([info[n] for n in ("drop_tcp_port", "xdp_malformed", "xdp_no_socket")], ["0"] * 3)
+            check(int(info["xdp_passed"]) > 100, "xdp_passed", info["xdp_passed"])
+        finally:
+            p.terminate()
+            p.wait(20)
+        equal(program(lab), None)
+
+
+@test
+def an_address_shared_with_linux_over_ip6(kind):
+    with Lab(kind, 2, share=True, ip6=True) as lab:
+        both_at_work_over_ip6(lab, lab.address6)
+        with lab.inside(lab.server_ns), socket.socket(socket.AF_INET6) as s:
+            try:
+                s.bind((lab.address6, 6379))
+                check(False, "Linux gave away our port")
+            except OSError as e:
+                check("in use" in str(e), e)
+        info = lab.info("all")
+        equal([info[n] for n in ("drop_tcp_port", "drop_ndp", "ndp_out", "xdp_malformed", "xdp_no_socket")], ["0"] * 5)
+        control, dataplane = lab.pids()
+        c = lab.connect(address=lab.address6)
+        equal(c.call("PING"), b"PONG")
+        os.kill(control, signal.SIGKILL)
+        until("control is gone", lambda: gone(control), 5)
+        os.kill(dataplane, signal.SIGKILL)
+        until("the dataplane is gone", lambda: gone(dataplane), 5)
+        equal(closed_by_peer(c), "reset")
+        c.close()
 
 
 @test
