@@ -16,7 +16,7 @@ struct list_key {
     struct span key;
     uint64_t hash;
     struct entry *e; /* NULL: no such key, and l is not set */
-    struct list l;
+    struct list_value l;
 };
 
 /* What ks_read and ks_write found. False: it is no list. */
@@ -32,10 +32,10 @@ static inline bool list_open(struct list_key *lk, const struct keyref *k, uint32
         return true;
     if (unlikely_(entry_type_fast(e) != OBJ_LIST))
         return false;
-    lk->l = (struct list){.mem = &k->shard->mem,
-                          .b = object_block(e),
-                          .quick = entry_enc_fast(e) == ENC_QUICKLIST,
-                          .fill = k->shard->config->list_max_listpack_size};
+    lk->l = (struct list_value){.mem = &k->shard->mem,
+                                .b = object_block(e),
+                                .quick = entry_enc_fast(e) == ENC_QUICKLIST,
+                                .fill = k->shard->config->list_max_listpack_size};
     return true;
 }
 
@@ -107,7 +107,7 @@ static inline void list_reply_value(struct reply *out, struct lp_value v)
         reply_bulk_int(out, v.number);
 }
 /* The elements from index `start` on, n of them, which are there; `back`: towards the head. No array header. */
-void list_reply_range(struct reply *out, const struct list *l, uint64_t start, uint64_t n,
+void list_reply_range(struct reply *out, const struct list_value *l, uint64_t start, uint64_t n,
                       bool back);
 
 /* ---- cores ---- */

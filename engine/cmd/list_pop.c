@@ -8,8 +8,8 @@
 
 void list_removed(struct list_key *lk, const char *event)
 {
-    if (likely_(list_count(&lk->l) != 0)) {
-        list_settle(&lk->l);
+    if (likely_(lv_count(&lk->l) != 0)) {
+        lv_settle(&lk->l);
         list_store(lk);
         ks_changed(lk->s, lk->db, lk->key, KS_LIST, event);
         return;
@@ -35,10 +35,10 @@ bool list_arg_where(struct cmd *c, uint32_t i, bool *tail)
 /* n elements from `start` on; many blocks of them are freed in slices. */
 static void drop(struct list_key *lk, uint64_t start, uint64_t n)
 {
-    struct quicklist *cut = lk->l.quick ? ql_cut(list_ql(&lk->l), &start, &n) : NULL;
+    struct quicklist *cut = lk->l.quick ? ql_cut(lv_ql(&lk->l), &start, &n) : NULL;
     if (cut)
         object_drop(lk->s, OBJ_LIST, ENC_QUICKLIST, &(struct mem_block){.p = (uint8_t *)cut});
-    list_delete(&lk->l, start, n);
+    lv_delete(&lk->l, start, n);
 }
 
 static const char *pop_event(bool tail)
@@ -48,14 +48,18 @@ static const char *pop_event(bool tail)
 
 void list_pop_one(struct list_key *lk, bool tail, struct reply *out)
 {
-    list_reply_value(out, list_end(&lk->l, tail));
-    list_pop(&lk->l, tail, 1);
+    list_reply_value(out, lv_end(&lk->l, tail));
+    lv_pop(&lk->l, tail, 1);
+    if (likely_(lk->l.quick) && likely_(lv_ql(&lk->l)->n > 1)) { /* nothing to be stored */
+        ks_changed(lk->s, lk->db, lk->key, KS_LIST, pop_event(tail));
+        return;
+    }
     list_removed(lk, pop_event(tail));
 }
 
 void list_pop_many(struct list_key *lk, bool tail, uint64_t n, struct reply *out)
 {
-    uint64_t count = list_count(&lk->l);
+    uint64_t count = lv_count(&lk->l);
     n = n < count ? n : count;
     reply_array(out, n);
     list_reply_range(out, &lk->l, tail ? count - 1 : 0, n, tail);
@@ -162,9 +166,9 @@ void cmd_lmpop(struct cmd *c)
 static bool rotate(struct list_key *lk, bool from_tail, bool to_tail, struct reply *out)
 {
     uint8_t small[MOVE_SMALL], *aside = small;
-    struct lp_value v = list_end(&lk->l, from_tail);
+    struct lp_value v = lv_end(&lk->l, from_tail);
     struct span text = v.text;
-    if (from_tail == to_tail || list_count(&lk->l) == 1) {
+    if (from_tail == to_tail || lv_count(&lk->l) == 1) {
         list_reply_value(out, v);
         return true;
     }
@@ -176,10 +180,10 @@ static bool rotate(struct list_key *lk, bool from_tail, bool to_tail, struct rep
         memcpy(aside, text.p, text.n);
     }
     text.p = aside;
-    bool done = list_push(&lk->l, to_tail, text);
+    bool done = lv_push(&lk->l, to_tail, text);
     if (done) {
         reply_bulk(out, text);
-        list_pop(&lk->l, from_tail, 1);
+        lv_pop(&lk->l, from_tail, 1);
     }
     list_store(lk);
     if (aside != small)
@@ -199,13 +203,13 @@ bool list_move(struct list_key *from, bool from_tail, struct list_key *to, bool 
         ks_changed(from->s, from->db, from->key, KS_LIST, pop_event(from_tail));
         return true;
     }
-    struct lp_value v = list_end(&from->l, from_tail);
+    struct lp_value v = lv_end(&from->l, from_tail);
     struct span text = v.text.p ? v.text : span_of(digits, num_format_i64(digits, v.number));
     if (!list_push_all(to, to_tail, &text, 1))
         return false;
     reply_bulk(out, text);
     ks_changed(to->s, to->db, to->key, KS_LIST, event);
-    list_pop(&from->l, from_tail, 1);
+    lv_pop(&from->l, from_tail, 1);
     list_removed(from, pop_event(from_tail));
     return true;
 }
@@ -246,7 +250,7 @@ void cmd_ltrim(struct cmd *c)
         reply_ok(c->out);
         return;
     }
-    int64_t n = (int64_t)list_count(&lk.l);
+    int64_t n = (int64_t)lv_count(&lk.l);
     start = start >= 0 ? start : start + n < 0 ? 0 : start + n;
     end = end >= n ? n - 1 : end >= 0 ? end : end + n;
     if (start > end || start >= n) {
@@ -272,7 +276,7 @@ void cmd_lrem(struct cmd *c)
         return;
     }
     uint64_t limit = count == 0 ? UINT64_MAX : count < 0 ? 0 - (uint64_t)count : (uint64_t)count;
-    uint64_t n = list_remove(&lk.l, c->argv[3], count < 0, limit);
+    uint64_t n = lv_remove(&lk.l, c->argv[3], count < 0, limit);
     if (n)
         list_removed(&lk, "lrem");
     reply_int(c->out, (int64_t)n);

@@ -8,18 +8,18 @@
 /* A key for a list that is not under one yet. */
 static bool push_new(struct list_key *lk, bool tail, const struct span *elements, uint32_t n)
 {
-    struct list *l = &lk->l;
-    if (!list_init(l, &lk->s->mem, lk->s->config->list_max_listpack_size, elements, n))
+    struct list_value *l = &lk->l;
+    if (!lv_init(l, &lk->s->mem, lk->s->config->list_max_listpack_size, elements, n))
         return false;
     for (uint32_t i = 0; i < n; i++)
-        if (!list_push(l, tail, elements[i]))
+        if (!lv_push(l, tail, elements[i]))
             goto no_memory;
     lk->e = ks_set_object(lk->s, lk->db, lk->key, lk->hash, OBJ_LIST,
                           l->quick ? ENC_QUICKLIST : ENC_LISTPACK, &l->b, KS_NO_TTL);
     if (lk->e)
         return true;
 no_memory:
-    list_free(l);
+    lv_free(l);
     return false;
 }
 
@@ -28,10 +28,10 @@ bool list_push_all(struct list_key *lk, bool tail, const struct span *elements, 
     if (unlikely_(!lk->e))
         return push_new(lk, tail, elements, n);
     uint32_t done = 0;
-    while (done < n && likely_(list_push(&lk->l, tail, elements[done])))
+    while (done < n && likely_(lv_push(&lk->l, tail, elements[done])))
         done++;
     if (unlikely_(done < n))
-        list_pop(&lk->l, tail, done);
+        lv_pop(&lk->l, tail, done);
     list_store(lk);
     return done == n;
 }
@@ -45,12 +45,18 @@ static inline void push(struct cmd *c, bool tail, bool only_existing)
         reply_int(c->out, 0);
         return;
     }
-    if (unlikely_(!list_push_all(&lk, tail, c->argv + 2, c->argc - 2))) {
+    if (lk.e && likely_(lk.l.quick) &&
+        likely_(c->argc == 3)) { /* nothing to be stored or taken back */
+        if (unlikely_(!ql_push(lv_ql(&lk.l), tail, c->argv[2]))) {
+            cmd_reply_oom(c);
+            return;
+        }
+    } else if (unlikely_(!list_push_all(&lk, tail, c->argv + 2, c->argc - 2))) {
         cmd_reply_oom(c);
         return;
     }
     ks_changed(lk.s, c->db, lk.key, KS_LIST, tail ? "rpush" : "lpush");
-    reply_int(c->out, (int64_t)list_count(&lk.l));
+    reply_int(c->out, (int64_t)lv_count(&lk.l));
 }
 
 void cmd_lpush(struct cmd *c)
@@ -71,11 +77,11 @@ void cmd_rpushx(struct cmd *c)
 }
 
 /* The first element that equals the text. */
-static bool find(const struct list *l, struct span text, struct ql_at *ret)
+static bool find(const struct list_value *l, struct span text, struct ql_at *ret)
 {
     struct ql_view w;
     struct lp_needle needle = lp_needle_of(text);
-    list_view(l, &w);
+    lv_view(l, &w);
     if (!ql_seek(&w, 0, ret))
         return false;
     do {
@@ -104,14 +110,14 @@ void cmd_linsert(struct cmd *c)
         reply_int(c->out, -1);
         return;
     }
-    bool done = list_insert(&lk.l, at, after, c->argv[4]);
+    bool done = lv_insert(&lk.l, at, after, c->argv[4]);
     list_store(&lk);
     if (!done) {
         cmd_reply_oom(c);
         return;
     }
     ks_changed(lk.s, c->db, lk.key, KS_LIST, "linsert");
-    reply_int(c->out, (int64_t)list_count(&lk.l));
+    reply_int(c->out, (int64_t)lv_count(&lk.l));
 }
 
 void cmd_lset(struct cmd *c)
@@ -128,12 +134,12 @@ void cmd_lset(struct cmd *c)
     }
     if (!cmd_arg_i64(c, 2, &index))
         return;
-    list_view(&lk.l, &w);
+    lv_view(&lk.l, &w);
     if (!ql_seek(&w, index, &at)) {
         reply_error(c->out, "ERR index out of range");
         return;
     }
-    bool done = list_replace(&lk.l, at, c->argv[3]);
+    bool done = lv_replace(&lk.l, at, c->argv[3]);
     list_store(&lk);
     if (!done) {
         cmd_reply_oom(c);

@@ -9,7 +9,7 @@ void cmd_llen(struct cmd *c)
 {
     struct list_key lk;
     if (list_open_read(c, &lk))
-        reply_int(c->out, lk.e ? (int64_t)list_count(&lk.l) : 0);
+        reply_int(c->out, lk.e ? (int64_t)lv_count(&lk.l) : 0);
 }
 
 void cmd_lindex(struct cmd *c)
@@ -26,30 +26,46 @@ void cmd_lindex(struct cmd *c)
     }
     if (!cmd_arg_i64(c, 2, &index))
         return;
-    list_view(&lk.l, &w);
+    lv_view(&lk.l, &w);
     if (ql_seek(&w, index, &at))
         list_reply_value(c->out, ql_get(&w, at));
     else
         reply_null(c->out);
 }
 
-/* n elements of a packed block from `at` on, or fewer when it ends. Returns how many. */
+/* n elements of a packed block from `at` on, or fewer when it ends. Returns how many. Strings below 64 bytes are most of what lists hold:
+ * head, text and end are written without a call for any of them. */
 static uint64_t reply_block(struct reply *out, const uint8_t *at, uint64_t n)
 {
     uint64_t left = n;
+    uint8_t *to = out->cur;
+    size_t need = out->muted ? SIZE_MAX : REPLY_BULK_ROOM;
     for (; left && *at != LP_END; left--) {
+        size_t len = *at & 63u;
+        if (likely_((*at & 0xc0) == LP_STR6) && likely_((size_t)(out->end - to) >= need)) {
+            memcpy(to, &reply_bulk_head[len], 8);
+            to += 4 + (len >= 10);
+            bytes_copy_64(to, at + 1, len);
+            memcpy(to + len, "\r\n", 2);
+            to += len + 2;
+            at += len + 2;
+            continue;
+        }
+        out->cur = to;
         list_reply_value(out, lp_read(at));
+        to = out->cur;
         at = lp_skip(at);
     }
+    out->cur = to;
     return n - left;
 }
 
-void list_reply_range(struct reply *out, const struct list *l, uint64_t start, uint64_t n,
+void list_reply_range(struct reply *out, const struct list_value *l, uint64_t start, uint64_t n,
                       bool back)
 {
     struct ql_view w;
     struct ql_at at;
-    list_view(l, &w);
+    lv_view(l, &w);
     if (!n || !ql_seek(&w, (int64_t)start, &at))
         return;
     if (back) {
@@ -77,7 +93,7 @@ void cmd_lrange(struct cmd *c)
     int64_t start, end;
     if (!cmd_arg_i64(c, 2, &start) || !cmd_arg_i64(c, 3, &end) || !list_open_read(c, &lk))
         return;
-    int64_t n = lk.e ? (int64_t)list_count(&lk.l) : 0;
+    int64_t n = lk.e ? (int64_t)lv_count(&lk.l) : 0;
     start = start >= 0 ? start : start + n < 0 ? 0 : start + n;
     end = end >= n ? n - 1 : end >= 0 ? end : end + n;
     if (start > end || start >= n) {
@@ -146,7 +162,7 @@ static bool lpos_args(struct cmd *c, struct lpos *p)
 }
 
 /* Walks the list. Returns the matches it came by; their positions go to `out` (NULL: nowhere), or the first ones to kept. */
-static uint64_t lpos_walk(const struct list *l, const struct lpos *p, struct span text,
+static uint64_t lpos_walk(const struct list_value *l, const struct lpos *p, struct span text,
                           int64_t *kept, struct reply *out)
 {
     struct lp_needle needle = lp_needle_of(text);
@@ -156,7 +172,7 @@ static uint64_t lpos_walk(const struct list *l, const struct lpos *p, struct spa
                                  : p->count && !p->endless ? (uint64_t)p->count
                                                            : UINT64_MAX;
     int64_t rank = p->rank, left = p->maxlen ? p->maxlen : INT64_MAX;
-    list_view(l, &w);
+    lv_view(l, &w);
     int64_t i = p->back ? (int64_t)w.count - 1 : 0, step = p->back ? -1 : 1;
     bool more = ql_seek(&w, i, &at);
     for (; more && left; left--, i += step) {

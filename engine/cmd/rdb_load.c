@@ -100,13 +100,13 @@ static bool feed_strings(struct load *l, uint64_t n, feed_fn *fn, void *ctx)
 
 struct list_load {
     struct load *l;
-    struct list list;
+    struct list_value list;
 };
 
 static bool list_add(void *ctx, struct span text)
 {
     struct list_load *b = ctx;
-    return list_push(&b->list, true, text) || no_memory(b->l);
+    return lv_push(&b->list, true, text) || no_memory(b->l);
 }
 
 static bool list_node(struct list_load *b, uint8_t type)
@@ -123,7 +123,7 @@ static bool list_node(struct list_load *b, uint8_t type)
 static bool load_list(struct load *l, uint8_t type)
 {
     struct list_load b = {.l = l};
-    if (!list_init(&b.list, &l->s->mem, l->s->config->list_max_listpack_size, NULL, 0))
+    if (!lv_init(&b.list, &l->s->mem, l->s->config->list_max_listpack_size, NULL, 0))
         return no_memory(l);
     bool good = true;
     if (type == RDB_LIST_ZIPLIST) {
@@ -136,8 +136,8 @@ static bool load_list(struct load *l, uint8_t type)
             for (; n && good; n--)
                 good = list_node(&b, type);
     }
-    if (!good || l->r->failed || list_count(&b.list) == 0) {
-        list_free(&b.list);
+    if (!good || l->r->failed || lv_count(&b.list) == 0) {
+        lv_free(&b.list);
         return bad(l);
     }
     l->ret->enc = b.list.quick ? ENC_QUICKLIST : ENC_LISTPACK;

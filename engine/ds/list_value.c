@@ -7,14 +7,14 @@
 #define ELEMENT_MAX(n) ((n) + 11)
 
 /* May the listpack, without `gone` bytes, get an element of n bytes? */
-static inline bool stays_flat(const struct list *l, size_t n, size_t gone)
+static inline bool stays_flat(const struct list_value *l, size_t n, size_t gone)
 {
     return n <= LIST_FLAT_BYTES && l->b.len + ELEMENT_MAX(n) - gone <= LIST_FLAT_BYTES &&
            (l->fill < 0 || gone || (int64_t)lp_count(&l->b) < l->fill);
 }
 
 /* The listpack becomes the first block; elements stay where they are. */
-static __attribute__((noinline)) bool make_quick(struct list *l)
+static __attribute__((noinline)) bool make_quick(struct list_value *l)
 {
     struct quicklist *q = ql_create(l->mem, l->fill);
     size_t freed;
@@ -31,25 +31,26 @@ static __attribute__((noinline)) bool make_quick(struct list *l)
     return true;
 }
 
-bool list_init(struct list *l, struct mem *mem, int64_t fill, const struct span *elements, size_t n)
+bool lv_init(struct list_value *l, struct mem *mem, int64_t fill, const struct span *elements,
+             size_t n)
 {
     size_t room = 0;
     for (size_t i = 0; i < n && room <= LIST_FLAT_BYTES; i++)
         room += lp_element_bytes(elements[i]);
-    *l = (struct list){.mem = mem, .fill = fill};
+    *l = (struct list_value){.mem = mem, .fill = fill};
     return lp_init(mem, &l->b, room <= LIST_FLAT_BYTES ? room : 0);
 }
 
-void list_free(struct list *l)
+void lv_free(struct list_value *l)
 {
     size_t freed;
     if (l->quick)
-        ql_free_slice(list_ql(l), SIZE_MAX, &freed);
+        ql_free_slice(lv_ql(l), SIZE_MAX, &freed);
     else
         lp_free(l->mem, &l->b);
 }
 
-bool list_push(struct list *l, bool tail, struct span text)
+bool lv_push(struct list_value *l, bool tail, struct span text)
 {
     if (!l->quick) {
         if (likely_(stays_flat(l, text.n, 0)))
@@ -57,18 +58,18 @@ bool list_push(struct list *l, bool tail, struct span text)
         if (!make_quick(l))
             return false;
     }
-    return ql_push(list_ql(l), tail, text);
+    return ql_push(lv_ql(l), tail, text);
 }
 
-void list_pop(struct list *l, bool tail, uint64_t n)
+void lv_pop(struct list_value *l, bool tail, uint64_t n)
 {
     if (l->quick)
-        ql_pop(list_ql(l), tail, n);
+        ql_pop(lv_ql(l), tail, n);
     else if (n)
         lp_delete(l->mem, &l->b, tail ? lp_seek(&l->b, -(int64_t)n) : lp_first(&l->b), n);
 }
 
-bool list_insert(struct list *l, struct ql_at at, bool after, struct span text)
+bool lv_insert(struct list_value *l, struct ql_at at, bool after, struct span text)
 {
     if (!l->quick) {
         if (stays_flat(l, text.n, 0))
@@ -76,10 +77,10 @@ bool list_insert(struct list *l, struct ql_at at, bool after, struct span text)
         if (!make_quick(l))
             return false;
     }
-    return ql_insert(list_ql(l), at, after, text);
+    return ql_insert(lv_ql(l), at, after, text);
 }
 
-bool list_replace(struct list *l, struct ql_at at, struct span text)
+bool lv_replace(struct list_value *l, struct ql_at at, struct span text)
 {
     if (!l->quick) {
         if (stays_flat(l, text.n, (size_t)(lp_skip(at.at) - at.at)))
@@ -87,18 +88,18 @@ bool list_replace(struct list *l, struct ql_at at, struct span text)
         if (!make_quick(l))
             return false;
     }
-    return ql_replace(list_ql(l), at, text);
+    return ql_replace(lv_ql(l), at, text);
 }
 
-void list_delete(struct list *l, uint64_t start, uint64_t n)
+void lv_delete(struct list_value *l, uint64_t start, uint64_t n)
 {
     if (l->quick)
-        ql_delete(list_ql(l), start, n);
+        ql_delete(lv_ql(l), start, n);
     else if (n)
         lp_delete(l->mem, &l->b, lp_seek(&l->b, (int64_t)start), n);
 }
 
-static uint64_t remove_flat(struct list *l, struct span text, bool from_tail, uint64_t limit)
+static uint64_t remove_flat(struct list_value *l, struct span text, bool from_tail, uint64_t limit)
 {
     struct lp_needle needle = lp_needle_of(text);
     uint64_t n = 0;
@@ -120,28 +121,28 @@ static uint64_t remove_flat(struct list *l, struct span text, bool from_tail, ui
     return n;
 }
 
-uint64_t list_remove(struct list *l, struct span text, bool from_tail, uint64_t limit)
+uint64_t lv_remove(struct list_value *l, struct span text, bool from_tail, uint64_t limit)
 {
-    return l->quick ? ql_remove(list_ql(l), text, from_tail, limit)
+    return l->quick ? ql_remove(lv_ql(l), text, from_tail, limit)
                     : remove_flat(l, text, from_tail, limit);
 }
 
-void list_settle(struct list *l)
+void lv_settle(struct list_value *l)
 {
     struct mem_block lp;
     size_t freed;
-    if (!l->quick || likely_(list_ql(l)->n != 1) ||
-        !ql_to_listpack(list_ql(l), LIST_FLAT_AGAIN_BYTES, &lp))
+    if (!l->quick || likely_(lv_ql(l)->n != 1) ||
+        !ql_to_listpack(lv_ql(l), LIST_FLAT_AGAIN_BYTES, &lp))
         return;
-    ql_free_slice(list_ql(l), SIZE_MAX, &freed);
+    ql_free_slice(lv_ql(l), SIZE_MAX, &freed);
     l->b = lp;
     l->quick = false;
 }
 
-void list_view(const struct list *l, struct ql_view *w)
+void lv_view(const struct list_value *l, struct ql_view *w)
 {
     if (l->quick) {
-        *w = ql_view(list_ql(l));
+        *w = ql_view(lv_ql(l));
         return;
     }
     w->one = (struct ql_block){.p = l->b.p,
@@ -153,11 +154,11 @@ void list_view(const struct list *l, struct ql_view *w)
     w->count = w->one.count;
 }
 
-struct lp_value list_end(const struct list *l, bool tail)
+struct lp_value lv_end(const struct list_value *l, bool tail)
 {
     if (!l->quick)
         return lp_read(tail ? lp_last(&l->b) : lp_first(&l->b));
-    const struct quicklist *q = list_ql(l);
+    const struct quicklist *q = lv_ql(l);
     const struct ql_block *b = &q->table[q->first + (tail ? q->n - 1 : 0)];
     if (unlikely_(b->plain))
         return (struct lp_value){.text = {b->p, b->len}};

@@ -12,40 +12,40 @@
 /* A quicklist that shrank to this becomes one again. */
 #define LIST_FLAT_AGAIN_BYTES 256
 
-struct list {
+struct list_value {
     struct mem *mem;
     struct mem_block b; /* the listpack; quick: p is the quicklist */
     bool quick;
     int64_t fill; /* list-max-listpack-size */
 };
 
-static inline struct quicklist *list_ql(const struct list *l)
+static inline struct quicklist *lv_ql(const struct list_value *l)
 {
     return (struct quicklist *)(void *)l->b.p;
 }
-static inline uint64_t list_count(const struct list *l)
+static inline uint64_t lv_count(const struct list_value *l)
 {
-    return likely_(l->quick) ? list_ql(l)->count : lp_count(&l->b);
+    return likely_(l->quick) ? lv_ql(l)->count : lp_count(&l->b);
 }
 
 /* An empty one that is to get n elements. False: no memory. */
-bool list_init(struct list *l, struct mem *mem, int64_t fill, const struct span *elements,
-               size_t n);
+bool lv_init(struct list_value *l, struct mem *mem, int64_t fill, const struct span *elements,
+             size_t n);
 /* All of it, now. */
-void list_free(struct list *l);
+void lv_free(struct list_value *l);
 
-bool list_push(struct list *l, bool tail, struct span text);
+bool lv_push(struct list_value *l, bool tail, struct span text);
 /* Removes n elements from an end; there are as many. */
-void list_pop(struct list *l, bool tail, uint64_t n);
-bool list_insert(struct list *l, struct ql_at at, bool after, struct span text);
-bool list_replace(struct list *l, struct ql_at at, struct span text);
+void lv_pop(struct list_value *l, bool tail, uint64_t n);
+bool lv_insert(struct list_value *l, struct ql_at at, bool after, struct span text);
+bool lv_replace(struct list_value *l, struct ql_at at, struct span text);
 /* Removes n elements from index `start` on; there are as many. */
-void list_delete(struct list *l, uint64_t start, uint64_t n);
-uint64_t list_remove(struct list *l, struct span text, bool from_tail, uint64_t limit);
+void lv_delete(struct list_value *l, uint64_t start, uint64_t n);
+uint64_t lv_remove(struct list_value *l, struct span text, bool from_tail, uint64_t limit);
 /* After elements were removed, and some are left: the smaller form where it pays. */
-void list_settle(struct list *l);
+void lv_settle(struct list_value *l);
 
 /* For reading; *w stays where it is and is good until the next change. */
-void list_view(const struct list *l, struct ql_view *w);
+void lv_view(const struct list_value *l, struct ql_view *w);
 /* The first or the last element of a list that has one. */
-struct lp_value list_end(const struct list *l, bool tail);
+struct lp_value lv_end(const struct list_value *l, bool tail);

@@ -37,12 +37,13 @@ void qlb_trim(struct quicklist *q, struct ql_block *b)
     b->cap = (uint32_t)cap;
 }
 
-/* What a block that must hold `need` bytes asks for. Blocks of long lists double; a short list grows by a class. */
-static size_t block_cap(const struct quicklist *q, size_t need, size_t have)
+/* What a block that must hold `need` bytes asks for. One at an end of a long list doubles, or has its full size at once; all others are
+ * as large as they must be. */
+static size_t block_cap(const struct quicklist *q, bool at_end, size_t need, size_t have)
 {
-    size_t want = q->n <= 1 || q->block_elements != UINT32_MAX ? need
-                  : q->n >= LONG_LIST                          ? q->block_bytes
-                                                               : have * 2 + 512;
+    size_t want = !at_end || q->n <= 1 || q->block_elements != UINT32_MAX ? need
+                  : q->n >= LONG_LIST                                     ? q->block_bytes
+                                                                          : have * 2 + 512;
     if (want > q->block_bytes)
         want = q->block_bytes;
     return mem_size_class(want > need ? want : need);
@@ -71,7 +72,8 @@ static uint8_t *splice_anew(struct quicklist *q, struct ql_block *b, size_t off,
         b->len = (uint32_t)len;
         return ql_block_first(b) + off;
     }
-    size_t cap = block_cap(q, len, b->cap);
+    bool at_end = b == qlb(q, 0) || b == qlb(q, q->n - 1);
+    size_t cap = block_cap(q, at_end, len, b->cap);
     uint8_t *p = block_alloc(q, cap);
     if (!p)
         return NULL;
@@ -119,13 +121,13 @@ static bool make_plain(struct quicklist *q, struct ql_block *ret, struct span te
     return true;
 }
 
-bool qlb_make(struct quicklist *q, struct ql_block *ret, bool tail, struct span text,
+bool qlb_make(struct quicklist *q, struct ql_block *ret, enum ql_place place, struct span text,
               const struct lp_encoded *e)
 {
     size_t len = lp_encoded_bytes(e) + 1;
     if (!ql_packs(q, len - 1))
         return make_plain(q, ret, text);
-    size_t cap = block_cap(q, len, 0), start = tail ? 0 : cap - len;
+    size_t cap = block_cap(q, place != QL_INSIDE, len, 0), start = place == QL_HEAD ? cap - len : 0;
     uint8_t *p = block_alloc(q, cap);
     if (!p)
         return false;
@@ -283,7 +285,7 @@ static __attribute__((noinline)) bool push_block(struct quicklist *q, bool tail,
                                                  const struct lp_encoded *e)
 {
     struct ql_block b;
-    if (!qlb_make(q, &b, tail, text, e))
+    if (!qlb_make(q, &b, tail ? QL_TAIL : QL_HEAD, text, e))
         return false;
     if (!ql_table_open(q, tail ? q->n : 0, 1)) {
         qlb_free(q, &b);
@@ -291,6 +293,10 @@ static __attribute__((noinline)) bool push_block(struct quicklist *q, bool tail,
     }
     *qlb(q, tail ? q->n - 1 : 0) = b;
     q->count++;
+    /* What was at the end may have room that nothing will come to. */
+    struct ql_block *before = q->n > 1 ? qlb(q, tail ? q->n - 2 : 1) : NULL;
+    if (before && !before->plain && before->cap - before->len > before->cap / 4)
+        qlb_trim(q, before);
     return true;
 }
 
@@ -422,16 +428,33 @@ uint8_t *qlb_seek(const struct ql_block *b, uint64_t i)
     return at;
 }
 
+static inline uint64_t four_counts(const struct ql_block *b)
+{
+    return (uint64_t)b[0].count + b[1].count + b[2].count + b[3].count;
+}
+
 uint32_t ql_block_of(const struct ql_view *w, uint64_t *index)
 {
     uint64_t i = *index, n = w->count;
     uint32_t at;
     if (i <= n / 2) {
-        for (at = 0; i >= w->v[at].count; at++)
+        for (at = 0; at + 4 <= w->n; at += 4) { /* four records a step */
+            uint64_t four = four_counts(w->v + at);
+            if (i < four)
+                break;
+            i -= four;
+        }
+        for (; i >= w->v[at].count; at++)
             i -= w->v[at].count;
     } else {
         uint64_t left = n - i; /* elements from it to the end */
-        for (at = w->n - 1; left > w->v[at].count; at--)
+        for (at = w->n; at >= 4; at -= 4) {
+            uint64_t four = four_counts(w->v + at - 4);
+            if (left <= four)
+                break;
+            left -= four;
+        }
+        for (at--; left > w->v[at].count; at--)
             left -= w->v[at].count;
         i = w->v[at].count - left;
     }

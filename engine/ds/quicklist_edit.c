@@ -99,7 +99,7 @@ static bool put_packed(struct quicklist *q, uint32_t i, size_t off, const struct
 static bool put_block(struct quicklist *q, uint32_t i, struct span text, const struct lp_encoded *e)
 {
     struct ql_block b;
-    if (!qlb_make(q, &b, true, text, e))
+    if (!qlb_make(q, &b, QL_INSIDE, text, e))
         return false;
     if (!ql_table_open(q, i, 1)) {
         qlb_free(q, &b);
@@ -153,7 +153,7 @@ bool ql_replace(struct quicklist *q, struct ql_at at, struct span text)
     size_t n = lp_encoded_bytes(&e);
     if (b->count == 1) { /* plain or not: a block of its own */
         struct ql_block made;
-        if (!qlb_make(q, &made, true, text, &e))
+        if (!qlb_make(q, &made, QL_INSIDE, text, &e))
             return false;
         qlb_free(q, b);
         *b = made;

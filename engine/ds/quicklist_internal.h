@@ -28,8 +28,9 @@ void qlb_trim(struct quicklist *q, struct ql_block *b);
 bool ql_table_open(struct quicklist *q, uint32_t i, uint32_t n);
 /* Closes n records from the i-th on, of which the blocks are gone. */
 void ql_table_close(struct quicklist *q, uint32_t i, uint32_t n);
-/* A block for one element; `tail`: the next ones will come behind it. False: no memory. */
-bool qlb_make(struct quicklist *q, struct ql_block *ret, bool tail, struct span text,
+/* A block for one element, and where it will be: at the ends more are expected. False: no memory. */
+enum ql_place { QL_HEAD, QL_INSIDE, QL_TAIL };
+bool qlb_make(struct quicklist *q, struct ql_block *ret, enum ql_place place, struct span text,
               const struct lp_encoded *e);
 void qlb_free(struct quicklist *q, struct ql_block *b);
 /* The i-th element of a block. */

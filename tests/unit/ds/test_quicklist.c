@@ -352,6 +352,25 @@ static void sparse_blocks_are_joined(void **state)
     free_all(q);
 }
 
+/* A block that is not at an end has no room that nothing will come to. */
+static void small_ones_between_large_ones_take_little(void **state)
+{
+    static uint8_t large[20000];
+    struct quicklist *q = ql_create(&mem, -2);
+    for (int i = 0; i < 400; i++) {
+        assert_true(ql_push(q, i / 2 % 2, i % 2 ? SPAN("small") : span_of(large, sizeof(large))));
+        struct ql_view w = ql_view(q);
+        struct ql_at at;
+        if (i % 20 == 19) {
+            assert_true(ql_seek(&w, i / 2, &at));
+            assert_true(ql_insert(q, at, true, SPAN("inserted")));
+        }
+    }
+    assert_true(q->bytes < 200 * (mem_size_class(sizeof(large)) + 100) + 20000);
+    check_blocks(q);
+    free_all(q);
+}
+
 static void listpacks_and_blocks_are_taken_over(void **state)
 {
     struct quicklist *q = ql_create(&mem, -2);
@@ -395,6 +414,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(queues_stay_small, setup, teardown),
         cmocka_unit_test_setup_teardown(both_ends_in_turn, setup, teardown),
         cmocka_unit_test_setup_teardown(sparse_blocks_are_joined, setup, teardown),
+        cmocka_unit_test_setup_teardown(small_ones_between_large_ones_take_little, setup, teardown),
         cmocka_unit_test_setup_teardown(listpacks_and_blocks_are_taken_over, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
