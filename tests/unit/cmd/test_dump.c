@@ -1,0 +1,177 @@
+/* DUMP and RESTORE: what they make of every type, what fails when memory does, and what a damaged payload is answered. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/log/rdb.h"
+#include "tests/unit/cmd/harness.h"
+#include "tests/unit/unit.h"
+
+static const char *const setup[] = {
+    "SET s value",
+    "SET n 12345",
+    "SETRANGE long 5000 x",
+    "RPUSH l a b 3 -70000",
+    "RPUSH big 1 2 3",
+    "SADD ints 1 2 3",
+    "SADD set a b c",
+    "ZADD z 1 a 2.5 b inf c",
+    "HSET h f v g 12",
+    "HSET ttl f v g w",
+    "HPEXPIREAT ttl 1900000000000 FIELDS 1 f",
+    NULL,
+};
+static const char *const keys[] = {"s", "n", "long", "l",    "big",   "ints",  "set",
+                                   "z", "h", "ttl",  "many", "zmany", "hmany", NULL};
+
+static void prepare(struct harness *h)
+{
+    char line[100];
+    harness_init(h, 1);
+    for (const char *const *l = setup; *l; l++)
+        harness_run(h, *l);
+    for (int i = 0; i < 600; i++) {
+        snprintf(line, sizeof(line), "RPUSH big element-number-%d", i);
+        harness_run(h, line);
+        snprintf(line, sizeof(line), "SADD many member-number-%d", i);
+        harness_run(h, line);
+        snprintf(line, sizeof(line), "ZADD zmany %d member-number-%d", i % 7, i);
+        harness_run(h, line);
+        snprintf(line, sizeof(line), "HSET hmany field-%d value-%d", i, i);
+        harness_run(h, line);
+    }
+}
+
+static struct span dump(struct harness *h, const char *key)
+{
+    struct span argv[] = {SPAN("DUMP"), span_str(key)};
+    struct span r = harness_runv(h, argv, 2);
+    const uint8_t *lf = memchr(r.p, '\n', r.n);
+    assert_true(r.n > 12 && r.p[0] == '$' && lf);
+    size_t n = (size_t)(r.p + r.n - lf - 3);
+    uint8_t *p = malloc(n);
+    assert_non_null(p);
+    memcpy(p, lf + 1, n);
+    return span_of(p, n);
+}
+
+static const char *restore(struct harness *h, const char *key, struct span payload)
+{
+    struct span argv[] = {SPAN("RESTORE"), span_str(key), SPAN("0"), payload, SPAN("REPLACE")};
+    return (const char *)harness_runv(h, argv, 5).p;
+}
+
+static char *answer(struct harness *h, const char *format, const char *key)
+{
+    char line[100];
+    snprintf(line, sizeof(line), format, key);
+    return strdup(harness_run(h, line));
+}
+
+static void test_every_type_comes_back(void **state)
+{
+    static const char *const views[] = {
+        "TYPE %s",        "OBJECT ENCODING %s", "GET %s",
+        "LRANGE %s 0 -1", "SCARD %s",           "ZRANGE %s 0 -1 WITHSCORES",
+        "HLEN %s",        "HGET %s f",          "HPEXPIRETIME %s FIELDS 2 f g"};
+    struct harness h;
+    prepare(&h);
+    for (const char *const *key = keys; *key; key++) {
+        struct span p = dump(&h, *key);
+        assert_string_equal(restore(&h, "back", p), "+OK\r\n");
+        for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++) {
+            char *a = answer(&h, views[i], *key), *b = answer(&h, views[i], "back");
+            assert_string_equal(a, b);
+            free(a);
+            free(b);
+        }
+        free((void *)(uintptr_t)p.p);
+    }
+    EXPECT(&h, "SINTERCARD 2 many back",
+           "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
+    harness_run(&h, "FLUSHALL SYNC");
+    harness_fini(&h);
+}
+
+static void test_each_allocation_fails(void **state)
+{
+    struct harness h;
+    size_t failures = 0;
+    prepare(&h);
+    for (const char *const *key = keys; *key; key++) {
+        struct span p = dump(&h, *key);
+        uint64_t n = 1;
+        for (bool fired = true; fired; n++) {
+            size_t before = h.shards[0].mem.used_bytes;
+            h.shards[0].mem.fail_after = n;
+            const char *said = restore(&h, "back", p);
+            fired = h.shards[0].mem.fail_after == 0;
+            h.shards[0].mem.fail_after = 0;
+            failures += fired;
+            if (fired && said[0] == '-') {
+                assert_non_null(strstr(said, "OOM command"));
+                assert_int_equal(h.shards[0].mem.used_bytes, before);
+            }
+            harness_run(&h, "DEL back");
+            shard_tick(&h.shards[0], SIZE_MAX);
+        }
+        for (n = 1;; n++) { /* DUMP as well */
+            struct span argv[] = {SPAN("DUMP"), span_str(*key)};
+            size_t before = h.shards[0].mem.used_bytes;
+            h.shards[0].mem.fail_after = n;
+            harness_runv(&h, argv, 2);
+            bool fired = h.shards[0].mem.fail_after == 0;
+            h.shards[0].mem.fail_after = 0;
+            assert_int_equal(h.shards[0].mem.used_bytes, before);
+            if (!fired)
+                break;
+        }
+        free((void *)(uintptr_t)p.p);
+    }
+    assert_true(failures > 100);
+    harness_run(&h, "FLUSHALL SYNC");
+    harness_fini(&h);
+}
+
+/* Every bit of the payloads, and every shorter length: without a good checksum nothing gets in. */
+static void test_damage_is_refused(void **state)
+{
+    struct harness h;
+    prepare(&h);
+    for (const char *const *key = keys; *key; key++) {
+        struct span p = dump(&h, *key);
+        uint8_t *bytes = (uint8_t *)(uintptr_t)p.p;
+        size_t step = p.n > 500 ? p.n / 100 : 1;
+        for (size_t i = 0; i < p.n; i += step) {
+            bytes[i] ^= (uint8_t)(1 << i % 8);
+            assert_string_equal(restore(&h, "back", p),
+                                "-ERR DUMP payload version or checksum are wrong\r\n");
+            bytes[i] ^= (uint8_t)(1 << i % 8);
+            assert_string_equal(restore(&h, "back", span_of(p.p, i)),
+                                "-ERR DUMP payload version or checksum are wrong\r\n");
+        }
+        assert_string_equal(restore(&h, "back", p), "+OK\r\n");
+        free(bytes);
+    }
+    harness_run(&h, "FLUSHALL SYNC");
+    harness_fini(&h);
+}
+
+static void test_crc64_of_the_check_string(void **state)
+{
+    assert_true(crc64(0, "123456789", 9) == 0xe9c6d914c4b8d9ca);
+    uint64_t crc = 0;
+    for (int i = 0; i < 9; i++)
+        crc = crc64(crc, "123456789" + i, 1);
+    assert_true(crc == 0xe9c6d914c4b8d9ca);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_type_comes_back),
+        cmocka_unit_test(test_each_allocation_fails),
+        cmocka_unit_test(test_damage_is_refused),
+        cmocka_unit_test(test_crc64_of_the_check_string),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
