@@ -1,7 +1,8 @@
 /* Private to dataplane/conn and dataplane/worker.c: the worker's record, clients, batches, mail and leases.
  *
  *   conn.c    life of a client: accept, input queue, backpressure, close          (callbacks of net and door)
- *   batch.c   bytes -> requests -> staged batch: look up, hash, prefetch, execute
+ *   stage.c   bytes -> requests -> staged batch: look up, hash, ask for the buckets
+ *   batch.c   ask for the entries, execute
  *   route.c   one staged request -> local shard, other shard, split parts, lease, control
  *   out.c     replies: writer on the transmit queue or heap blocks; slots that keep request order
  *   remote.c  mail between workers: posted commands, replies, neighbours
@@ -88,7 +89,7 @@ struct conn {
     uint64_t door_unacked; /* bytes received and not yet given back as credit */
     bool door_retry;       /* the ring was full */
     uint8_t tail
-        [TAIL_BYTES]; /* the start of a known request that a segment's end has cut (batch.c); before it, all was staged */
+        [TAIL_BYTES]; /* the start of a known request that a segment's end has cut (stage.c); before it, all was staged */
 };
 
 /* ---- batches ---- */
@@ -328,7 +329,7 @@ size_t conn_held(const struct conn *c);
 const struct tcp_app *conn_tcp_app(void);
 void inq_append(struct inq *q, const void *p, size_t n);
 
-/* batch.c */
+/* stage.c, batch.c */
 void batch_init(struct batch *b);
 const uint8_t *batch_feed(struct conn *c, const uint8_t *p,
                           const uint8_t *end); /* returns what it left */

@@ -1,4 +1,4 @@
-/* request_inline.h: the arguments of a request that lies whole in the input, for the loop that stages requests (conn/batch.c).
+/* request_inline.h: the arguments of a request that lies whole in the input, for the loop that stages requests (conn/stage.c).
  *
  *   $16\r\nkey:000000000001\r\n
  *   ^ q  ^ text              ^ the next q        a header of one or two digits: one load, one subtraction, one comparison
