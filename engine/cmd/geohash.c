@@ -180,12 +180,18 @@ static uint32_t steps_of_radius(double radius_m, double lat)
     return step < 1 ? 1 : step > GEO_STEPS ? GEO_STEPS : (uint32_t)step;
 }
 
-/* The cell so many cells to the east and to the north; around the earth. */
+/* So many cells further on one axis, around the earth. */
+static uint32_t step_axis(uint32_t i, int by, uint32_t step)
+{
+    return by ? (i + (uint32_t)by) & (uint32_t)((1ull << step) - 1) : i;
+}
+
+/* The cell so many cells to the east and to the north. A point on the upper edge of an axis lies in a cell beyond the last one; only a
+ * step on that axis leads back from there. */
 static struct geo_cell neighbour(struct geo_cell c, int east, int north)
 {
-    uint32_t mask = (uint32_t)((1ull << c.step) - 1);
-    uint32_t lon = (gather(c.bits >> 1) + (uint32_t)east) & mask;
-    uint32_t lat = (gather(c.bits) + (uint32_t)north) & mask;
+    uint32_t lon = step_axis(gather(c.bits >> 1), east, c.step);
+    uint32_t lat = step_axis(gather(c.bits), north, c.step);
     return (struct geo_cell){spread(lat) | spread(lon) << 1, c.step};
 }
 
