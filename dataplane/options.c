@@ -208,6 +208,10 @@ static enum options_result check_net(const struct options *o, char *err, size_t 
         return bad(err, err_len, "net-port needs net-address, as --net-address 10.0.0.2/24");
     if (o->share_kernel && strncmp(o->net_port, "af_xdp:", 7) != 0)
         return bad(err, err_len, "net-share kernel needs net-port af_xdp:IFACE");
+    if (o->share_kernel && o->vlan)
+        return bad(err, err_len,
+                   "net-share kernel and net-vlan do not go together: Linux has the "
+                   "addresses of a VLAN on an interface of its own");
     if (o->share_kernel && !o->listen_port)
         return bad(err, err_len,
                    "net-share kernel needs a port: the rest of the address is Linux's");

@@ -542,6 +542,8 @@ static void check_port(struct check *k)
     if (is_shared(k) && !xdp)
         say(k, FAIL, "--net-port af_xdp:IFACE, or --net-share none",
             "net-share kernel works on AF_XDP only");
+    if (is_shared(k) && k->c->dataplane.net_vlan)
+        say(k, FAIL, "--net-share none", "net-share kernel and net-vlan do not go together");
     if (is_shared(k) && !k->c->dataplane.port)
         say(k, FAIL, "--port PORT", "net-share kernel without a port");
     if (k->c->engine.net_syn_limit && !xdp)

@@ -6,10 +6,11 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
-from lab import BUILD, Lab, check, equal, run, until
+from lab import BAREWIRE, BUILD, Lab, check, equal, run, until
 from server_tests import again, gone, is_error, left_behind
 
 TESTS = []  # name, function(kind), kinds
@@ -348,6 +349,82 @@ def a_port_that_linux_uses_is_refused(kind):
             p.wait(20)
         equal(program(lab), None, "the XDP program after a clean stop")
         equal(left_behind(lab), [])
+
+
+class Wire:
+    """Frames by hand on the client's end; a tag is part of them. This works without VLAN devices in the kernel."""
+
+    SOL_PACKET, PACKET_AUXDATA = 263, 8
+
+    def __init__(self, lab, server_mac):
+        with lab.inside():
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            self.sock.bind(("cli", 3))
+        self.sock.setsockopt(self.SOL_PACKET, self.PACKET_AUXDATA, 1)
+        self.mac, self.server_mac = self.sock.getsockname()[4], server_mac
+        self.theirs = socket.inet_aton(lab.address)
+        self.ours = self.theirs[:3] + b"\x63"
+
+    def send(self, vlan, kind, payload):
+        tag = b"" if vlan is None else struct.pack("!HH", 0x8100, vlan)
+        self.sock.send(self.server_mac + self.mac + tag + struct.pack("!H", kind) + payload)
+
+    def answer(self, matches, seconds):
+        """The tag (None: untagged) of the first frame from the server that matches; False: there was none."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.sock.settimeout(left)
+            try:
+                frame, extra, _, _ = self.sock.recvmsg(2048, 256)
+            except TimeoutError:
+                break
+            if frame[6:12] == self.server_mac and matches(frame):
+                tci = struct.unpack_from("=IIIHHHH", extra[0][2])[5]
+                return tci & 0xfff or None
+        return False
+
+    def arp(self, vlan, seconds):
+        self.send(vlan, 0x0806, struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + self.mac + self.ours + bytes(6) + self.theirs)
+        return self.answer(lambda f: f[12:14] == b"\x08\x06" and f[20:22] == b"\x00\x02", seconds)
+
+    def syn(self, vlan, seconds):
+        port = struct.pack("!H", 40000 + (vlan or 0))
+        tcp = port + struct.pack("!HIIBBHHH", 6379, 1, 0, 0x50, 2, 1000, 0, 0)
+        tcp = tcp[:16] + struct.pack("!H", checksum(self.ours + self.theirs + struct.pack("!HH", 6, 20) + tcp)) + tcp[18:]
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 40, 0, 0x4000, 64, 6, 0) + self.ours + self.theirs
+        self.send(vlan, 0x0800, ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + tcp)
+        return self.answer(lambda f: f[12:14] == b"\x08\x00" and f[23] == 6 and f[36:38] == port and f[47] == 0x12, seconds)
+
+
+@test
+def a_vlan_beside_linux(kind):
+    """Ours are the frames with tag 7; untagged ones are Linux's, with whatever address."""
+    with Lab(kind, 2) as lab:
+        control, dataplane = lab.pids()
+        argv = open("/proc/%d/cmdline" % control).read().split("\0")[1:-1] + ["--net-vlan", "7"]
+        os.kill(control, signal.SIGTERM)
+        until("both processes are gone", lambda: gone(control) and gone(dataplane), 10)
+        mac = bytes.fromhex(re.search(r"link/ether (\S+)", run("ip", "-n", lab.server_ns, "link", "show", "srv"))[1].replace(":", ""))
+        run("ip", "-n", lab.client_ns, "addr", "add", "192.0.2.1/24", "dev", "cli")
+        run("ip", "-n", lab.server_ns, "addr", "add", "192.0.2.2/24", "dev", "srv")
+        with open(lab.state / "log2", "w") as log:
+            p = subprocess.Popen(["ip", "netns", "exec", lab.server_ns, BAREWIRE, "run", *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            wire = Wire(lab, mac)
+            equal(until("ARP is answered in the VLAN", lambda: wire.arp(7, 0.2), 20), 7, "the tag of the answer")
+            equal(wire.syn(7, 5), 7, "the tag of the SYN-ACK")
+            for other in (None, 8):
+                equal(wire.arp(other, 0.3), False, "ARP with tag %s" % other)
+                equal(wire.syn(other, 0.3), False, "SYN with tag %s" % other)
+            echo = Echo(lab, "192.0.2.2")
+            through_linux(lab, "192.0.2.2", echo.port, 4 << 20)
+            echo.close()
+            until("the counters are told", lambda: int(lab.info("dataplane")["xdp_passed"]) > 100, 5)
+            nothing_of_linux_came(lab)
+        finally:
+            p.terminate()
+            p.wait(20)
+        equal(program(lab), None)
 
 
 def closed_by_peer(c):

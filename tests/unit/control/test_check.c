@@ -176,6 +176,9 @@ static void test_sharing_with_linux(void **state)
     run(h, "net-port tap:x\nworkers 1\nport 6379\nnet-share kernel\nnet-syn-limit 5");
     has(h, "FAIL  net-share kernel works on AF_XDP only");
     has(h, "WARN  net-syn-limit has no effect on this port");
+    run(h, "net-port af_xdp:eth0\nworkers 1\nnet-share kernel\nnet-vlan 7");
+    has(h, "FAIL  net-share kernel and net-vlan do not go together");
+    run(h, "net-vlan 0");
     put(h, "/proc/self/status", "Name:\tx\nCapEff:\t0000000000003000\n");
     run(h, "net-port af_xdp:eth0\nworkers 1\nnet-share kernel");
     has(h, "FAIL  CAP_SYS_ADMIN is missing");

@@ -99,6 +99,8 @@ static void test_refusals(void **state)
     BAD("needs net-port af_xdp", "--net-share", "kernel");
     BAD("needs net-port af_xdp", "--net-share", "kernel", "--net-port", "tap:x", "--net-address",
         "10.0.0.1/24");
+    BAD("do not go together", "--net-share", "kernel", "--net-port", "af_xdp:x", "--net-address",
+        "10.0.0.1/24", "--net-vlan", "7");
     BAD("needs a port", "--net-share", "kernel", "--net-port", "af_xdp:x", "--net-address",
         "10.0.0.1/24", "--port", "0");
     BAD("outside", "--net-address", "10.0.0.1/24", "--net-gateway", "10.0.1.1");
