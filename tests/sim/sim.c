@@ -212,24 +212,6 @@ static uint64_t arrival(struct sim *s, struct sim_node *n, uint32_t len)
     return at;
 }
 
-static void carry(struct sim *s, struct sim_node *n, unsigned to, const uint8_t *p, uint32_t len)
-{
-    uint64_t at = lost(s, n) ? 0 : arrival(s, n, len);
-    if (!at) {
-        n->lost++;
-        return;
-    }
-    struct sim_frame f = {.at_ns = at, .order = s->order++, .len = len, .to = (uint8_t)to};
-    f.block = malloc(BLOCK_HEAD + len);
-    CHECK(f.block);
-    memcpy(f.block + BLOCK_HEAD, p, len);
-    if (sim_chance(s, n->impair.corrupt_ppm)) {
-        corrupt(s, n, &f);
-        n->corrupted += f.bad;
-    }
-    heap_push(s, f);
-}
-
 static void mend_checksums(uint8_t *ip, uint32_t ip_len)
 {
     uint32_t pseudo = (6u << 8) + __builtin_bswap16((uint16_t)(ip_len - 20));
@@ -244,6 +226,38 @@ static void mend_checksums(uint8_t *ip, uint32_t ip_len)
     memset(ip + 36, 0, 2);
     w = tap_checksum(ip + 20, ip_len - 20, pseudo);
     memcpy(ip + 36, &w, 2);
+}
+
+/* A switch on the way says that its queue is long (RFC 3168 5). */
+static void mark(struct sim *s, struct sim_node *n, uint8_t *p, uint32_t len)
+{
+    uint8_t *ip = p + l2_bytes(n);
+    if (!is_tcp(n, p, len) || !(ip[1] & 3) || !sim_chance(s, n->impair.mark_ppm))
+        return;
+    ip[1] |= 3;
+    memset(ip + 10, 0, 2);
+    uint16_t w = tap_checksum(ip, 20, 0);
+    memcpy(ip + 10, &w, 2);
+    n->marked++;
+}
+
+static void carry(struct sim *s, struct sim_node *n, unsigned to, const uint8_t *p, uint32_t len)
+{
+    uint64_t at = lost(s, n) ? 0 : arrival(s, n, len);
+    if (!at) {
+        n->lost++;
+        return;
+    }
+    struct sim_frame f = {.at_ns = at, .order = s->order++, .len = len, .to = (uint8_t)to};
+    f.block = malloc(BLOCK_HEAD + len);
+    CHECK(f.block);
+    memcpy(f.block + BLOCK_HEAD, p, len);
+    mark(s, n, f.block + BLOCK_HEAD, len);
+    if (sim_chance(s, n->impair.corrupt_ppm)) {
+        corrupt(s, n, &f);
+        n->corrupted += f.bad;
+    }
+    heap_push(s, f);
 }
 
 /* One part of a segment: `n` octets from `off` on; returns the frame's length. */
@@ -652,6 +666,7 @@ bool sim_run(struct sim *s, uint64_t until_ns, bool (*done)(void *ctx), void *ct
 void sim_profile(struct sim *s, struct sim_impair *im)
 {
     *im = (struct sim_impair){.delay_ns = sim_between(s, 5, 200) * SIM_US};
+    im->mark_ppm = sim_random(s) % 3 ? 0 : (uint32_t)sim_between(s, 1000, 300000);
     im->split_ppm = sim_random(s) % 3 ? 0 : (uint32_t)sim_between(s, 1000, 500000);
     switch (sim_random(s) % 9) {
     case 0: return; /* clean */

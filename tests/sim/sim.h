@@ -25,6 +25,7 @@
 
 struct sim_impair { /* on what a node sends; ppm: of a million frames */
     uint32_t loss_ppm, dup_ppm, corrupt_ppm, reorder_ppm;
+    uint32_t mark_ppm;            /* ECN-capable frames get a congestion mark */
     uint32_t split_ppm;           /* a segment becomes two, as a box in between may do */
     uint32_t burst_ppm;           /* starts of a time in which all is lost */
     uint64_t burst_ns;            /* and how long that is at most */
@@ -57,7 +58,7 @@ struct sim_node {
     uint64_t step_next_ns;      /* UINT64_MAX: only with frames */
     struct rte_mbuf *inbox[32]; /* a worker's receive queue */
     uint16_t inbox_len;
-    uint64_t sent, lost, corrupted, duplicated;
+    uint64_t sent, lost, corrupted, duplicated, marked;
 };
 
 struct sim_frame {

@@ -399,6 +399,11 @@ static void node_config(struct sim *s, struct sim_node *n)
     if (sim_random(s) % 4 == 0)
         c->initial_window_segs = (uint32_t)sim_between(s, 1, 10);
     if (sim_random(s) % 4 == 0)
+        c->rto_min_ms = (uint32_t)sim_between(s, 5, 200);
+    c->congestion = (enum tcp_congestion)(sim_random(s) % TCP_CC_COUNT);
+    c->no_sack = sim_random(s) % 4 == 0;
+    c->no_ecn = sim_random(s) % 4 == 0;
+    if (sim_random(s) % 4 == 0)
         c->delayed_ack_ms = (uint32_t)sim_between(s, 1, 200);
     if (sim_random(s) % 4 == 0)
         n->nic_hold = (uint32_t)sim_between(s, 1, ARRAY_LEN(n->held));

@@ -8,8 +8,8 @@
 #define BUCKETS 4096
 
 struct tap_dir {
-    bool open; /* a SYN was seen */
-    bool has_wscale, fin, acked_any, heard_any;
+    bool open;                                       /* a SYN was seen */
+    bool has_wscale, fin, acked_any, heard_any, ecn; /* ecn: its SYN asked or agreed */
     uint8_t wscale;
     uint32_t iss, max;   /* max: end of all that was sent */
     uint32_t fin_seq;    /* of the FIN itself */
@@ -36,8 +36,9 @@ struct tap {
 struct tap_seg {
     uint32_t src, dst, seq, ack, len;
     uint16_t sport, dport, wnd, mss;
-    uint8_t flags, wscale, opt_len;
+    uint8_t flags, wscale, opt_len, tos, sack_n;
     bool has_wscale;
+    uint32_t sack[4][2];
     const uint8_t *ip, *data;
 };
 
@@ -89,15 +90,23 @@ static bool dissect(const struct sim_node *n, const uint8_t *p, uint32_t len, st
                           .seq = get32(th + 4),
                           .ack = get32(th + 8),
                           .flags = th[13],
+                          .tos = ip[1],
                           .wnd = get16(th + 14),
                           .opt_len = (uint8_t)(doff - 20),
                           .len = total - 20 - doff,
                           .ip = ip,
                           .data = th + doff};
-    for (uint32_t i = 20; (g->flags & TH_SYN) && i + 1 < doff && th[i];) {
+    for (uint32_t i = 20; i + 1 < doff && th[i];) {
         if (th[i] == 1) {
             i++;
             continue;
+        }
+        if (th[i] == 5) {
+            for (uint32_t k = i + 2; k + 8 <= i + th[i + 1] && k + 8 <= doff && g->sack_n < 4;
+                 k += 8) {
+                g->sack[g->sack_n][0] = get32(th + k);
+                g->sack[g->sack_n++][1] = get32(th + k + 4);
+            }
         }
         if (th[i] == 2 && i + 4 <= doff)
             g->mss = get16(th + i + 2);
@@ -168,6 +177,7 @@ static void dir_restart(struct tap_dir *d, const struct tap_seg *g)
     uint32_t cap = d->cap;
     *d = (struct tap_dir){.open = true,
                           .has_wscale = g->has_wscale,
+                          .ecn = g->flags & TH_ECE,
                           .wscale = g->wscale,
                           .iss = g->seq,
                           .max = g->seq,
@@ -282,6 +292,36 @@ static void check_cwnd(struct sim *s, const struct sim_node *from, const struct 
               g->sport, tcp_flight(tc));
 }
 
+/* RFC 2018 3 and 4, RFC 2883 4: islands behind the ACK, of what the other side did send, apart from each other; a first
+ * block below the ACK or inside the second tells of text that came twice. */
+static void check_sack(struct sim *s, const struct tap_dir *peer, const struct tap_seg *g)
+{
+    for (unsigned i = 0; i < g->sack_n; i++) {
+        uint32_t from = g->sack[i][0], to = g->sack[i][1];
+        SIM_CHECK(s, seq_lt(from, to) && seq_le(to, peer->max), "SACK %u-%u of what was never sent",
+                  from, to);
+        bool dup = i == 0 && (seq_le(to, g->ack) || (g->sack_n > 1 && seq_le(g->sack[1][0], from) &&
+                                                     seq_le(to, g->sack[1][1])));
+        SIM_CHECK(s, dup || seq_lt(g->ack, from), "SACK %u-%u touches ACK %u", from, to, g->ack);
+        for (unsigned k = dup ? i : 0; k < i; k++)
+            SIM_CHECK(s,
+                      (k == 0 && seq_le(g->sack[0][1], g->ack)) || seq_lt(to, g->sack[k][0]) ||
+                          seq_lt(g->sack[k][1], from) ||
+                          (k == 0 && seq_le(from, g->sack[0][0]) && seq_le(g->sack[0][1], to)),
+                      "SACK %u-%u overlaps another", from, to);
+    }
+}
+
+/* RFC 3168 6.1: only new text of connections whose both ends agreed may be marked. */
+static void check_ecn(struct sim *s, const struct tap_flow *f, const struct tap_seg *g, bool fresh)
+{
+    bool agreed = f->dir[0].ecn && f->dir[1].ecn;
+    SIM_CHECK(s, !(g->tos & 3) || (agreed && fresh && g->len), "ECT on what may not be marked (%u)",
+              g->seq);
+    SIM_CHECK(s, agreed || (g->flags & TH_SYN) || !(g->flags & (TH_ECE | TH_CWR)),
+              "ECE or CWR without agreement");
+}
+
 static void check_acks(struct sim *s, struct tap_flow *f, unsigned side, const struct tap_seg *g)
 {
     struct tap_dir *d = &f->dir[side], *peer = &f->dir[!side];
@@ -296,6 +336,7 @@ static void check_acks(struct sim *s, struct tap_flow *f, unsigned side, const s
         SIM_CHECK(s, seq_lt(d->right, right + unit) || (g->flags & TH_SYN),
                   "the window shrank: right edge %u to %u (ack %u)", d->right, right, g->ack);
     }
+    check_sack(s, peer, g);
     bool had = d->acked_any;
     d->acked_any = true;
     d->ack = g->ack;
@@ -325,6 +366,7 @@ void tap_sent(struct sim *s, struct sim_node *from, const uint8_t *p, uint32_t l
         return;
     if (g->flags & TH_ACK)
         check_acks(s, f, side, g);
+    check_ecn(s, f, g, seq_lt(d->max, g->seq + g->len));
     uint32_t syn = !!(g->flags & TH_SYN), fin = !!(g->flags & TH_FIN);
     uint32_t data_end = g->seq + syn + g->len, end = data_end + fin;
     if (g->len) {
