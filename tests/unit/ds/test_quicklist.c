@@ -371,6 +371,22 @@ static void small_ones_between_large_ones_take_little(void **state)
     free_all(q);
 }
 
+/* It once wrote the terminator of a packed block over the last byte of a plain one. */
+static void popping_nothing_leaves_a_plain_block_alone(void **state)
+{
+    static uint8_t large[20000];
+    memset(large, 'x', sizeof(large));
+    struct quicklist *q = ql_create(&mem, -2);
+    assert_true(ql_push(q, true, span_of(large, sizeof(large))));
+    ql_pop(q, true, 0);
+    ql_pop(q, false, 0);
+    struct ql_view w = ql_view(q);
+    struct ql_at at;
+    assert_true(ql_seek(&w, 0, &at));
+    assert_true(span_eq(ql_get(&w, at).text, span_of(large, sizeof(large))));
+    free_all(q);
+}
+
 static void listpacks_and_blocks_are_taken_over(void **state)
 {
     struct quicklist *q = ql_create(&mem, -2);
@@ -415,6 +431,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(both_ends_in_turn, setup, teardown),
         cmocka_unit_test_setup_teardown(sparse_blocks_are_joined, setup, teardown),
         cmocka_unit_test_setup_teardown(small_ones_between_large_ones_take_little, setup, teardown),
+        cmocka_unit_test_setup_teardown(popping_nothing_leaves_a_plain_block_alone, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(listpacks_and_blocks_are_taken_over, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
