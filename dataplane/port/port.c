@@ -39,6 +39,8 @@ struct port {
     int lock_fd;
     int share_fds[PORT_SHARE_FDS], share_count; /* Linux's sockets on the TCP port that is ours */
     int group_fds[PORT_GROUP_FDS];
+    int paused_fd
+        [LIMIT_WORKERS]; /* sockets of queues whose frames are Linux's until all stands; -1: none */
     struct steer *steer; /* NULL: the driver's own program takes every frame */
     uint16_t ports[LIMIT_WORKERS];
     uint32_t ports_started, port_count;
@@ -246,6 +248,25 @@ static bool wants_steering(const struct port *p, const struct port_config *c)
     return p->spec.kind == PORT_AF_XDP && (c->steer.ip || c->steer.ip6_count);
 }
 
+/* Until all queues stand and our program is there, which takes a tenth of a second and more, the frames of this one stay Linux's. */
+static void queue_pause(struct port *p, uint32_t i, const int *fds, unsigned nfds)
+{
+    if (nfds == 1 && steer_socket(p->spec.name, i, -1) == 0)
+        p->paused_fd[i] = fds[0];
+}
+
+static int queues_go_on(struct port *p, char *err, size_t err_len)
+{
+    for (uint32_t i = 0; i < p->workers; i++) {
+        int fd = p->paused_fd[i];
+        int r = fd < 0 ? 0 : steer_socket(p->spec.name, i, fd);
+        if (r < 0)
+            return port_fail(err, err_len, r, "queue %u of %s does not get its frames: %s", i,
+                             p->spec.name, strerror(-r));
+    }
+    return 0;
+}
+
 /* Frames that the driver's own program took in the moments before ours stood: Linux's among them, and nobody's now. */
 static void drop_received(struct port *p)
 {
@@ -270,13 +291,13 @@ static int steering_start(struct port *p, const struct port_config *c, struct po
         return port_fail(err, err_len, r, "net-share kernel needs the XDP program: %s", why);
     if (r < 0) {
         degrade(info, "Linux gets no frames of the interface: %s", why);
-        return 0;
+        return queues_go_on(p, err, err_len);
     }
     drop_received(p);
     groups_join(p->group_fds, p->spec.name, &c->steer);
     snprintf(info->steering, sizeof(info->steering), "XDP, %s; %s", steer_mode(p->steer),
              c->steer.kernel ? "address shared with Linux" : "address of our own");
-    return 0;
+    return queues_go_on(p, err, err_len);
 }
 
 /* Our program goes first: closing, the driver takes off whatever it finds. */
@@ -334,7 +355,11 @@ static int devices_start(struct port *p, const struct port_config *c, struct por
         if (r < 0)
             return r;
         p->ports_started++;
-        nfds += port_wait_fds(p->spec.kind, fds, nfds, fds + nfds, (unsigned)ARRAY_LEN(fds) - nfds);
+        unsigned more =
+            port_wait_fds(p->spec.kind, fds, nfds, fds + nfds, (unsigned)ARRAY_LEN(fds) - nfds);
+        if (wants_steering(p, c))
+            queue_pause(p, i, fds + nfds, more);
+        nfds += more;
     }
     for (uint32_t i = 0; i < p->workers; i++) {
         p->queue[i].port_id = p->ports[each ? i : 0];
@@ -372,6 +397,7 @@ int port_start(struct port **ret, const struct port_config *c, struct port_info 
         return port_fail(err, err_len, -ENOMEM, "out of memory");
     memset(info, 0, sizeof(*info));
     memset(p->group_fds, 0xff, sizeof(p->group_fds)); /* -1 */
+    memset(p->paused_fd, 0xff, sizeof(p->paused_fd));
     p->workers = c->workers;
     bool none = !c->net_port || !*c->net_port;
     r = port_spec_parse(&p->spec, none ? NO_NETWORK : c->net_port, err, err_len);

@@ -1,6 +1,7 @@
 /* steer: our XDP program on the interface of an AF_XDP port (dataplane/bpf/steer.bpf.c): load, swap, feed, read, take off.
  *
- *   driver starts its queues: it loads libxdp's default program, whose XSKMAP holds the sockets
+ *   driver starts its queues: it loads libxdp's default program, whose XSKMAP holds the sockets. Each is taken out of it again at once, so that
+ *                 Linux gets the frames (XDP_PASS) until every queue stands, and put back at the end (steer_socket)
  *   steer_attach: find that program and that map, load ours over the same map, replace the one by the other at once
  *   steer_filter: net-allow and net-syn-limit into the maps; steer_counts: the processors' counters, summed
  *   steer_detach: ours goes, and only ours; before the driver closes, because that takes off whatever is there
@@ -140,6 +141,25 @@ static void claim_link(struct steer_config *c, bool linux_ip6, const uint8_t mac
     c->flags |= STEER_ROUTERS;
     if (c->address6_count < STEER_ADDRESSES6)
         link_local(mac, c->address6[c->address6_count++].byte);
+}
+
+int steer_socket(const char *iface, uint32_t queue, int socket)
+{
+    struct bpf_prog_info info;
+    uint32_t id;
+    int mode, ifindex = (int)if_nametoindex(iface);
+    int prog = on_interface(ifindex, &id, &mode, &info);
+
+    if (prog < 0)
+        return prog;
+    int map = find_xskmap(prog);
+    close(prog);
+    if (map < 0)
+        return map;
+    int r = socket < 0 ? bpf_map_delete_elem(map, &queue)
+                       : bpf_map_update_elem(map, &queue, &socket, BPF_ANY);
+    close(map);
+    return r;
 }
 
 static void config_of(const struct port_steer *p, struct steer_config *c)
@@ -457,6 +477,10 @@ int steer_load(struct steer **ret, const struct port_steer *p, bool linux_ip6, c
 
 void steer_sweep(const char *iface)
 {
+}
+int steer_socket(const char *iface, uint32_t queue, int socket)
+{
+    return -ENOTSUP;
 }
 void steer_detach(struct steer *s)
 {

@@ -10,6 +10,9 @@ struct steer;
 
 /* A program of ours that a killed dataplane left behind is taken off. Call with the interface's lock. */
 void steer_sweep(const char *iface);
+/* Puts a queue's AF_XDP socket into the XSKMAP of the program that is on the interface now; -1 takes out what is there: the queue's frames
+ * are Linux's then. */
+int steer_socket(const char *iface, uint32_t queue, int socket);
 /* After the driver has started every queue. -ENOTSUP: built without. On failure the driver's own program stays. */
 int steer_attach(struct steer **ret, const char *iface, const struct port_steer *p, char *err,
                  size_t err_len);

@@ -147,7 +147,7 @@ def both_at_work(lab, linux_address):
     t = threading.Thread(target=linux, daemon=True)
     try:
         with Ping(lab, linux_address) as ping:
-            check(ping.once(), "Linux does not answer ping")
+            until("Linux answers ping", lambda: ping.answered > 0, 5)
             t.start()
             benchmark(lab)
             done.set()
@@ -166,6 +166,11 @@ def nothing_of_linux_came(lab):
     for name in ("drop_ip_destination", "drop_tcp_port", "drop_arp", "drop_ip_protocol", "drop_ethertype", "drop_dst_mac", "drop_icmp"):
         equal(info[name], "0", name)
     return info
+
+
+def few_without_socket(info):
+    """Those that came while the server started: who waits for it knocks in the meantime."""
+    check(int(info["xdp_no_socket"]) < 20, "xdp_no_socket", info["xdp_no_socket"])
 
 
 def busy_queues(info):
@@ -192,7 +197,8 @@ def an_interface_with_linux(kind):
         until("the counters are told", lambda: int(lab.info("dataplane")["xdp_passed"]) > 0, 5)
         info = nothing_of_linux_came(lab)
         check(int(info["xdp_taken"]) > 1000 and int(info["xdp_passed"]) > 500, "xdp_taken", info["xdp_taken"], "xdp_passed", info["xdp_passed"])
-        equal([info[n] for n in ("xdp_malformed", "xdp_no_socket", "xdp_drop_net_allow", "xdp_drop_syn_limit")], ["0"] * 4)
+        equal([info[n] for n in ("xdp_malformed", "xdp_drop_net_allow", "xdp_drop_syn_limit")], ["0"] * 3)
+        few_without_socket(info)
         equal(len([n for n in busy_queues(info) if n > 100]), 2, "queues with frames: %s" % busy_queues(info))
         lab.no_restart()
         return "ping %d of %d, xdp_taken %s, xdp_passed %s" % (ping.answered, ping.sent, info["xdp_taken"], info["xdp_passed"])
@@ -219,7 +225,8 @@ def an_address_shared_with_linux(kind):
                 except OSError as e:
                     check("in use" in str(e), e)
         info = nothing_of_linux_came(lab)
-        equal([info[n] for n in ("icmp_echo", "arp_in", "arp_out", "xdp_no_socket")], ["0"] * 4, "what is Linux's")
+        equal([info[n] for n in ("icmp_echo", "arp_in", "arp_out")], ["0"] * 3, "what is Linux's")
+        few_without_socket(info)
         check(int(info["neighbours_told"]) > 0, "control told no neighbours")
         equal(len([n for n in busy_queues(info) if n > 100]), 2, "queues with frames: %s" % busy_queues(info))
         lab.no_restart()
@@ -270,7 +277,8 @@ def an_interface_with_linux_over_ip6(kind):
             until("and over IPv6", answers6, 20)
             both_at_work_over_ip6(lab, linux)
             info = lab.info("all")
-            equal([info[n] for n in ("drop_tcp_port", "xdp_malformed", "xdp_no_socket")], ["0"] * 3)
+            equal([info[n] for n in ("drop_tcp_port", "xdp_malformed")], ["0"] * 2)
+            few_without_socket(info)
             check(int(info["xdp_passed"]) > 100, "xdp_passed", info["xdp_passed"])
         finally:
             p.terminate()
@@ -289,7 +297,8 @@ def an_address_shared_with_linux_over_ip6(kind):
             except OSError as e:
                 check("in use" in str(e), e)
         info = lab.info("all")
-        equal([info[n] for n in ("drop_tcp_port", "drop_ndp", "ndp_out", "xdp_malformed", "xdp_no_socket")], ["0"] * 5)
+        equal([info[n] for n in ("drop_tcp_port", "drop_ndp", "ndp_out", "xdp_malformed")], ["0"] * 4)
+        few_without_socket(info)
         control, dataplane = lab.pids()
         c = lab.connect(address=lab.address6)
         equal(c.call("PING"), b"PONG")
@@ -468,7 +477,7 @@ def kill_of_both(kind):
             equal(second[1], "barewire_steer")
             check(second[0] != first[0], "the left-over program is still there")
             benchmark(lab)
-            equal(lab.info("dataplane")["xdp_no_socket"], "0")
+            few_without_socket(lab.info("dataplane"))
         finally:
             p.terminate()
             p.wait(20)
