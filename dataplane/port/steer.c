@@ -466,7 +466,7 @@ int steer_attach(struct steer **ret, const char *iface, const struct port_steer 
                  size_t err_len)
 {
     return port_fail(err, err_len, -ENOTSUP,
-                     "this build has no XDP program (clang and libbpf were missing)");
+                     "this build has no XDP program (meson setup tells why: XDP steering)");
 }
 
 int steer_load(struct steer **ret, const struct port_steer *p, bool linux_ip6, const uint8_t mac[6],
