@@ -3,6 +3,7 @@
 
 #include "engine/cmd/keyref.h"
 #include "engine/ds/hash.h"
+#include "engine/resp/reply_inline.h"
 #include "engine/shard/field_timer.h"
 #include "engine/shard/object.h"
 
@@ -36,7 +37,7 @@ void hash_drop_if_empty(struct cmd *c, struct hash_ref *r);
 static inline void hash_reply(struct reply *r, const struct lp_value *v)
 {
     if (v->text.p)
-        reply_bulk(r, v->text);
+        reply_bulk_inline(r, v->text);
     else
         reply_bulk_int(r, v->number);
 }

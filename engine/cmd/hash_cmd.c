@@ -7,6 +7,8 @@
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/hash.h"
 
+#define NEW_ROOM_MAX 4096 /* bytes that a new listpack is given at once */
+
 /* ---- reading ---- */
 
 static struct hash_fields one(uint32_t i)
@@ -78,29 +80,21 @@ void cmd_hlen(struct cmd *c)
 
 /* ---- writing ---- */
 
-/* Opens the hash for arguments first .. last, fields and values: one that must not stay a listpack is turned into a fieldmap first.
- * False: the error was written. */
+/* Opens the hash for the fields and values from argument `first` on; a new one is made. False: the error was written. */
 static bool write_args(struct cmd *c, struct hash_ref *r, uint32_t first)
 {
+    size_t room = 0;
     if (!hash_write(c, r))
         return false;
     hash_settle(c, r, (struct hash_fields){first, c->argc - 2, 2});
-    size_t room = 0;
-    if (!r->e) {
-        for (uint32_t i = first; i < c->argc && room < 4096; i++)
-            room += c->argv[i].n + 2;
-        r->h.b.p = NULL;
-        if (!hash_begin(c, r, room)) {
-            cmd_reply_oom(c);
-            return false;
-        }
-    }
-    if (hash_is_packed(&r->h) && hash_outgrows(&r->h, c->argv + first, c->argc - first) &&
-        !hash_to_map(&r->h)) {
-        hash_abandon(c, r);
-        return false;
-    }
-    return true;
+    if (r->e)
+        return true;
+    for (uint32_t i = first; i < c->argc && room < NEW_ROOM_MAX; i++)
+        room += c->argv[i].n + 2;
+    if (hash_begin(c, r, room < NEW_ROOM_MAX ? room : NEW_ROOM_MAX))
+        return true;
+    cmd_reply_oom(c);
+    return false;
 }
 
 /* Sets the pairs from argument 2 on. Returns how many fields are new; -1: the error was written. */
@@ -151,7 +145,6 @@ static bool put_one(struct cmd *c, struct hash_ref *r, struct span value, int64_
 {
     bool ready = true;
     if (!r->e) {
-        r->h.b.p = NULL;
         ready = hash_begin(c, r, c->argv[2].n + value.n + 4);
     }
     if (!ready || hash_put(&r->h, c->argv[2], value, expire) == FIELDMAP_NO_MEMORY) {

@@ -1,9 +1,8 @@
 /* From a key to the handle of its hash and back; fields that are due leave here.
  *
  * Where in the flow: the hash commands -> here -> keyspace. Thread: the lease holder's. */
-#include "engine/cmd/hash.h"
-
 #include "engine/base/assert.h"
+#include "engine/cmd/hash.h"
 
 static struct hash handle(const struct cmd *c, struct shard *s)
 {

@@ -5,12 +5,36 @@
 #include "engine/cmd/field_scan.h"
 #include "engine/cmd/hash.h"
 #include "engine/cmd/sample.h"
-#include "engine/ds/set.h"
+#include "engine/ds/listpack_inline.h"
+#include "engine/resp/reply_inline.h"
 
 /* Redis answers no more than this with WITHVALUES: twice as many elements must be countable. */
 #define WITHVALUES_MAX (INT64_MAX / 2)
 
 enum what { FIELDS = 1, VALUES = 2 };
+
+static inline void reply_element(struct reply *r, const uint8_t *at)
+{
+    struct lp_value v = lp_read(at);
+    if (likely_(v.text.p != NULL))
+        reply_bulk_inline(r, v.text);
+    else
+        reply_bulk_int(r, v.number);
+}
+
+/* A listpack that is not empty. */
+static void reply_packed(struct reply *r, const struct hash *h, enum what what)
+{
+    const uint8_t *at = lp_first(&h->b);
+    while (*at != LP_END && !r->failed) {
+        if (what & FIELDS)
+            reply_element(r, at);
+        at = lp_skip(at);
+        if (what & VALUES)
+            reply_element(r, at);
+        at = lp_skip(at);
+    }
+}
 
 static void get_all(struct cmd *c, enum what what)
 {
@@ -27,6 +51,10 @@ static void get_all(struct cmd *c, enum what what)
         reply_array(c->out, n);
     if (!n)
         return;
+    if (hash_is_packed(&r.h)) {
+        reply_packed(c->out, &r.h, what);
+        return;
+    }
     hash_iter_init(&it, &r.h);
     while (hash_next(&it, &p) && !c->out->failed) {
         if (what & FIELDS)

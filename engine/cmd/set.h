@@ -3,6 +3,7 @@
 
 #include "engine/cmd/keyref.h"
 #include "engine/ds/set.h"
+#include "engine/resp/reply_inline.h"
 #include "engine/shard/object.h"
 
 #define SET_INTS_LIMIT (1u << 30) /* whatever set-max-intset-entries says */
@@ -40,7 +41,7 @@ static inline void set_reply_member(struct reply *r, struct set_member *m)
     if (m->is_number)
         reply_bulk_int(r, m->number);
     else
-        reply_bulk(r, m->text);
+        reply_bulk_inline(r, m->text);
 }
 
 /* False after a WRONGTYPE error unless e is a set; NULL is fine. */

@@ -4,6 +4,8 @@
 #include "engine/base/assert.h"
 #include "engine/ds/listpack_inline.h"
 
+#define PACKED_BYTES_MAX (LP_BYTES_MAX - 32) /* two more elements have their heads as well */
+
 static struct mem_block map_block(struct fieldmap *fm)
 {
     return (struct mem_block){(uint8_t *)fm, 0, 0};
@@ -36,7 +38,7 @@ bool hash_outgrows(const struct hash *h, const struct span *texts, uint32_t n)
             return true;
         sum += texts[i].n;
     }
-    return sum > LP_BYTES_MAX;
+    return sum > PACKED_BYTES_MAX;
 }
 
 static uint64_t hash_of(const struct hash *h, struct span field)
@@ -115,12 +117,13 @@ bool hash_find(const struct hash *h, struct span field, struct lp_value *ret)
 /* ---- change ---- */
 
 /* The listpack cannot take it: the fields and this one in a fieldmap. */
-static enum fieldmap_put outgrow(struct hash *h, struct span field, struct span value)
+static enum fieldmap_put outgrow(struct hash *h, struct span field, struct span value,
+                                 int64_t expire_ms)
 {
     struct fieldmap *fm = packed_as_map(h);
     if (!fm)
         return FIELDMAP_NO_MEMORY;
-    enum fieldmap_put put = fieldmap_put(fm, hash_of(h, field), field, value, FIELDMAP_NO_TTL);
+    enum fieldmap_put put = fieldmap_put(fm, hash_of(h, field), field, value, expire_ms);
     if (put == FIELDMAP_NO_MEMORY)
         fieldmap_destroy(fm);
     else
@@ -130,14 +133,15 @@ static enum fieldmap_put outgrow(struct hash *h, struct span field, struct span 
 
 static enum fieldmap_put packed_put(struct hash *h, struct span field, struct span value)
 {
-    if (field.n > h->max_value || value.n > h->max_value)
-        return outgrow(h, field, value);
+    if (field.n > h->max_value || value.n > h->max_value ||
+        h->b.len + field.n + value.n > PACKED_BYTES_MAX)
+        return outgrow(h, field, value, FIELDMAP_NO_TTL);
     uint8_t *at = packed_find(h, field);
     if (at)
         return lp_replace(h->mem, &h->b, lp_skip(at), value) ? FIELDMAP_REPLACED
                                                              : FIELDMAP_NO_MEMORY;
     if (hash_count(h) >= h->max_entries)
-        return outgrow(h, field, value);
+        return outgrow(h, field, value, FIELDMAP_NO_TTL);
     if (!lp_append(h->mem, &h->b, field))
         return FIELDMAP_NO_MEMORY;
     if (lp_append(h->mem, &h->b, value))
@@ -148,11 +152,24 @@ static enum fieldmap_put packed_put(struct hash *h, struct span field, struct sp
 
 enum fieldmap_put hash_put(struct hash *h, struct span field, struct span value, int64_t expire_ms)
 {
-    if (hash_is_packed(h)) {
-        ASSERT(expire_ms < 0);
-        return packed_put(h, field, value);
-    }
+    if (hash_is_packed(h))
+        return expire_ms >= 0 ? outgrow(h, field, value, expire_ms) : packed_put(h, field, value);
     return fieldmap_put(hash_map(h), hash_of(h, field), field, value, expire_ms);
+}
+
+bool hash_set_expire(struct hash *h, struct span field, int64_t expire_ms)
+{
+    if (!hash_is_packed(h))
+        return fieldmap_set_expire(hash_map(h), hash_of(h, field), field, expire_ms);
+    struct fieldmap *fm = packed_as_map(h);
+    if (!fm)
+        return false;
+    if (fieldmap_set_expire(fm, hash_of(h, field), field, expire_ms)) {
+        become_map(h, fm);
+        return true;
+    }
+    fieldmap_destroy(fm);
+    return false;
 }
 
 bool hash_remove(struct hash *h, struct span field)

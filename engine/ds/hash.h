@@ -39,8 +39,10 @@ bool hash_find(const struct hash *h, struct span field, struct lp_value *ret);
 /* As hash_find, with the expiry (-1: none). */
 bool hash_find_expire(const struct hash *h, struct span field, struct lp_value *ret,
                       int64_t *expire_ms);
-/* expire_ms: FIELDMAP_NO_TTL, FIELDMAP_KEEP_TTL, or unix ms, which needs a fieldmap. On NO_MEMORY nothing has changed. */
+/* expire_ms: FIELDMAP_NO_TTL, FIELDMAP_KEEP_TTL, or unix ms, which makes it a fieldmap. On NO_MEMORY nothing has changed. */
 enum fieldmap_put hash_put(struct hash *h, struct span field, struct span value, int64_t expire_ms);
+/* Of a field that is there; a time makes the hash a fieldmap. False: no memory, unchanged. */
+bool hash_set_expire(struct hash *h, struct span field, int64_t expire_ms);
 bool hash_remove(struct hash *h, struct span field);
 
 struct hash_pair {

@@ -158,8 +158,7 @@ static const struct object_ops *const ops[OBJ_TYPES][ENC_STREAM + 1] = {
     [OBJ_LIST][ENC_LISTPACK] = &flat,     [OBJ_LIST][ENC_QUICKLIST] = &quicklist,
     [OBJ_SET][ENC_INTSET] = &flat,        [OBJ_ZSET][ENC_LISTPACK] = &flat,
     [OBJ_ZSET][ENC_SKIPLIST] = &zset_ops, [OBJ_HASH][ENC_LISTPACK] = &flat,
-    [OBJ_SET][ENC_HASHTABLE] = &map_ops,
-    [OBJ_HASH][ENC_HASHTABLE] = &map_ops,
+    [OBJ_SET][ENC_HASHTABLE] = &map_ops,  [OBJ_HASH][ENC_HASHTABLE] = &map_ops,
 };
 
 const struct object_ops *object_ops_of(enum obj_type type, enum obj_enc enc)

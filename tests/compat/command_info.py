@@ -15,8 +15,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from wire import Broken, Conn
 
-# Commands that Redis has since 7.2.
-ALLOWED = {b"client|setinfo", b"client|no-touch"}
+# Commands that Redis has since 7.2, 7.4 and 8.0.
+ALLOWED = {b"client|setinfo", b"client|no-touch", b"hexpire", b"hpexpire", b"hexpireat", b"hpexpireat", b"httl", b"hpttl", b"hexpiretime",
+           b"hpexpiretime", b"hpersist", b"hgetex", b"hsetex", b"hgetdel"}
 # Fields of maps whose texts are ours (or that we leave out: history, and the list of subcommands, which are compared one by one).
 OWN_WORDS = {b"summary", b"complexity", b"history", b"replaced_by", b"notes", b"subcommands"}
 INFO_SUBCOMMANDS = 9  # element of a COMMAND INFO entry
