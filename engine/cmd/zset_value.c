@@ -148,9 +148,10 @@ void zval_discard(struct zval *v)
     *v = (struct zval){.shard = v->shard};
 }
 
-/* From listpack to struct zset. */
-static bool zval_expand(struct zval *v)
+bool zval_expand(struct zval *v)
 {
+    if (v->z)
+        return true;
     struct zset *z = zset_create(&v->shard->mem, &v->shard->hash_key);
     if (!z)
         return false;

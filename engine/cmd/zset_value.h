@@ -67,6 +67,8 @@ bool zval_add(struct zval *v, double score, struct span member);
 bool zval_rescore(struct zval *v, double score, struct span member);
 bool zval_remove(struct zval *v, struct span member); /* false: it is not there */
 void zval_remove_ranks(struct zval *v, size_t rank, size_t n);
+/* Makes a struct zset of a listpack. False: no memory, and it is what it was. */
+bool zval_expand(struct zval *v);
 /* Makes a listpack of a struct zset without entry when it is small enough. False: no memory. */
 bool zval_compact(struct zval *v, size_t longest);
 

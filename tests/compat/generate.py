@@ -355,4 +355,4 @@ def groups():
 def Generator(seed, group=None):
     mixins = groups()
     only = mixins[group] if group else None
-    return type("Generator", (*mixins.values(), Base), {})(seed, only)
+    return type("Generator", (*mixins.values(), Base), {"group": group})(seed, only)

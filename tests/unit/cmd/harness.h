@@ -13,7 +13,7 @@
 
 #include "engine/cmd/command_table.h"
 
-#define HARNESS_SHARDS   4
+#define HARNESS_SHARDS   5
 #define HARNESS_SESSIONS 8
 
 struct harness {
