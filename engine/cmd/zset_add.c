@@ -47,7 +47,7 @@ static bool add_pair(struct cmd *c, struct zset_add *a, struct zval *v, double s
                      struct span member)
 {
     double old;
-    if (!zval_score(v, member, &old)) {
+    if (!zval_find(v, member, &old)) {
         if (a->xx)
             return true;
         if (!zval_add(v, score, member))

@@ -29,6 +29,16 @@ static bool short_integer(struct span s, double *ret)
     return true;
 }
 
+/* The usual ends of a range. */
+static bool infinity_word(struct span s, double *ret)
+{
+    size_t sign = s.n == 4 && (s.p[0] == '-' || s.p[0] == '+');
+    if (s.n != sign + 3 || memcmp(s.p + sign, "inf", 3) != 0)
+        return false;
+    *ret = sign && s.p[0] == '-' ? -INFINITY : INFINITY;
+    return true;
+}
+
 bool zval_arg_score(struct cmd *c, uint32_t i, double *ret)
 {
     if (likely_(short_integer(c->argv[i], ret)) || num_parse_double(c->argv[i], ret))
@@ -43,7 +53,7 @@ static bool parse_end(struct cmd *c, struct span s, double *ret, bool *out)
     *out = s.n && s.p[0] == '(';
     if (*out)
         s = span_of(s.p + 1, s.n - 1);
-    if (short_integer(s, ret))
+    if (short_integer(s, ret) || infinity_word(s, ret))
         return true;
     char small[256], *text = small, *end;
     size_t room = s.n + 1;
@@ -213,6 +223,8 @@ static size_t lex_below(const struct zset *z, struct span s, int8_t sign, bool b
 
 static size_t score_below(const struct zset *z, double score, bool behind)
 {
+    if (isinf(score) && (score > 0) == behind)
+        return score > 0 ? zset_count(z) : 0;
     struct zset_bound b = {.side = behind ? ZSET_BEHIND_SCORE : ZSET_BEFORE_SCORE, .score = score};
     return zset_below(z, &b);
 }

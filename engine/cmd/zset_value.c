@@ -211,6 +211,16 @@ bool zval_score(const struct zval *v, struct span member, double *ret)
     return at != NULL;
 }
 
+bool zval_find(struct zval *v, struct span member, double *ret)
+{
+    if (!v->z)
+        return zval_score(v, member, ret);
+    v->found = zset_find(v->z, member);
+    if (v->found)
+        *ret = v->found->score;
+    return v->found != NULL;
+}
+
 bool zval_rank(const struct zval *v, struct span member, size_t *ret)
 {
     if (v->z) {
@@ -338,7 +348,7 @@ static bool lp_rescore(struct zval *v, double score, struct span member)
 bool zval_rescore(struct zval *v, double score, struct span member)
 {
     if (v->z)
-        return zset_rescore(v->z, zset_find(v->z, member), score);
+        return zset_rescore(v->z, v->found, score);
     bool ok = lp_rescore(v, score, member);
     zval_keep(v);
     return ok;

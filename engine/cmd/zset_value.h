@@ -15,6 +15,7 @@ struct zval {
     struct entry *e; /* NULL: no key has it yet */
     struct zset *z;  /* NULL: the listpack */
     struct mem_block lp;
+    struct zset_member *found; /* by zval_find, until the next change */
 };
 
 /* A member on a walk. member.p NULL: the number (small integers of a listpack). */
@@ -46,6 +47,8 @@ static inline bool zval_exists(const struct zval *v)
 size_t zval_count(const struct zval *v);
 /* False: no such member. */
 bool zval_score(const struct zval *v, struct span member, double *ret);
+/* The same for a member that is about to change: zval_rescore needs not look for it again. */
+bool zval_find(struct zval *v, struct span member, double *ret);
 bool zval_rank(const struct zval *v, struct span member, size_t *ret);
 
 /* Up to n members from this rank on, upwards or (back) downwards. */
@@ -63,7 +66,7 @@ bool zval_score_whole(double score, int64_t *ret);
 bool zval_create(struct zval *v, struct shard *s, size_t members, size_t longest);
 /* A member that is not there. */
 bool zval_add(struct zval *v, double score, struct span member);
-/* A member that is there. */
+/* The member that zval_find has just found. */
 bool zval_rescore(struct zval *v, double score, struct span member);
 bool zval_remove(struct zval *v, struct span member); /* false: it is not there */
 void zval_remove_ranks(struct zval *v, size_t rank, size_t n);

@@ -209,15 +209,10 @@ struct zset_member *zset_insert(struct zset *z, double score, struct span member
 
 bool zset_rescore(struct zset *z, struct zset_member *m, double score)
 {
-    double old = m->score;
-    if (score == old)
+    if (score == m->score)
         return true;
-    if (!zset_tree_shift(&z->tree, old, score, m)) {
-        /* The new place first: only that may fail. */
-        if (!zset_tree_insert(&z->tree, score, m))
-            return false;
-        zset_tree_remove(&z->tree, old, m);
-    }
+    if (!zset_tree_move(&z->tree, m->score, score, m))
+        return false;
     m->score = score;
     return true;
 }

@@ -556,14 +556,13 @@ uint32_t zset_tree_cut(struct zset_tree *t, size_t rank, uint32_t most, struct z
     return n;
 }
 
-bool zset_tree_shift(struct zset_tree *t, double old_score, double score, struct zset_member *m)
+/* Gives the member at `from` another score where it stays in its leaf. False: it does not, nothing was done. */
+static bool leaf_reorder(const struct zset_tree *t, const struct path *path, struct zset_leaf *leaf,
+                         uint32_t from, double score)
 {
-    struct path path;
-    uint32_t from, to;
-    struct zset_leaf *leaf = descend_pair(t, old_score, m, &path, &from);
+    struct zset_member *m = leaf->member[from];
     struct zset_bound b = {ZSET_BEFORE_PAIR, score, zset_member_text(m)};
-    ASSERT(from < leaf->n && leaf->member[from] == m);
-    to = places_below(leaf->score, leaf->member, leaf->n, &b, false);
+    uint32_t to = places_below(leaf->score, leaf->member, leaf->n, &b, false);
     /* Before the first or behind the last one it may belong to a neighbour. */
     if ((to == 0 && leaf->prev) || (to == leaf->n && leaf->next))
         return false;
@@ -578,7 +577,30 @@ bool zset_tree_shift(struct zset_tree *t, double old_score, double score, struct
     leaf->score[to] = score;
     leaf->member[to] = m;
     if (from == 0 || to == 0)
-        path_first(t, &path, 0, leaf->score[0], leaf->member[0]);
+        path_first(t, path, 0, leaf->score[0], leaf->member[0]);
+    return true;
+}
+
+bool zset_tree_move(struct zset_tree *t, double old_score, double score, struct zset_member *m)
+{
+    struct path path, to_path;
+    uint32_t i, to_i;
+    struct zset_leaf *leaf = descend_pair(t, old_score, m, &path, &i);
+    ASSERT(i < leaf->n && leaf->member[i] == m);
+    if (leaf_reorder(t, &path, leaf, i, score))
+        return true;
+    struct zset_leaf *to = descend_pair(t, score, m, &to_path, &to_i);
+    if (likely_(to->n < ZSET_LEAF)) {
+        /* No node comes or goes with this, so the first path still leads there; in the same leaf the new place is at the end. */
+        ASSERT(to != leaf || to_i == leaf->n);
+        leaf_add(t, &to_path, to, to_i, score, m);
+        leaf_remove(t, &path, leaf, i, 1);
+        return true;
+    }
+    /* The new place first: only that may fail. */
+    if (!zset_tree_insert(t, score, m))
+        return false;
+    zset_tree_remove(t, old_score, m);
     return true;
 }
 

@@ -28,8 +28,8 @@ bool zset_tree_insert(struct zset_tree *t, double score, struct zset_member *m);
 void zset_tree_remove(struct zset_tree *t, double score, struct zset_member *m);
 /* Takes out the first members from this rank on that share a leaf, at most `most`, into `out`; returns how many. */
 uint32_t zset_tree_cut(struct zset_tree *t, size_t rank, uint32_t most, struct zset_member **out);
-/* Gives m, which is at `old_score`, a new score where that moves it within its leaf. False: it does not, nothing was done. */
-bool zset_tree_shift(struct zset_tree *t, double old_score, double score, struct zset_member *m);
+/* Moves m from its old score to another one. False: no memory, nothing changed. */
+bool zset_tree_move(struct zset_tree *t, double old_score, double score, struct zset_member *m);
 size_t zset_tree_below(const struct zset_tree *t, const struct zset_bound *b);
 struct zset_at zset_tree_seek(const struct zset_tree *t, size_t rank);
 /* Frees the first leaf with what leads to it alone; its members come out. False: the tree is empty. The order is not kept usable. */
