@@ -291,7 +291,7 @@ static void store_found(struct cmd *c, struct geo_search *g, size_t n)
             zval_item_text(&(struct zval_item){.member = f->member, .number = f->number}, scratch);
         double there, score = g->store_distance ? f->distance / g->shape.conversion : f->score;
         longest = member.n > longest ? member.n : longest;
-        /* cells that overlap around a small earth find a place twice */
+        /* no member twice, whatever cells there are */
         ok = zval_score(&v, member, &there) || zval_add(&v, score, member);
     }
     if (!ok || !zval_compact(&v, longest)) {
