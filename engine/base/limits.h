@@ -19,8 +19,9 @@
 #define LIMIT_REPLY_CHUNK_BYTES 16384 /* heap reply block */
 
 /* --- execution --- */
-#define LIMIT_BATCH_CMDS        64   /* commands that are staged together */
-#define LIMIT_BATCH_ARGS        1024 /* spans of a batch */
+#define LIMIT_BATCH_CMDS        64        /* commands that are staged together */
+#define LIMIT_BATCH_ARGS        1024      /* spans of a batch */
+#define LIMIT_RANDOM_DRAWS      (1 << 24) /* SRANDMEMBER, HRANDFIELD with a negative count */
 
 /* --- dataplane --- */
 #define LIMIT_BURST_PKTS        32

@@ -30,13 +30,17 @@ static inline bool cmd_arg_positive(struct cmd *c, uint32_t i, int64_t *ret)
     return false;
 }
 
-/* A count that has a negative, or the error. */
+/* A count that has a negative, or the error. One that asks for more draws than a worker may spend on a request is out of range. */
 static inline bool cmd_arg_count(struct cmd *c, uint32_t i, int64_t *ret)
 {
     if (!cmd_arg_i64(c, i, ret))
         return false;
-    if (*ret != INT64_MIN)
+    if (*ret >= -LIMIT_RANDOM_DRAWS)
         return true;
+    if (*ret != INT64_MIN) {
+        reply_error(c->out, "ERR value is out of range");
+        return false;
+    }
     reply_errorf(c->out, "ERR value is out of range, value must between %lld and %lld",
                  -(long long)INT64_MAX, (long long)INT64_MAX);
     return false;
