@@ -150,7 +150,8 @@ static bool source_ok(struct net *net, struct ip_addr src)
         STAT_INC(st->drop_ip_land);
         return false;
     }
-    if (unlikely_(!ip_is_host(src) && !ip_is_unspecified(src))) {
+    /* A mapped one would be an IPv4 neighbour's name in our tables. */
+    if (unlikely_((!ip_is_host(src) && !ip_is_unspecified(src)) || ip_is_v4(src))) {
         STAT_INC(st->drop_ip_source);
         return false;
     }

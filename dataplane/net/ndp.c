@@ -275,7 +275,8 @@ static bool advertisement(struct net *net, const struct ip6_hdr *ip, const uint8
         return false;
     struct ip_addr target = ip_load(p + 8);
     const uint8_t *tmac = o.mac[OPT_TARGET_MAC];
-    if (ip_is_multicast6(target) || (ip_is_multicast6(ip_load(ip->dst)) && (p[4] & FLAG_SOLICITED)))
+    if (!ip_is_host(target) || ip_is_v4(target) ||
+        (ip_is_multicast6(ip_load(ip->dst)) && (p[4] & FLAG_SOLICITED)))
         return false;
     int local = ip6_local_find(net, target);
     if (local >= 0) { /* RFC 4862 5.4.4 */

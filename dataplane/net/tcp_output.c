@@ -291,6 +291,7 @@ static uint64_t ip_for(const struct tcp_conn *tc, uint8_t *l3, uint16_t l4_len)
 {
     if (tcp_is6(tc)) {
         struct ip6_hdr *ip = (struct ip6_hdr *)(void *)l3;
+        ip->ver_flow = be32(6u << 28); /* RFC 3168 6.1.1: no ECT on a SYN */
         ip->payload_len = be16(l4_len);
         return ip6_pseudo_sum(ip, l4_len, IP_PROTO_TCP);
     }

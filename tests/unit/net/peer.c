@@ -48,6 +48,36 @@ static void parse_options(struct pkt *k, const uint8_t *o, uint32_t n)
     }
 }
 
+static const uint8_t *ip4_of_stack(const uint8_t *f, uint32_t len, uint8_t *proto, uint8_t *tos,
+                                   uint16_t *l4)
+{
+    const struct ip4_hdr *ip = (const void *)(f + 14);
+    assert_int_equal(f[12] << 8 | f[13], ETH_TYPE_IP4);
+    assert_int_equal(from_be16(ip->total_len) + 14, len);
+    assert_int_equal(csum_fold(csum_ip4_20(ip)), 0xffff);
+    *l4 = (uint16_t)(len - 34);
+    if (ip->proto == IP_PROTO_TCP)
+        assert_int_equal(csum_fold(csum_add(ip + 1, *l4, ip4_pseudo_sum(ip, *l4))), 0xffff);
+    *proto = ip->proto;
+    *tos = ip->tos;
+    return (const uint8_t *)(ip + 1);
+}
+
+static const uint8_t *ip6_of_stack(const uint8_t *f, uint32_t len, uint8_t *proto, uint8_t *tos,
+                                   uint16_t *l4)
+{
+    const struct ip6_hdr *ip = (const void *)(f + 14);
+    uint32_t skip = ip->next == 0 ? 8 : 0; /* hop-by-hop: a group report */
+    assert_int_equal(from_be16(ip->payload_len) + 54, len);
+    assert_int_equal(f[14] >> 4, 6);
+    *proto = skip ? f[54] : ip->next;
+    *l4 = (uint16_t)(len - 54 - skip);
+    assert_int_equal(csum_fold(csum_add(f + 54 + skip, *l4, ip6_pseudo_sum(ip, *l4, *proto))),
+                     0xffff);
+    *tos = (uint8_t)(from_be32(ip->ver_flow) >> 20);
+    return f + 54 + skip;
+}
+
 /* Everything that the stack sends is checked: lengths, checksums, addresses. */
 static void on_frame(void *ctx, struct wire_host *h, const uint8_t *f, uint32_t len)
 {
@@ -62,19 +92,17 @@ static void on_frame(void *ctx, struct wire_host *h, const uint8_t *f, uint32_t 
         p->last_arp_len = len;
         return;
     }
-    assert_int_equal(type, ETH_TYPE_IP4);
-    const struct ip4_hdr *ip = (const void *)(f + 14);
-    uint32_t total = from_be16(ip->total_len);
-    assert_int_equal(total + 14, len);
-    assert_int_equal(csum_fold(csum_ip4_20(ip)), 0xffff);
-    if (ip->proto == IP_PROTO_ICMP) {
+    uint8_t proto, tos;
+    uint16_t l4;
+    const uint8_t *l4_at = type == ETH_TYPE_IP6 ? ip6_of_stack(f, len, &proto, &tos, &l4)
+                                                : ip4_of_stack(f, len, &proto, &tos, &l4);
+    if (proto != IP_PROTO_TCP) {
         memcpy(p->last_icmp, f, len < 2048 ? len : 2048);
         p->last_icmp_len = len;
+        p->icmps++;
         return;
     }
-    const struct tcp_hdr *th = (const void *)(ip + 1);
-    uint16_t l4 = (uint16_t)(total - 20);
-    assert_int_equal(csum_fold(csum_add(th, l4, ip4_pseudo_sum(ip, l4))), 0xffff);
+    const struct tcp_hdr *th = (const void *)l4_at;
     assert_true(p->got_len < PEER_GOT);
     struct pkt *k = &p->got[p->got_len++];
     uint32_t doff = (th->off >> 4) * 4u;
@@ -85,7 +113,7 @@ static void on_frame(void *ctx, struct wire_host *h, const uint8_t *f, uint32_t 
                       .sport = from_be16(th->sport),
                       .dport = from_be16(th->dport),
                       .flags = th->flags,
-                      .tos = ip->tos};
+                      .tos = tos};
     assert_true(k->len <= sizeof(k->data));
     memcpy(k->data, (const uint8_t *)th + doff, k->len);
     parse_options(k, (const uint8_t *)(th + 1), doff - 20);
@@ -110,6 +138,7 @@ void peer_up(struct peer *p, peer_tune tune)
     c.listen_port = 6379;
     if (tune)
         tune(&c);
+    p->v6 = c.ip6_count != 0;
     stream_app_init(p->app);
     p->app->accept_as = (struct stream){.tx_seed = 3, .rx_seed = 5};
     p->stack = wire_host_net(&p->w, &c, &p->app->app);
@@ -121,6 +150,11 @@ void peer_up(struct peer *p, peer_tune tune)
     p->raw->frame_ctx = p;
 }
 
+struct ip_addr peer_addr(const struct peer *p)
+{
+    return p->v6 ? wire_ip6(p->ip) : ip_from_v4(p->ip);
+}
+
 void peer_down(struct peer *p)
 {
     wire_fini(&p->w);
@@ -128,8 +162,23 @@ void peer_down(struct peer *p)
     free(p->got);
 }
 
+static void fix_checksum6(struct ip6_hdr *ip)
+{
+    uint16_t l4 = from_be16(ip->payload_len), csum;
+    uint8_t *p = (uint8_t *)(ip + 1), *at = p + (ip->next == IP_PROTO_TCP ? 16 : 2);
+    if (ip->next != IP_PROTO_TCP && ip->next != IP_PROTO_ICMP6)
+        return;
+    memset(at, 0, 2);
+    csum = csum_finish(csum_add(p, l4, ip6_pseudo_sum(ip, l4, ip->next)));
+    memcpy(at, &csum, 2);
+}
+
 void peer_fix_checksums(uint8_t *frame, uint32_t l2_len)
 {
+    if (frame[l2_len] >> 4 == 6) {
+        fix_checksum6((struct ip6_hdr *)(void *)(frame + l2_len));
+        return;
+    }
     struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + l2_len);
     uint32_t hl = (ip->ver_ihl & 15u) * 4;
     uint16_t l4 = (uint16_t)(from_be16(ip->total_len) - hl);
@@ -142,22 +191,33 @@ void peer_fix_checksums(uint8_t *frame, uint32_t l2_len)
     th->csum = csum_finish(csum_add(th, l4, ip4_pseudo_sum(ip, l4)));
 }
 
-static uint32_t frame_with(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
-                           const uint8_t *opt, uint32_t opt_len, const void *data, uint32_t len)
+static void put_ip(const struct peer *p, uint8_t *l3, uint32_t l4)
 {
-    struct eth_hdr *eh = (void *)buf;
-    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(buf + 14);
-    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
-    memcpy(eh->dst, p->stack->mac, 6);
-    memcpy(eh->src, p->mac, 6);
-    eh->type = be16(ETH_TYPE_IP4);
+    if (p->v6) {
+        struct ip6_hdr *ip = (struct ip6_hdr *)(void *)l3;
+        ip6_write(ip, peer_addr(p), wire_ip6(p->stack_ip), IP_PROTO_TCP, 64, (uint16_t)l4);
+        ip->ver_flow = be32(6u << 28 | (uint32_t)p->tos << 20);
+        return;
+    }
+    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)l3;
     *ip = (struct ip4_hdr){.ver_ihl = 0x45,
                            .tos = p->tos,
-                           .total_len = be16((uint16_t)(40 + opt_len + len)),
+                           .total_len = be16((uint16_t)(20 + l4)),
                            .ttl = 64,
                            .proto = IP_PROTO_TCP,
                            .src = be32(p->ip),
                            .dst = be32(p->stack_ip)};
+}
+
+static uint32_t frame_with(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
+                           const uint8_t *opt, uint32_t opt_len, const void *data, uint32_t len)
+{
+    struct eth_hdr *eh = (void *)buf;
+    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(buf + 14 + peer_ip_bytes(p));
+    memcpy(eh->dst, p->stack->mac, 6);
+    memcpy(eh->src, p->mac, 6);
+    eh->type = be16(p->v6 ? ETH_TYPE_IP6 : ETH_TYPE_IP4);
+    put_ip(p, buf + 14, 20 + opt_len + len);
     *th = (struct tcp_hdr){.sport = be16(p->port),
                            .dport = be16(p->stack_port),
                            .seq = be32(seq),
@@ -170,7 +230,7 @@ static uint32_t frame_with(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t
     if (len)
         memcpy((uint8_t *)(th + 1) + opt_len, data, len);
     peer_fix_checksums(buf, 14);
-    return 54 + opt_len + len;
+    return 34 + peer_ip_bytes(p) + opt_len + len;
 }
 
 static uint32_t put_ts(const struct peer *p, uint8_t *o)

@@ -27,6 +27,7 @@ struct peer {
     struct wire_host *stack, *raw;
     struct stream_app *app;
     struct stream *s; /* the accepted or connected stream */
+    bool v6;          /* both ends are fd00::a.b.c.d of these */
     uint32_t ip, stack_ip;
     uint16_t port, stack_port;
     uint8_t mac[6];
@@ -39,7 +40,7 @@ struct peer {
     uint32_t tsval, tsecr;
     struct pkt *got;
     unsigned got_len, got_at;
-    unsigned arps;
+    unsigned arps, icmps;
     uint8_t last_arp[64], last_icmp[2048];
     uint32_t last_arp_len, last_icmp_len;
     struct rte_mempool *pool;
@@ -69,6 +70,12 @@ void peer_wait(struct peer *p, uint64_t ns);
 void peer_app_write(struct peer *p, uint64_t n);
 /* Octet pattern that the application expects from us. */
 const uint8_t *peer_octets(uint64_t from);
+/* The peer's address as the stack knows it. */
+struct ip_addr peer_addr(const struct peer *p);
+static inline uint32_t peer_ip_bytes(const struct peer *p)
+{
+    return p->v6 ? 40 : 20;
+}
 /* Raw frames. */
 uint32_t peer_frame(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
                     const void *data, uint32_t len);

@@ -341,7 +341,7 @@ static void test_rst_in_syn_rcvd(void **state)
 
 static void learn(struct peer *p)
 {
-    net_neigh_learn(p->stack->net, ip_from_v4(p->ip), p->mac, p->w.now_ns);
+    net_neigh_learn(p->stack->net, peer_addr(p), p->mac, p->w.now_ns);
 }
 
 static void connect_to_peer(struct peer *p)
@@ -351,7 +351,7 @@ static void connect_to_peer(struct peer *p)
     p->s = &p->app->stream[p->app->used++];
     *p->s = (struct stream){.tx_seed = 3, .rx_seed = 5, .host = p->stack};
     p->stack_port = 5555;
-    p->s->tc = tcp_connect(p->stack->net, p->ip, p->port, 5555, p->s, p->w.now_ns);
+    p->s->tc = tcp_connect_to(p->stack->net, peer_addr(p), p->port, 5555, p->s, p->w.now_ns);
     wire_turn(&p->w);
     struct pkt *k = peer_get(p);
     assert_int_equal(k->flags, PEER_SYN | PEER_ECE | PEER_CWR);

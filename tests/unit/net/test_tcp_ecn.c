@@ -204,11 +204,11 @@ static void test_active_open(void **state)
     (void)state;
     struct peer p;
     peer_up(&p, NULL);
-    net_neigh_learn(p.stack->net, ip_from_v4(p.ip), p.mac, p.w.now_ns);
+    net_neigh_learn(p.stack->net, peer_addr(&p), p.mac, p.w.now_ns);
     p.s = &p.app->stream[p.app->used++];
     *p.s = (struct stream){.tx_seed = 3, .rx_seed = 5, .host = p.stack};
     p.stack_port = 5555;
-    p.s->tc = tcp_connect(p.stack->net, p.ip, p.port, 5555, p.s, p.w.now_ns);
+    p.s->tc = tcp_connect_to(p.stack->net, peer_addr(&p), p.port, 5555, p.s, p.w.now_ns);
     wire_turn(&p.w);
     assert_int_equal(peer_get(&p)->flags, PEER_SYN | PEER_ECE | PEER_CWR);
     peer_wait(&p, 1100 * WIRE_MS);

@@ -36,9 +36,9 @@ static void test_syn_options(void **state)
     peer_down(&p);
 
     peer_up(&p, NULL);
-    peer_handshake(&p, 0, -1, false); /* no MSS: 536; no scale: none */
+    peer_handshake(&p, 0, -1, false); /* no MSS; no scale: none */
     tcp_info(p.s->tc, &ti);
-    assert_int_equal(ti.mss, 536);
+    assert_int_equal(ti.mss, p.v6 ? 1220 : 536); /* RFC 9293 3.7.1, RFC 8200 5 */
     assert_int_equal(ti.snd_wnd, 0xffff);
     peer_down(&p);
 
@@ -159,11 +159,16 @@ static void test_isn_differs_and_moves(void **state)
     uint32_t a = p.got[0].seq, b = p.got[1].seq;
     assert_int_not_equal(a, b);
     struct flow_key k = {p.ip, p.stack_ip, 40000, 6379};
+    struct ip_addr peer = peer_addr(&p);
+    if (p.v6) { /* our address by its index */
+        k.peer_ip = flow_peer6(&p.stack->net->flow, peer);
+        k.local_ip = 1;
+    }
     p.stack->net->now_ns = p.w.now_ns;
-    uint32_t one = tcp_isn(p.stack->net, &k, (struct ip_addr){{0, 0}});
+    uint32_t one = tcp_isn(p.stack->net, &k, peer);
     assert_int_equal(one, a);
     p.stack->net->now_ns += WIRE_SEC;
-    uint32_t two = tcp_isn(p.stack->net, &k, (struct ip_addr){{0, 0}}); /* RFC 6528: 4 us a tick */
+    uint32_t two = tcp_isn(p.stack->net, &k, peer); /* RFC 6528: 4 us a tick */
     assert_true(two - one > 240000 && two - one < 250000);
     peer_down(&p);
 }

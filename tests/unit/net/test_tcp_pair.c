@@ -56,7 +56,8 @@ static struct stream *connect_stream(struct pair *p, uint64_t up, uint64_t down)
         .host = p->hc, .tx_seed = 7, .rx_seed = 9, .tx_total = up, .rx_total = down};
     p->server->accept_as = (struct stream){
         .tx_seed = 9, .rx_seed = 7, .tx_total = down, .rx_total = up, .close_on_peer_close = true};
-    s->tc = tcp_connect(p->hc->net, IP_B, 6379, 0, s, p->w.now_ns);
+    s->tc = tcp_connect_to(p->hc->net, wire_v6() ? wire_ip6(IP_B) : ip_from_v4(IP_B), 6379, 0, s,
+                           p->w.now_ns);
     assert_non_null(s->tc);
     p->c = s;
     return s;
@@ -125,6 +126,8 @@ static void tune_lossy(struct net_config *c, bool server)
     c->rcv_buf_bytes = rcv[(r >> 20) % 5];
     c->snd_buf_bytes = rcv[(r >> 30) % 5];
     c->mtu = mtu[(r >> 40) % 4];
+    if (c->ip6_count && c->mtu < 1280)
+        c->mtu = 1280;
     c->ooo_segs = 4 + (uint32_t)(r >> 50) % 60;
 }
 

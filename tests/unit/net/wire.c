@@ -211,10 +211,28 @@ void wire_init(struct wire *w, uint64_t seed)
     w->shells = wire_pool(1024, 0);
 }
 
+bool wire_v6(void)
+{
+    return getenv("BAREWIRE_TEST_V6") != NULL;
+}
+
+struct ip_addr wire_ip6(uint32_t ip)
+{
+    uint8_t b[16] = {0xfd, [12] = (uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8),
+                     (uint8_t)ip};
+    return ip_load(b);
+}
+
 void wire_config(struct net_config *c, uint32_t ip)
 {
     net_config_defaults(c);
     c->ip = ip;
+    if (wire_v6()) {
+        c->ip6[0] = (struct net_prefix){wire_ip6(ip), 64};
+        c->ip6_count = 1;
+        c->dad_probes = 0; /* test_ip6.c looks at that */
+        c->mtu = 1520;     /* the longer header: the same segments as over IPv4 */
+    }
     c->max_conns = 256;
     c->rto_min_ms = 20; /* the scripts count on these, whatever the defaults are */
     c->delayed_ack_ms = 10;

@@ -68,6 +68,11 @@ struct wire {
     void *filter_ctx;
 };
 
+/* Scripts and pairs speak IPv6: BAREWIRE_TEST_V6 is in the environment. */
+bool wire_v6(void);
+/* The IPv6 address that goes with an IPv4 one in tests: fd00::a.b.c.d, on fd00::/64. */
+struct ip_addr wire_ip6(uint32_t ip);
+
 /* EAL without hugepages, root, PCI or shared configuration. Call once per process. */
 int wire_eal_init(void);
 
