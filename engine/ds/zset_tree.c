@@ -2,16 +2,16 @@
  *
  *   descend   from the root to the leaf of a bound; the path says which child was taken at each level, lowest level first
  *   insert    a full leaf gives to a neighbour or splits, then the descent is made again: once in twenty inserts or so
- *   remove    a leaf under a quarter joins a neighbour when both fill three quarters at most
+ *   remove    a leaf under a third joins a neighbour when both fill seven eighths at most
  *
  * What an insert needs of memory is allocated before anything changes. Thread: the lease holder's. */
 #include "engine/ds/zset_tree.h"
 
 #include "engine/base/assert.h"
 
-#define LEAF_LOW   (ZSET_LEAF / 4)
-#define LEAF_JOIN  (ZSET_LEAF * 3 / 4)
-#define LEAF_ROOM  4 /* free places that make a neighbour worth shifting to */
+#define LEAF_LOW   (ZSET_LEAF / 3)
+#define LEAF_JOIN  (ZSET_LEAF * 7 / 8)
+#define LEAF_ROOM  2 /* free places that make a neighbour worth shifting to */
 #define INNER_LOW  (ZSET_INNER / 4)
 #define INNER_JOIN (ZSET_INNER * 3 / 4)
 
