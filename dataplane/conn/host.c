@@ -24,7 +24,7 @@ static struct session *host_session_next(struct host *h, struct session *after)
 
 static void host_session_info(struct host *h, struct session *s, struct session_info *ret)
 {
-    static __thread char tcp[192]; /* valid until the next call on this worker */
+    static __thread char tcp[320]; /* valid until the next call on this worker */
     struct conn *c = (struct conn *)s;
     (void)h;
     size_t qbuf = conn_held(c) + c->tail_len + resp_parser_held(&c->parser);
@@ -41,10 +41,11 @@ static void host_session_info(struct host *h, struct session *s, struct session_
         struct tcp_info i;
         tcp_info(c->tc, &i);
         snprintf(tcp, sizeof(tcp),
-                 " tcp=%s srtt_us=%u rto_us=%u cwnd=%u snd_wnd=%u rcv_wnd=%u retrans=%u unacked=%u "
-                 "ofo=%u",
-                 tcp_state_name(i.state), i.srtt_us, i.rto_us, i.cwnd, i.snd_wnd, i.rcv_wnd,
-                 i.retrans, i.unacked_bytes, i.ooo_bytes);
+                 " tcp=%s cc=%s srtt_us=%u rto_us=%u cwnd=%u ssthresh=%u snd_wnd=%u rcv_wnd=%u "
+                 "retrans=%u unacked=%u sacked=%u lost=%u ofo=%u",
+                 tcp_state_name(i.state), i.congestion ? i.congestion : "-", i.srtt_us, i.rto_us,
+                 i.cwnd, i.ssthresh, i.snd_wnd, i.rcv_wnd, i.retrans, i.unacked_bytes,
+                 i.sacked_bytes, i.lost_bytes, i.ooo_bytes);
         ret->tcp = tcp;
     }
 }

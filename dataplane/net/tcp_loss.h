@@ -44,7 +44,7 @@ struct tcp_loss {
     uint8_t reo_wnd_mult, reo_wnd_persist;
 
     /* Tail loss probe, RFC 8985 7. */
-    bool tlp_due, tlp_out, tlp_retrans;
+    bool tlp_due, tlp_out;
     uint8_t tlp_delays; /* lone segments whose probe was answered by a D-SACK: the peer delays */
     uint32_t tlp_end_seq, tlp_flight;
 
@@ -96,7 +96,7 @@ void tcp_rack_recovery_over(struct tcp_conn *tc);
 uint64_t tcp_tlp_at_ns(const struct tcp_conn *tc);
 /* The retransmission timer ran out: a probe goes instead, or it is too early. False: a timeout. */
 bool tcp_tlp_fire(struct tcp_conn *tc);
-void tcp_tlp_sent(struct tcp_conn *tc, bool retrans);
+void tcp_tlp_sent(struct tcp_conn *tc);
 void tcp_tlp_ack(struct tcp_conn *tc, const struct tcp_seg *seg, bool advances,
                  bool dsack_of_probe);
 

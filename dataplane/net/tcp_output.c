@@ -440,42 +440,25 @@ static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
     return true;
 }
 
-/* A tail loss probe, RFC 8985 7.3: new data where the peer's window has room, else the last segment
- * again; cwnd is not asked. */
+/* A tail loss probe, RFC 8985 7.3; cwnd is not asked. Always the last segment again, also where new data
+ * could go: a lone new segment is acknowledged late (40 ms by Linux), a doubled one at once. */
 static bool output_probe(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
-    struct tx_seg *s = tc->q_unsent;
-    bool fresh = s && s->len && tc->snd_una + tc->snd_wnd - tc->snd_nxt >= s->len &&
-                 tcp_flight(tc) <= tc->snd_wnd;
+    struct tx_seg *s = tc->q_head;
     if (net_tx_full(tc->net))
         return false;
-    if (fresh) {
-        s->seq = tc->snd_nxt;
-    } else {
-        struct tx_seg *end = tc->q_unsent;
-        for (s = tc->q_head; s && s->next != end; s = s->next)
-            ;
-        if (!s || !(s->flags & TXS_SENT) || tc->snd_una == tc->snd_nxt) {
-            c->loss.tlp_due = false; /* it was acknowledged meanwhile */
-            return true;
-        }
+    while (s && s->next != tc->q_unsent)
+        s = s->next;
+    if (!s || !(s->flags & TXS_SENT) || tc->snd_una == tc->snd_nxt) {
+        c->loss.tlp_due = false; /* it was acknowledged meanwhile */
+        return true;
     }
-    if (unlikely_(s->len > tc->mss) && !tcp_queue_split(tc, s, tc->mss))
-        return false;
     if (!send_seg(tc, s))
         return false;
-    if (fresh) {
-        s->flags |= TXS_SENT;
-        tc->snd_nxt += s->len;
-        tc->q_unsent = s->next;
-        if (!s->next && (tc->flags & TF_APP_CLOSED))
-            fin_sent(tc);
-    } else {
-        s->flags |= TXS_RETX;
-        tcp_retransmitted(tc, s);
-    }
-    tcp_tlp_sent(tc, !fresh);
+    s->flags |= TXS_RETX;
+    tcp_retransmitted(tc, s);
+    tcp_tlp_sent(tc);
     arm_rexmit(tc->net, tc, c);
     return true;
 }

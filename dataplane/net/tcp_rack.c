@@ -209,13 +209,12 @@ bool tcp_tlp_fire(struct tcp_conn *tc)
     return true;
 }
 
-void tcp_tlp_sent(struct tcp_conn *tc, bool retrans)
+void tcp_tlp_sent(struct tcp_conn *tc)
 {
     struct tcp_loss *l = &tc->cold->loss;
     STAT_INC(tc->net->stats->tcp_loss_probes);
     l->tlp_due = false;
     l->tlp_out = true;
-    l->tlp_retrans = retrans;
     l->tlp_end_seq = tc->snd_nxt - !!(tc->flags & TF_FIN_SENT);
     l->tlp_flight = tcp_flight(tc);
 }
@@ -226,9 +225,7 @@ void tcp_tlp_ack(struct tcp_conn *tc, const struct tcp_seg *seg, bool advances, 
     struct tcp_loss *l = &tc->cold->loss;
     if (seq_lt(seg->ack, l->tlp_end_seq))
         return;
-    if (!l->tlp_retrans) {
-        l->tlp_out = false;
-    } else if (dsack_of_probe) {
+    if (dsack_of_probe) {
         /* Both copies arrived: the ACK was only slow. */
         l->tlp_out = false;
         if (l->tlp_flight <= tc->mss && l->tlp_delays < TLP_DELAYS_MAX)

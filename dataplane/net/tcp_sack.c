@@ -93,7 +93,7 @@ static void take_dsack(struct tcp_conn *tc, struct tcp_block b, bool *of_probe)
     }
     STAT_INC(st->tcp_dsack_recv);
     /* RFC 8985 6.2 step 4, 7.4.2: what a loss probe doubled tells nothing of reordering. */
-    if (l->tlp_out && l->tlp_retrans && b.end == l->tlp_end_seq)
+    if (l->tlp_out && b.end == l->tlp_end_seq)
         *of_probe = true;
     else
         l->dsack = true;

@@ -283,8 +283,6 @@ static void check_cwnd(struct sim *s, const struct sim_node *from, const struct 
     uint32_t pipe = tcp_pipe(tc), limit = tc->cwnd + 1;
     if (tc->dupacks && tc->dupacks < 3)
         limit += tc->dupacks * (uint32_t)tc->mss;
-    if (tc->cold->loss.tlp_out) /* RFC 8985 7.3: a loss probe asks no cwnd */
-        limit += tc->mss;
     SIM_CHECK(s, pipe <= limit || pipe <= tc->mss + 1u,
               "port %u: %u bytes in the network, cwnd %u, mss %u, duplicate ACKs %u", g->sport,
               pipe, tc->cwnd, tc->mss, tc->dupacks);

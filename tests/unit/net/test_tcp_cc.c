@@ -177,6 +177,7 @@ static void test_cubic_extremes(void **state)
         assert_true(r.tc.cwnd >= last && r.tc.cwnd <= TCP_CWND_MAX / 2 * 3);
         last = r.tc.cwnd;
     }
+    free(r.net);
     rig_up(&r, &tcp_cc_cubic, 2 * 64, 2 * 64);
     r.tc.mss = 64;
     lose(&r);
