@@ -106,7 +106,8 @@ static void on_frame(void *ctx, struct wire_host *h, const uint8_t *f, uint32_t 
     assert_true(p->got_len < PEER_GOT);
     struct pkt *k = &p->got[p->got_len++];
     uint32_t doff = (th->off >> 4) * 4u;
-    *k = (struct pkt){.seq = from_be32(th->seq),
+    *k = (struct pkt){.at_ns = p->w.now_ns,
+                      .seq = from_be32(th->seq),
                       .ack = from_be32(th->ack),
                       .wnd = from_be16(th->wnd),
                       .len = l4 - doff,
@@ -209,8 +210,8 @@ static void put_ip(const struct peer *p, uint8_t *l3, uint32_t l4)
                            .dst = be32(p->stack_ip)};
 }
 
-static uint32_t frame_with(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
-                           const uint8_t *opt, uint32_t opt_len, const void *data, uint32_t len)
+uint32_t peer_frame_with(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
+                         const uint8_t *opt, uint32_t opt_len, const void *data, uint32_t len)
 {
     struct eth_hdr *eh = (void *)buf;
     struct tcp_hdr *th = (struct tcp_hdr *)(void *)(buf + 14 + peer_ip_bytes(p));
@@ -256,7 +257,7 @@ uint32_t peer_frame(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, u
             memcpy(opt + n, &v, 4);
         }
     }
-    return frame_with(p, buf, flags, seq, ack, opt, n, data, len);
+    return peer_frame_with(p, buf, flags, seq, ack, opt, n, data, len);
 }
 
 void peer_inject(struct peer *p, const void *frame, uint32_t len)
@@ -313,7 +314,8 @@ void peer_syn(struct peer *p, uint16_t mss, int wscale, bool ts)
         memcpy(opt + n, "\1\1\4\2", 4);
         n += 4;
     }
-    peer_inject(p, buf, frame_with(p, buf, PEER_SYN | p->syn_flags, p->seq, 0, opt, n, NULL, 0));
+    peer_inject(p, buf,
+                peer_frame_with(p, buf, PEER_SYN | p->syn_flags, p->seq, 0, opt, n, NULL, 0));
 }
 
 void peer_handshake(struct peer *p, uint16_t mss, int wscale, bool ts)

@@ -9,10 +9,12 @@
 #define PEER_RST 0x04
 #define PEER_PSH 0x08
 #define PEER_ACK 0x10
+#define PEER_URG 0x20
 #define PEER_ECE 0x40
 #define PEER_CWR 0x80
 
 struct pkt { /* a segment the stack sent */
+    uint64_t at_ns;
     uint32_t seq, ack, wnd, len, tsval, tsecr;
     uint16_t sport, dport, mss;
     uint8_t flags, wscale;
@@ -79,5 +81,8 @@ static inline uint32_t peer_ip_bytes(const struct peer *p)
 /* Raw frames. */
 uint32_t peer_frame(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
                     const void *data, uint32_t len);
+/* The same with the options as given; len: a multiple of 4. */
+uint32_t peer_frame_with(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t seq, uint32_t ack,
+                         const uint8_t *opt, uint32_t opt_len, const void *data, uint32_t len);
 void peer_fix_checksums(uint8_t *frame, uint32_t l2_len);
 void peer_inject(struct peer *p, const void *frame, uint32_t len);
