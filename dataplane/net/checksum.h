@@ -88,7 +88,7 @@ static inline uint64_t csum_short(const uint8_t *p, size_t n, uint64_t sum)
             /* p is not rsp or r12, whose encodings are longer */
             : [s] "+r"(sum), [p] "+S"(end), [n] "+c"(n), [t] "=&r"(tail), [w] "=&r"(words),
               [at] "=&r"(at)
-            : "m"(*(const uint8_t(*)[n])p)
+            : "m"(*(const struct { uint8_t byte[CSUM_SHORT]; } *)(const void *)p) /* at most */
             : "cc");
     return sum;
 #else

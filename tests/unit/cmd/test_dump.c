@@ -161,7 +161,7 @@ static void test_crc64_of_the_check_string(void **state)
     assert_true(crc64(0, "123456789", 9) == 0xe9c6d914c4b8d9ca);
     uint64_t crc = 0;
     for (int i = 0; i < 9; i++)
-        crc = crc64(crc, "123456789" + i, 1);
+        crc = crc64(crc, &"123456789"[i], 1);
     assert_true(crc == 0xe9c6d914c4b8d9ca);
 }
 

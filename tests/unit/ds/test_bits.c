@@ -1,5 +1,6 @@
 /* bits against a model that looks at one bit at a time. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/ds/bits.h"
 #include "tests/unit/unit.h"

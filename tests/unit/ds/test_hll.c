@@ -39,7 +39,7 @@ static void test_forms_agree(void **state)
             assert_int_equal(hll_register(span_of(dense, sizeof(dense)), s.index),
                              model.v[s.index]);
         }
-        uint64_t a, b;
+        uint64_t a = 0, b = 0;
         assert_true(hll_count(span_of(sparse, n), &a) &&
                     hll_count(span_of(dense, sizeof(dense)), &b));
         assert_true(a == b && a == hll_count_registers(&model));
