@@ -39,7 +39,8 @@ void net_config_defaults(struct net_config *c)
         .snd_buf_bytes = 512 * 1024,
         .ooo_bytes = 256 * 1024,
         .ooo_segs = 256,
-        .rto_min_ms = 20, /* docs/tcp.md: what probes and undo make of a peer that delays its ACKs */
+        .rto_min_ms =
+            20, /* docs/tcp.md: what probes and undo make of a peer that delays its ACKs */
         .rto_max_ms = 60000,
         .delayed_ack_ms = 10, /* well under any peer's rto_min */
         .time_wait_ms = 60000,
@@ -287,6 +288,7 @@ void net_frame_general(struct net *net, struct rte_mbuf *m)
     uint32_t index = seg.v6 ? flow_find6(&net->flow, &seg.key, seg.hash, seg.peer6)
                             : flow_find(&net->flow, &seg.key, seg.hash);
     seg.tc = index != FLOW_NONE ? &net->conns[index] : NULL;
+    seg.reuses = false;
     tcp_input(net, &seg);
 }
 

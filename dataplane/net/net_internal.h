@@ -116,7 +116,8 @@ struct tcp_seg {
     bool v6;
     struct ip_addr peer6; /* v6: the peer's address */
     bool has_ts;
-    uint32_t tsval, tsecr;
+    bool reuses; /* a SYN that ended a connection in TIME-WAIT: reused_nxt was its SND.NXT */
+    uint32_t tsval, tsecr, reused_nxt;
     struct flow_key key;
     uint64_t hash;
     struct tcp_conn *tc;

@@ -168,6 +168,8 @@ static void input_slow(struct tcp_conn *tc, struct tcp_seg *seg)
     if (tc->state == TCP_TIME_WAIT && (seg->flags & (TH_SYN | TH_ACK | TH_RST)) == TH_SYN &&
         (seg->has_ts && (tc->flags & TF_TS) ? seq_lt(tc->ts_recent, seg->tsval)
                                             : seq_lt(tc->rcv_nxt, seg->seq))) {
+        seg->reuses = true;
+        seg->reused_nxt = tc->snd_nxt;
         tcp_conn_kill(tc, 0, tc->flags & TF_NOTIFY);
         tcp_listen_input(net, seg);
         return;

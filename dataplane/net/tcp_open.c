@@ -81,6 +81,9 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
         tc->flags |= TF_ECN; /* RFC 3168 6.1.1 */
     net->half_open++;
     tc->cold->iss = tcp_isn(net, &seg->key, seg->peer6);
+    /* RFC 9293 3.6.1 MAY-2 (1): the old connection may have sent more than the clock has ticked. */
+    if (seg->reuses && seq_lt(tc->cold->iss, seg->reused_nxt))
+        tc->cold->iss = seg->reused_nxt;
     tc->snd_una = tc->snd_nxt = tc->cold->recover = tc->cold->iss;
     take_peer_syn(tc, seg, &opts);
     tcp_conn_template(tc, reply_mac(net, seg));

@@ -176,7 +176,8 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
     if (len && (ahead >= wnd || len > wnd - ahead)) { /* the right part is outside the window */
         len = ahead < wnd ? wnd - ahead : 0;
         fin = false;
-        tcp_ack_now(tc);
+        if (!ahead) /* else the ACK for text ahead of order says it: one per segment */
+            tcp_ack_now(tc);
         STAT_INC(tc->net->stats->drop_tcp_window);
     }
     if (ahead) {

@@ -289,6 +289,34 @@ static void test_time_wait_reuse(void **state)
     peer_down(&p);
 }
 
+/* RFC 9293 3.6.1 MAY-2 (1): our new numbers lie beyond all of the old connection's, though it sent faster than
+ * the clock of RFC 6528 ticks (an octet in 4 us). */
+static void test_time_wait_reuse_keeps_numbers_apart(void **state)
+{
+    (void)state;
+    struct peer p;
+    open_plain(&p, NULL);
+    for (int i = 0; i < 100; i++) {
+        peer_app_write(&p, 10000);
+        while (p.got_at < p.got_len)
+            peer_get(&p);
+        p.got_at = p.got_len = 0;
+        peer_ack(&p);
+    }
+    tcp_close(p.s->tc);
+    wire_turn(&p.w);
+    peer_get(&p);
+    peer_seg(&p, PEER_FIN | PEER_ACK, p.seq, p.ack, NULL, 0);
+    peer_get(&p);
+    uint32_t used = p.ack;
+    p.seq += 5000;
+    peer_syn(&p, 1460, -1, false);
+    struct pkt *k = peer_get(&p);
+    assert_int_equal(k->flags, PEER_SYN | PEER_ACK);
+    assert_true((int32_t)(k->seq - used) >= 0);
+    peer_down(&p);
+}
+
 static void tune_few_conns(struct net_config *c)
 {
     c->max_conns = 4;
@@ -527,6 +555,7 @@ int main(void)
         cmocka_unit_test(test_fin_wait_2_ends),
         cmocka_unit_test(test_orphan_with_shut_window),
         cmocka_unit_test(test_time_wait_reuse),
+        cmocka_unit_test(test_time_wait_reuse_keeps_numbers_apart),
         cmocka_unit_test(test_time_wait_recycled),
         cmocka_unit_test(test_rst_in_syn_rcvd),
         cmocka_unit_test(test_connection_refused),

@@ -239,6 +239,19 @@ static void test_out_of_order(void **state)
     peer_down(&p);
 }
 
+/* Text ahead of order that also reaches beyond the window: one duplicate ACK, not two. */
+static void test_text_ahead_cut_by_the_window_is_one_ack(void **state)
+{
+    (void)state;
+    struct peer p;
+    open_plain(&p, NULL);
+    uint32_t edge = p.seq + p.got[0].wnd;
+    peer_seg(&p, PEER_ACK, edge - 50, p.ack, peer_octets(0), 100);
+    assert_int_equal(peer_get(&p)->ack, p.seq);
+    peer_none(&p);
+    peer_down(&p);
+}
+
 /* A burst with a gap: a duplicate ACK per segment behind it, so that a peer without SACK repairs it at the third. */
 static void test_duplicate_acks_of_a_burst(void **state)
 {
@@ -598,6 +611,7 @@ int main(void)
         cmocka_unit_test(test_in_order_and_delayed_ack),
         cmocka_unit_test(test_ack_every_second_segment),
         cmocka_unit_test(test_out_of_order),
+        cmocka_unit_test(test_text_ahead_cut_by_the_window_is_one_ack),
         cmocka_unit_test(test_duplicate_acks_of_a_burst),
         cmocka_unit_test(test_overlap_model),
         cmocka_unit_test(test_conflicting_overlap),
