@@ -87,7 +87,6 @@ void tcp_rack_dsack_seen(struct tcp_conn *tc)
     if (l->reo_wnd_mult < REO_WND_MULT_MAX)
         l->reo_wnd_mult = (uint8_t)(l->reo_wnd_mult + (l->reo_wnd_mult ? 1 : 2));
     l->reo_wnd_persist = REO_WND_PERSIST;
-    l->reordering_seen = true;
 }
 
 void tcp_rack_recovery_over(struct tcp_conn *tc)

@@ -258,6 +258,11 @@ static void test_dsack_widens_the_window(void **state)
     open_sack(&p, NULL);
     learn_rtt(&p);
     uint8_t last = 1;
+    uint32_t first = send_segs(&p, 3); /* reordering is seen: D-SACKs alone may come of lost ACKs */
+    peer_wait(&p, WIRE_MS);
+    sack_segs(&p, first, 0, 1, 2);
+    peer_seg(&p, PEER_ACK, p.seq, first + 3 * MSS, NULL, 0);
+    peer_none(&p);
     for (int i = 0; i < 3; i++) {
         uint32_t base = send_segs(&p, 8);
         peer_wait(&p, WIRE_MS);
@@ -633,6 +638,26 @@ static void test_dsack_sent(void **state)
     peer_down(&p);
 }
 
+/* A D-SACK that a lost ACK explains makes no later repair wait (seen on the relay at 1 % loss). */
+static void test_dsack_without_reordering_costs_no_time(void **state)
+{
+    (void)state;
+    struct peer p;
+    open_sack(&p, NULL);
+    learn_rtt(&p);
+    uint32_t base = send_segs(&p, 8);
+    peer_wait(&p, WIRE_MS);
+    sack_segs(&p, base, 0, 1, 6);
+    assert_int_equal(peer_get(&p)->seq, base);
+    const uint32_t dup[1][2] = {{base, base + MSS}};
+    peer_sack(&p, base + 8 * MSS, 1, dup);
+    base = send_segs(&p, 8);
+    peer_wait(&p, WIRE_MS);
+    sack_segs(&p, base, 0, 1, 6);
+    assert_int_equal(peer_get(&p)->seq, base); /* at once */
+    peer_down(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -645,6 +670,7 @@ int main(void)
         cmocka_unit_test(test_probe_is_the_last_segment),
         cmocka_unit_test(test_reordering_window),
         cmocka_unit_test(test_dsack_widens_the_window),
+        cmocka_unit_test(test_dsack_without_reordering_costs_no_time),
         cmocka_unit_test(test_lost_retransmission),
         cmocka_unit_test(test_prr),
         cmocka_unit_test(test_timeout_keeps_the_scoreboard),
