@@ -47,6 +47,13 @@ static inline uint64_t csum_64_bytes(const uint8_t *p, uint64_t sum)
 
 #define CSUM_SHORT 136
 
+/* The bytes that the addition reads, for the compiler: of a length that gcc leaves open and clang wants to know. */
+#ifdef __clang__
+#define CSUM_OPERAND(p) (*(const struct { uint8_t byte[CSUM_SHORT]; } *)(const void *)(p))
+#else
+#define CSUM_OPERAND(p) (*(const uint8_t(*)[])(p))
+#endif
+
 /* csum_add for 1 to CSUM_SHORT bytes: whole words, and the last eight bytes less those that are not ours
  * or summed with the words. One jump into a chain whose instructions have four bytes each: no test for
  * each power of two, which costs more than the adding. */
@@ -88,7 +95,7 @@ static inline uint64_t csum_short(const uint8_t *p, size_t n, uint64_t sum)
             /* p is not rsp or r12, whose encodings are longer */
             : [s] "+r"(sum), [p] "+S"(end), [n] "+c"(n), [t] "=&r"(tail), [w] "=&r"(words),
               [at] "=&r"(at)
-            : "m"(*(const struct { uint8_t byte[CSUM_SHORT]; } *)(const void *)p) /* at most */
+            : "m"(CSUM_OPERAND(p))
             : "cc");
     return sum;
 #else
