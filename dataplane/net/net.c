@@ -194,26 +194,28 @@ void net_send_or_drop(struct net *net, struct rte_mbuf *m)
 unsigned net_flush(struct net *net)
 {
     struct stats_worker *st = net->stats;
-    unsigned sent = 0;
-    while (sent < net->tx_count) {
-        uint64_t bytes = 0;
-        uint16_t n = (uint16_t)RTE_MIN(net->tx_count - sent, (uint32_t)LIMIT_BURST_PKTS);
+    struct rte_mbuf **tx = net->tx;
+    uint32_t sent = 0, count = net->tx_count;
+    uint64_t bytes = 0;
+    while (sent < count) {
+        uint16_t n = (uint16_t)RTE_MIN(count - sent, (uint32_t)LIMIT_BURST_PKTS);
         for (uint16_t i = 0; i < n; i++) /* the wire owns what it takes: count before */
-            bytes += net->tx[sent + i]->pkt_len;
-        uint16_t took = net->wire.tx(net->wire.ctx, &net->tx[sent], n);
-        for (uint16_t i = took; i < n; i++)
-            bytes -= net->tx[sent + i]->pkt_len;
-        STAT_ADD(st->tx_pkts, took);
-        STAT_ADD(st->tx_bytes, bytes);
+            bytes += tx[sent + i]->pkt_len;
+        uint16_t took = net->wire.tx(net->wire.ctx, tx + sent, n);
         sent += took;
-        if (took < n)
+        if (unlikely_(took < n)) {
+            for (uint16_t i = 0; i < n - took; i++)
+                bytes -= tx[sent + i]->pkt_len;
             break;
+        }
     }
-    STAT_ADD(st->tx_retried, RTE_MIN(sent, net->tx_refused));
-    net->tx_count -= sent;
-    if (net->tx_count)
-        memmove(net->tx, net->tx + sent, net->tx_count * sizeof(net->tx[0]));
-    net->tx_refused = net->tx_count;
+    STAT_ADD(st->tx_pkts, sent);
+    STAT_ADD(st->tx_bytes, bytes);
+    if (unlikely_(net->tx_refused))
+        STAT_ADD(st->tx_retried, RTE_MIN(sent, net->tx_refused));
+    net->tx_count = net->tx_refused = count - sent;
+    if (unlikely_(net->tx_count))
+        memmove(tx, tx + sent, net->tx_count * sizeof(tx[0]));
     return sent;
 }
 
@@ -304,38 +306,44 @@ void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now
         rte_pktmbuf_free_bulk(pkts + room, n - room);
         n = (uint16_t)room;
     }
-    memcpy(net->held + net->held_count, pkts, n * sizeof(*pkts));
+    struct rte_mbuf **held = net->held + net->held_count;
+    for (uint16_t i = 0; i < n; i++) /* few: no call */
+        held[i] = pkts[i];
     net->held_count += n;
     for (uint16_t i = 0; i < n; i += LIMIT_BURST_PKTS)
         net_burst(net, pkts + i, (uint16_t)RTE_MIN(n - i, LIMIT_BURST_PKTS));
 }
 
-/* Gives the burst's mbufs back, runs of one pool at once. */
-static void free_held(struct net *net)
+/* A frame in one direct mbuf of that pool which nobody else holds: refcnt and nb_segs are both 1. */
+static inline bool frame_is_plain(const struct rte_mbuf *m, const struct rte_mempool *pool)
 {
-    void *run[LIMIT_BURST_PKTS];
-    struct rte_mempool *pool = NULL;
-    unsigned n = 0;
-    for (uint32_t i = 0; i < net->held_count; i++) {
-        struct rte_mbuf *m = net->held[i];
-        if (unlikely_(m->nb_segs != 1)) {
-            rte_pktmbuf_free(m);
-            continue;
-        }
-        if (unlikely_(rte_mbuf_refcnt_read(m) != 1 || !RTE_MBUF_DIRECT(m))) {
-            m = rte_pktmbuf_prefree_seg(m);
-            if (!m)
-                continue;
-        }
-        if (unlikely_(n && (m->pool != pool || n == LIMIT_BURST_PKTS))) {
-            rte_mempool_put_bulk(pool, run, n);
-            n = 0;
-        }
-        pool = m->pool;
-        run[n++] = m;
+    uint32_t counts;
+    static_assert(offsetof(struct rte_mbuf, nb_segs) == offsetof(struct rte_mbuf, refcnt) + 2,
+                  "one word");
+    memcpy(&counts, (const uint8_t *)m + offsetof(struct rte_mbuf, refcnt), sizeof(counts));
+    return counts == 0x00010001 && m->pool == pool && RTE_MBUF_DIRECT(m);
+}
+
+/* Gives the burst's mbufs back: straight into the pool's cache while they are plain and of one pool. */
+static inline void free_held(struct net *net)
+{
+    uint32_t i = 0, n = net->held_count;
+    if (!n)
+        return;
+    struct rte_mempool *pool = net->held[0]->pool;
+    struct rte_mempool_cache *cache = net->cache;
+    if (pool != net->cfg.pool)
+        cache = rte_mempool_default_cache(pool, rte_lcore_id());
+    if (likely_(cache && n <= cache->flushthresh)) {
+        if (unlikely_(cache->len + n > cache->flushthresh))
+            rte_mempool_cache_flush(cache, pool);
+        void **to = &cache->objs[cache->len];
+        for (; i < n && likely_(frame_is_plain(net->held[i], pool)); i++)
+            to[i] = net->held[i];
+        cache->len += i;
     }
-    if (n)
-        rte_mempool_put_bulk(pool, run, n);
+    for (; i < n; i++)
+        rte_pktmbuf_free(net->held[i]);
     net->held_count = 0;
 }
 
@@ -351,9 +359,12 @@ void net_input_done(struct net *net)
 void net_timers(struct net *net, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
-    neigh_timers(net);
-    ndp_timers(net);
-    tcp_timers_run(net);
+    if (unlikely_(now_ns >= net->neigh_next_ns))
+        neigh_timers(net);
+    if (unlikely_(now_ns >= net->ip6.next_ns))
+        ndp_timers(net);
+    if (unlikely_(wheel_due(&net->wheel, now_ns)))
+        tcp_timers_run(net);
     if (net->reap_count)
         tcp_reap(net);
 }

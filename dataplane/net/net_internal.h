@@ -243,6 +243,8 @@ struct net {
 /* ---- net.c ---- */
 static inline void net_set_now(struct net *net, uint64_t now_ns)
 {
+    if (now_ns == net->now_ns) /* a turn has one time for all its calls */
+        return;
     net->now_ns = now_ns;
     net->now_ms = (uint32_t)(now_ns / NSEC_PER_MS);
 }

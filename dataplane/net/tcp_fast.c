@@ -190,7 +190,7 @@ input_at(struct net *net, struct tcp_conn *tc, const struct rte_mbuf *m, const u
     tc->snd_wl1 = rcv_nxt;
     tc->snd_wl2 = ack;
     if (len)
-        tcp_deliver(net, tc, c, p + AT_IP + 20 + doff, len);
+        tcp_deliver(net, tc, p + AT_IP + 20 + doff, len);
     if (unlikely_(tc->flags & TF_WANT_WRITE))
         tcp_ack_writable(tc);
     return true;

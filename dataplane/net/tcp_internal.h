@@ -33,11 +33,12 @@ enum tcp_state {
     TCP_TIME_WAIT,
 };
 
-#define TF_DIRTY       (1u << 0)  /* in net->dirty */
-#define TF_REAP        (1u << 1)  /* in net->reap */
-#define TF_NOTIFY      (1u << 2)  /* `closed` is owed */
-#define TF_ACK_NOW     (1u << 3)  /* an ACK must leave in this pass */
-#define TF_ACK_DELAYED (1u << 4)  /* an ACK is owed, the timer runs */
+#define TF_DIRTY   (1u << 0) /* in net->dirty */
+#define TF_REAP    (1u << 1) /* in net->reap */
+#define TF_NOTIFY  (1u << 2) /* `closed` is owed */
+#define TF_ACK_NOW (1u << 3) /* an ACK must leave in this pass */
+#define TF_ACK_DELAYED \
+    (1u << 4) /* an ACK is owed: it rides on a reply of this turn, or the timer runs */
 #define TF_TS          (1u << 5)  /* RFC 7323 timestamps negotiated */
 #define TF_MAC_KNOWN   (1u << 6)  /* the template has the peer's MAC */
 #define TF_WANT_WRITE  (1u << 7)  /* `writable` is owed */
@@ -390,23 +391,21 @@ void tcp_keepalive_start(struct tcp_conn *tc);
 
 /* ---- text in order ---- */
 
-/* RFC 9293 3.8.6.3: an ACK for at least every second full segment, else within delayed_ack_ms. */
-static inline void tcp_schedule_ack(struct tcp_conn *tc, struct tcp_cold *c, const struct net *net)
+/* RFC 9293 3.8.6.3: an ACK for at least every second full segment, else within delayed_ack_ms. The output
+ * pass sends the first, and starts the timer where no reply of this turn has carried the other. */
+static inline void tcp_schedule_ack(struct tcp_conn *tc)
 {
-    if (unlikely_(tc->rcv_nxt - tc->rcv_acked >= 2u * tc->rcv_mss)) {
-        tcp_ack_now(tc);
-    } else if (!(tc->flags & TF_ACK_DELAYED)) {
-        tc->flags |= TF_ACK_DELAYED;
-        tcp_timer_set_at(tc, c, TT_DELACK, net->now_ns + net->delack_ns);
-    }
+    tc->flags |= TF_ACK_DELAYED;
+    if (unlikely_(tc->rcv_nxt - tc->rcv_acked >= 2u * tc->rcv_mss))
+        tc->flags |= TF_ACK_NOW;
+    tcp_mark(tc);
 }
 /* The next octets in order: counts, schedules the ACK, calls `received`. */
-static inline void tcp_deliver(struct net *net, struct tcp_conn *tc, struct tcp_cold *c,
-                               const uint8_t *p, uint32_t len)
+static inline void tcp_deliver(struct net *net, struct tcp_conn *tc, const uint8_t *p, uint32_t len)
 {
     if (unlikely_(len > tc->rcv_mss))
         tc->rcv_mss = len > UINT16_MAX ? UINT16_MAX : (uint16_t)len;
     tc->rcv_nxt += len;
-    tcp_schedule_ack(tc, c, net);
+    tcp_schedule_ack(tc);
     net->app.received(tc->cookie, p, len);
 }

@@ -553,6 +553,8 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
     if ((tc->flags & TF_WND_CHECK) && window_update_due(tc))
         tc->flags |= TF_ACK_NOW;
     tc->flags &= ~TF_WND_CHECK;
+    if ((tc->flags & TF_ACK_DELAYED) && tc->cold->deadline_ns[TT_DELACK] == UINT64_MAX)
+        tcp_timer_set(tc, TT_DELACK, net->now_ns + net->delack_ns);
     if (!(tc->flags & (TF_ACK_NOW | TF_DUP_ACKS)))
         return true;
     /* An ACK of new data is none of the duplicates that follow it. */
@@ -570,8 +572,8 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
 
 static inline bool output_ack(struct tcp_conn *tc)
 {
-    return likely_(!(tc->flags & (TF_ACK_NOW | TF_WND_CHECK | TF_KEEP_DUE | TF_DUP_ACKS))) ||
-           output_ack_due(tc);
+    const uint32_t due = TF_ACK_NOW | TF_ACK_DELAYED | TF_WND_CHECK | TF_KEEP_DUE | TF_DUP_ACKS;
+    return likely_(!(tc->flags & due)) || output_ack_due(tc);
 }
 
 /* What keeps a connection from the common pass. */

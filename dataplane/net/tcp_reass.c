@@ -127,7 +127,7 @@ static bool drain(struct tcp_conn *tc)
         tc->net->ooo_done = o;
         uint32_t skip = tc->rcv_nxt - o->seq;
         if (skip < o->len)
-            tcp_deliver(tc->net, tc, tc->cold, o->data + skip, o->len - skip);
+            tcp_deliver(tc->net, tc, o->data + skip, o->len - skip);
         if (tc->state == TCP_CLOSED || (tc->flags & TF_APP_CLOSED))
             return false;
         if (o->fin && tc->rcv_nxt == o->seq + o->len) {
@@ -194,7 +194,7 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
             if (!tc->cold->loss.dsack_due)
                 tc->cold->dup_acks_due = 0; /* they would tell of a gap that is filled */
         }
-        tcp_deliver(tc->net, tc, tc->cold, p, len);
+        tcp_deliver(tc->net, tc, p, len);
         if (tc->state == TCP_CLOSED)
             return;
     }

@@ -34,6 +34,11 @@ void wheel_node_init(struct wheel_node *n);
 /* Sets or moves the entry. Fires at the first tick at or after `at_ns`, never before. */
 void wheel_set(struct wheel *w, struct wheel_node *n, uint64_t at_ns);
 void wheel_cancel(struct wheel *w, struct wheel_node *n);
+/* Would wheel_advance find time gone by, or wheel_pop an entry? */
+static inline bool wheel_due(const struct wheel *w, uint64_t now_ns)
+{
+    return now_ns >> WHEEL_TICK_SHIFT > w->now || !list_empty(&w->expired);
+}
 /* Moves time on; entries that fell due wait in order of their tick for wheel_pop. */
 void wheel_advance(struct wheel *w, uint64_t now_ns);
 /* The next entry that fell due, removed; NULL when there is none. */
