@@ -169,6 +169,7 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     app.ctx = w;
     w->cfg.net.engine = &w->config;
     err = net_create(&w->net, &w->cfg.net, &wire, &app, w->stats, monotonic_ns());
+    explicit_bzero(w->cfg.net.secret, sizeof(w->cfg.net.secret)); /* net has its keys */
     if (err)
         goto undo_memory;
     if (w->count > 1)
@@ -251,6 +252,9 @@ static void copy_stats(struct worker *w)
     STAT_SET(s->keyspace_misses, ss->misses);
     STAT_SET(s->expired_keys, ss->expired_keys);
     STAT_SET(s->evicted_keys, ss->evicted_keys);
+    STAT_SET(s->eviction_exceeded_ms, ss->over_ms + ss->over_now_ms);
+    STAT_SET(s->eviction_exceeding_ms, ss->over_now_ms);
+    STAT_SET(s->not_counted_memory, w->shard.lazy_bytes);
     STAT_SET(s->oom_refused, ss->oom_refused);
     STAT_SET(s->dirty, ss->dirty);
     STAT_SET(s->used_memory, w->shard.mem.used_bytes);

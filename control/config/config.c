@@ -10,12 +10,13 @@
 #include "engine/base/assert.h"
 
 /* Names in the order that Redis lists them in its error texts. */
-static const char *const enum_policy[] = {"volatile-lru",   "volatile-lfu", "volatile-random",
-                                          "volatile-ttl",   "allkeys-lru",  "allkeys-lfu",
-                                          "allkeys-random", "noeviction",   NULL};
+static const char *const enum_policy[] = {
+    "volatile-lru", "volatile-lfu",   "volatile-random", "volatile-ttl",   "allkeys-lru",
+    "allkeys-lfu",  "allkeys-random", "noeviction",      "allkeys-s3fifo", NULL};
 static const uint8_t enum_policy_numbers[] = {
-    POLICY_VOLATILE_LRU, POLICY_VOLATILE_LFU, POLICY_VOLATILE_RANDOM, POLICY_VOLATILE_TTL,
-    POLICY_ALLKEYS_LRU,  POLICY_ALLKEYS_LFU,  POLICY_ALLKEYS_RANDOM,  POLICY_NOEVICTION};
+    POLICY_VOLATILE_LRU,   POLICY_VOLATILE_LFU, POLICY_VOLATILE_RANDOM,
+    POLICY_VOLATILE_TTL,   POLICY_ALLKEYS_LRU,  POLICY_ALLKEYS_LFU,
+    POLICY_ALLKEYS_RANDOM, POLICY_NOEVICTION,   POLICY_ALLKEYS_S3FIFO};
 static const char *const enum_debug[] = {"no", "yes", "local", NULL};
 static const uint8_t enum_debug_numbers[] = {DEBUG_CMD_NO, DEBUG_CMD_YES, DEBUG_CMD_LOCAL};
 static const char *const enum_idle[] = {"spin", "adaptive", "sleep", NULL};

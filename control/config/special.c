@@ -148,13 +148,6 @@ bool check_dir(struct span v, char *why)
     return err ? fail(why, strerror(err)) : true;
 }
 
-bool check_policy(struct span v, char *why)
-{
-    if (span_is(v, "noeviction"))
-        return true;
-    return fail(why, "this version of Barewire has no eviction yet: only noeviction is accepted");
-}
-
 /* ---- net-allow ---- */
 
 static bool allow_set(struct config *c, const struct span *argv, uint32_t argc, char *why)

@@ -80,11 +80,15 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
         cmd->argc = s->argc;
         cmd->desc = d;
         cmd->hash = s->hash;
-        cmd->candidate = likely_(*departed == b->departed) ? s->candidate : NULL;
-        d->fn(cmd);
-        w->cmd_calls[d->index]++;
-        if (unlikely_(r->errors))
-            route_errors(w, r, d);
+        if (likely_(!(d->flags & CMD_DENYOOM) || !shard_full(&w->shard)) || cmd_has_room(cmd)) {
+            cmd->candidate = likely_(*departed == b->departed) ? s->candidate : NULL;
+            d->fn(cmd);
+            w->cmd_calls[d->index]++;
+            if (unlikely_(r->errors))
+                route_errors(w, r, d);
+        } else {
+            route_refused(w, r);
+        }
         s++;
     } while (s != end && s->conn == c && (s->way & WAY_PLAIN) &&
              likely_(c->out_bytes <= LIMIT_CONN_OUT_PAUSE_BYTES));
@@ -128,14 +132,14 @@ static bool execute_here(struct worker *w, struct staged *s)
     cmd->hash = s->hash;
     cmd->parser = s->big ? &c->parser : NULL;
     cmd->candidate = NULL;
-    if ((d->flags & CMD_DENYOOM) && w->config.maxmemory_bytes) {
-        cmd_call(cmd);
-    } else {
+    if (likely_(!(d->flags & CMD_DENYOOM) || !shard_full(&w->shard)) || cmd_has_room(cmd)) {
         d->fn(cmd);
         w->cmd_calls[d->index]++;
+        if (unlikely_(r->errors))
+            route_errors(w, r, d);
+    } else {
+        route_refused(w, r);
     }
-    if (unlikely_(r->errors))
-        route_errors(w, r, d);
     if (unlikely_(ses->reply_mode != SESSION_REPLY_ON || ses->close_asap || ses->close_after_reply))
         route_after(c);
     return true;

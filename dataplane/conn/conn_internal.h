@@ -346,6 +346,8 @@ void batch_prepare(struct worker *w); /* after each change of the configuration 
 void route_staged(struct worker *w, struct staged *s);
 void route_after(struct conn *c); /* what a command has asked of its client's connection */
 void route_errors(struct worker *w, struct reply *r, const struct cmd_desc *d);
+/* The same of a request that was refused before it ran. */
+void route_refused(struct worker *w, struct reply *r);
 struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *argv, uint32_t argc,
                      struct reply *out);
 

@@ -39,8 +39,13 @@ static void account_errors(struct worker *w, const struct reply *r)
 
 void route_errors(struct worker *w, struct reply *r, const struct cmd_desc *d)
 {
-    account_errors(w, r);
     w->cmd_failed[d->index]++;
+    route_refused(w, r);
+}
+
+void route_refused(struct worker *w, struct reply *r)
+{
+    account_errors(w, r);
     r->errors = 0;
 }
 

@@ -30,8 +30,7 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
     bool data = d->fn && !d->nsubs && d->first_key == 1 &&
                 (d->flags & (CMD_READONLY | CMD_WRITE)) &&
                 !(d->flags & (CMD_PROTECTED | CMD_BLOCKING | CMD_NOSCRIPT | CMD_ADMIN));
-    if ((how & HOW_KEYED) && !(how & HOW_BARRIER) && data &&
-        !((d->flags & CMD_DENYOOM) && w->config.maxmemory_bytes))
+    if ((how & HOW_KEYED) && !(how & HOW_BARRIER) && data)
         how |= HOW_PLAIN;
     return how;
 }

@@ -139,6 +139,8 @@ int cmd_keys(const struct cmd_desc *d, const struct span *argv, uint32_t argc, u
              uint32_t cap);
 /* True when the request may touch keys that only its data tell (BY and GET of SORT): it needs every shard. */
 bool cmd_keys_open(const struct cmd_desc *d, const struct span *argv, uint32_t argc);
+/* The memory check of a command flagged DENYOOM: may evict. False: the error was written and counted. */
+bool cmd_has_room(struct cmd *c);
 /* Runs it on c->shard(s): memory check, call, account. */
 void cmd_call(struct cmd *c);
 

@@ -228,16 +228,30 @@ bool cmd_keys_open(const struct cmd_desc *d, const struct span *argv, uint32_t a
     return false;
 }
 
-/* A command under leases may grow any shard it holds. */
-static bool over_memory(const struct cmd *c)
+static bool has_room(struct shard *s)
+{
+    return !s || !shard_full(s) || shard_make_room(s);
+}
+
+/* A command under leases may grow any shard it holds: each of them makes room, and one that cannot refuses it. */
+bool cmd_has_room(struct cmd *c)
 {
     if (!c->host->config->maxmemory_bytes)
-        return false;
+        return true;
+    bool room = true;
     if (c->part || c->desc->route == ROUTE_KEY || c->shards->count == 1)
-        return c->shard && shard_over_memory(c->shard);
-    for (uint32_t i = 0; i < c->shards->count; i++)
-        if (c->shards->v[i] && shard_over_memory(c->shards->v[i]))
-            return true;
+        room = has_room(c->shard);
+    else
+        for (uint32_t i = 0; i < c->shards->count; i++)
+            room &= has_room(c->shards->v[i]);
+    c->candidate = NULL; /* it may have been evicted */
+    if (room)
+        return true;
+    reply_error(c->out, "OOM command not allowed when used memory > 'maxmemory'.");
+    if (c->shard)
+        c->shard->stats.oom_refused++;
+    if (c->host->rejected)
+        c->host->rejected[c->desc->index]++;
     return false;
 }
 
@@ -249,14 +263,8 @@ void cmd_call(struct cmd *c)
         reply_errorf(c->out, "ERR command '%s' is not served here", d->full);
         return;
     }
-    if ((d->flags & CMD_DENYOOM) && unlikely_(over_memory(c))) {
-        reply_error(c->out, "OOM command not allowed when used memory > 'maxmemory'.");
-        if (c->shard)
-            c->shard->stats.oom_refused++;
-        if (h->rejected)
-            h->rejected[d->index]++;
+    if ((d->flags & CMD_DENYOOM) && !cmd_has_room(c))
         return;
-    }
     uint32_t errors = c->out->errors;
     d->fn(c);
     if (h->calls)

@@ -61,7 +61,11 @@ void cmd_object_idletime(struct cmd *c)
     const struct entry *e = object_find(c, &k);
     if (!e)
         return;
-    if (policy_is_lfu(c->host->config->maxmemory_policy))
+    uint32_t policy = c->host->config->maxmemory_policy;
+    if (policy == POLICY_ALLKEYS_S3FIFO)
+        reply_error(c->out, "ERR The allkeys-s3fifo maxmemory policy is selected, idle time not "
+                            "tracked. " POLICY_SWITCH_NOTE);
+    else if (policy_is_lfu(policy))
         reply_error(
             c->out,
             "ERR An LFU maxmemory policy is selected, idle time not tracked. " POLICY_SWITCH_NOTE);
@@ -75,7 +79,8 @@ void cmd_object_freq(struct cmd *c)
     const struct entry *e = object_find(c, &k);
     if (!e)
         return;
-    if (!policy_is_lfu(c->host->config->maxmemory_policy))
+    uint32_t policy = c->host->config->maxmemory_policy;
+    if (!policy_is_lfu(policy) && policy != POLICY_ALLKEYS_S3FIFO)
         reply_error(c->out, "ERR An LFU maxmemory policy is not selected, access frequency not "
                             "tracked. " POLICY_SWITCH_NOTE);
     else

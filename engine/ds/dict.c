@@ -38,7 +38,7 @@
 
 #define MAX_BUCKETS   40 /* of a segment, after it grew */
 #define MAX_ITEMS     (2 * MAX_BUCKETS * DICT_SLOTS)
-#define REACH_ALL     15
+#define REACH_ALL     DICT_REACH_ALL
 #define DISPLACED_MAX 15
 /* Of 256: beyond it a segment grows or splits. Measured by tests/bench/dict_bench.c. */
 #define MAX_LOAD      242

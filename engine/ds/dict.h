@@ -49,6 +49,13 @@ bool dict_remove(struct dict *d, uint64_t hash, void *entry);
 uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*fn)(void *ctx, void *entry), void *ctx);
 /* A uniformly chosen entry (rejection sampling over slots), NULL when empty. `rnd` draws 64 random bits. */
 void *dict_random(const struct dict *d, uint64_t (*rnd)(void *), void *rnd_ctx);
+/* Up to `n` entries, neighbours from a place that `random` names; good enough to compare them, without touching one. An entry may come
+ * twice where the dict is small. 0 in a dict that is nearly empty for its size says nothing: dict_random finds one. */
+size_t dict_sample(const struct dict *d, uint64_t random, void **ret, size_t n);
+/* The entry of that hash for which `is` says so, or NULL; it is asked of live entries with the same tag, whatever their hash. Of the
+ * hash only the upper 40 bits and the lowest 8 are looked at. */
+void *dict_find_if(const struct dict *d, uint64_t hash,
+                   bool (*is)(const void *entry, const void *ctx), const void *ctx);
 /* Takes a dict apart that nobody uses any more, in bounded slices: fn (NULL: nobody) gets about `budget` entries a call,
  * which are no longer in it. True: nothing is left and d itself is freed. Only this, dict_count and dict_destroy may be called in between. */
 bool dict_free_slice(struct dict *d, size_t budget, void (*fn)(void *ctx, void *entry), void *ctx);

@@ -14,6 +14,7 @@
 #define DICT_BUCKET_BYTES  64
 #define DICT_POSITION_BITS 40
 #define DICT_MAX_DEPTH     24
+#define DICT_REACH_ALL     15 /* of a bucket: its entries may be anywhere in the segment */
 
 struct dict_bucket {
     uint8_t tag[DICT_SLOTS];

@@ -7,12 +7,12 @@
 
 #include "engine/shard/shard_internal.h"
 
-/* The LRU clock of this millisecond, worked out once for all that are touched in it. False: the policy is LFU, which counts. */
+/* The LRU clock of this millisecond, worked out once for all that are touched in it. False: the policy counts accesses. */
 static inline __attribute__((always_inline)) bool access_clock(struct shard *s)
 {
     if (likely_(s->touch_ms == s->now_ms))
         return true;
-    s->touch_ms = policy_is_lfu(s) ? -1 : s->now_ms;
+    s->touch_ms = policy_counts(s) ? -1 : s->now_ms;
     s->touch_clock = lru_now(s);
     return s->touch_ms >= 0;
 }
@@ -23,7 +23,7 @@ static inline __attribute__((always_inline)) void access_touch(struct shard *s, 
     if (likely_(access_clock(s)))
         clock_store(e, s->touch_clock);
     else
-        clock_touch_lfu(s, e);
+        clock_count(s, e);
 }
 
 static inline uint32_t access_load32(const void *p)

@@ -17,6 +17,7 @@ enum maxmemory_policy {
     POLICY_VOLATILE_LFU,
     POLICY_VOLATILE_RANDOM,
     POLICY_VOLATILE_TTL,
+    POLICY_ALLKEYS_S3FIFO, /* ours */
 };
 enum debug_policy { DEBUG_CMD_NO, DEBUG_CMD_LOCAL, DEBUG_CMD_YES };
 enum idle_mode { IDLE_SPIN, IDLE_ADAPTIVE, IDLE_SLEEP };

@@ -46,6 +46,14 @@ void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
     lazy_drop_entry(s, e);
 }
 
+void ks_evict_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
+{
+    unlink_entry(s, db, e, hash);
+    s->stats.evicted_keys++;
+    ks_changed(s, db, entry_key_fast(e), KS_EVICTED, "evicted");
+    lazy_drop_entry(s, e);
+}
+
 static inline __attribute__((always_inline)) struct entry *find(struct shard *s, uint32_t db,
                                                                 struct span key, uint64_t hash)
 {
@@ -168,7 +176,7 @@ void ks_flush(struct shard *s, uint32_t db, bool lazy)
         lazy_free_db(s, d->keys, d->expires);
     else
         db_free_now(s, d->keys, d->expires);
-    *d = (struct shard_db){0};
+    *d = (struct shard_db){.id = d->id};
 }
 
 void ks_swap(struct shard *s, uint32_t a, uint32_t b)
@@ -178,7 +186,7 @@ void ks_swap(struct shard *s, uint32_t a, uint32_t b)
     s->db[b] = d;
 }
 
-static uint64_t draw(void *shard)
+uint64_t draw_random(void *shard)
 {
     return shard_random(shard);
 }
@@ -186,7 +194,7 @@ static uint64_t draw(void *shard)
 struct entry *ks_random(struct shard *s, uint32_t db)
 {
     while (ks_count(s, db)) {
-        struct entry *e = dict_random(s->db[db].keys, draw, s);
+        struct entry *e = dict_random(s->db[db].keys, draw_random, s);
         if (!entry_expired(e, s->now_ms))
             return e;
         ks_expire_now(s, db, e, shard_hash(s, entry_key_fast(e)));

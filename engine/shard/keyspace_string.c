@@ -28,7 +28,7 @@ static struct entry *store_new(struct shard *s, uint32_t db, struct span key, ui
         goto free_entry;
     if (expires && !dict_insert(expires, hash, e))
         goto unlink_key;
-    entry_set_clock(e, clock_initial(s));
+    clock_begin(s, db, hash, e);
     return e;
 unlink_key:
     dict_remove(keys, hash, e);
@@ -266,7 +266,7 @@ struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uin
     if (!(e->flags & ENTRY_BLOCK)) {
         struct entry *copy = ks_copy(to, db, key, hash, e, when);
         if (copy) {
-            clock_inherit(to, copy, e);
+            clock_carry(to, copy, e);
             ks_delete(from, from_db, e, from_hash, false);
         }
         return copy;
@@ -278,7 +278,7 @@ struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uin
     struct entry *moved = store(to, db, key, hash, &v, when);
     if (!moved)
         return NULL;
-    clock_inherit(to, moved, e);
+    clock_carry(to, moved, e);
     if (to != from)
         change_hands(from, to, moved);
     bind_fields(to, db, key, &v);

@@ -12,6 +12,7 @@ struct list_lazy {
     enum obj_type type; /* with block.p: a value */
     enum obj_enc enc;
     struct mem_block block;
+    uint64_t bytes; /* of s->lazy_bytes */
 };
 
 /* Of a database that is freed in slices: its large values become jobs of their own. */
@@ -34,6 +35,7 @@ static bool push(struct shard *s, struct list_lazy job)
     *l = job;
     l->next = s->lazy_head;
     s->lazy_head = l;
+    s->lazy_bytes += l->bytes;
     return true;
 }
 
@@ -41,7 +43,7 @@ void object_drop(struct shard *s, enum obj_type type, enum obj_enc enc, const st
 {
     const struct object_ops *ops = object_ops_of(type, enc);
     if (ops && ops->pieces(b) > OBJECT_FREE_NOW_PIECES &&
-        push(s, (struct list_lazy){.type = type, .enc = enc, .block = *b}))
+        push(s, (struct list_lazy){.type = type, .enc = enc, .block = *b, .bytes = ops->bytes(b)}))
         s->lazy_pending++;
     else
         value_free_block(&s->mem, type, enc, *b);
@@ -62,9 +64,19 @@ void db_free_now(struct shard *s, struct dict *keys, struct dict *expires)
         dict_free_slice(keys, SIZE_MAX, free_entry, s);
 }
 
+/* What a database may give back: nobody has counted it, so it has its part by the number of keys. */
+static uint64_t db_bytes(const struct shard *s, const struct dict *keys)
+{
+    uint64_t all = s->mem.used_bytes - (s->lazy_bytes < s->mem.used_bytes ? s->lazy_bytes : 0),
+             n = 0;
+    for (uint32_t i = 0; i < LIMIT_DATABASES; i++)
+        n += ks_count(s, i);
+    return (uint64_t)((double)all * (double)dict_count(keys) / (double)(n ? n : 1));
+}
+
 void lazy_free_db(struct shard *s, struct dict *keys, struct dict *expires)
 {
-    if (push(s, (struct list_lazy){.keys = keys, .expires = expires}))
+    if (push(s, (struct list_lazy){.keys = keys, .expires = expires, .bytes = db_bytes(s, keys)}))
         s->lazy_pending += dict_count(keys);
     else
         db_free_now(s, keys, expires);
@@ -98,9 +110,16 @@ size_t lazy_tick(struct shard *s, size_t budget)
     struct list_lazy *l = s->lazy_head;
     if (!l || !budget)
         return 0;
-    size_t work = 1;
+    size_t work = 1, used = s->mem.used_bytes;
+    uint64_t bytes = s->lazy_bytes;
     s->lazy_head = l->next; /* jobs that this one makes go in front of it */
-    if (lazy_step(s, l, budget, &work)) {
+    bool done = lazy_step(s, l, budget, &work);
+    /* what is freed, and what other jobs of it count from now on */
+    int64_t less = (int64_t)(used - s->mem.used_bytes + s->lazy_bytes - bytes);
+    uint64_t gone = done || less > (int64_t)l->bytes ? l->bytes : less > 0 ? (uint64_t)less : 0;
+    l->bytes -= gone;
+    s->lazy_bytes -= gone;
+    if (done) {
         mem_free(&s->mem, l, sizeof(*l));
         return work;
     }

@@ -1,4 +1,4 @@
-/* shard.c: birth and end of a shard, its random numbers, its share of the keys and of memory, its turn in the loop.
+/* shard.c: birth and end of a shard, its random numbers, its share of the keys, its turn in the loop.
  *
  * Thread: the lease holder's, but for shard_of_slot and shard_of_key, which are pure. */
 #include "engine/shard/shard.h"
@@ -64,6 +64,9 @@ int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphas
     s->config = config;
     for (int i = 0; i < 4; i++)
         s->rng[i] = splitmix64(&seed);
+    for (uint32_t db = 0; db < LIMIT_DATABASES; db++)
+        s->db[db].id = (uint8_t)db;
+    evict_init(s);
     return 0;
 }
 
@@ -74,6 +77,7 @@ void shard_fini(struct shard *s)
     while (s->lazy_head)
         lazy_tick(s, SIZE_MAX);
     field_timers_fini(s);
+    evict_fini(s);
     mem_fini(&s->mem);
 }
 
@@ -90,15 +94,10 @@ uint32_t shard_of_key(struct span key, uint32_t count)
     return shard_of_slot(key_slot(key.p, key.n), count);
 }
 
-bool shard_over_memory(struct shard *s)
-{
-    uint64_t limit = s->config->maxmemory_bytes;
-    return limit && s->mem.used_bytes > limit / s->count;
-}
-
 /* ---- its turn in the loop ---- */
 
 size_t shard_tick(struct shard *s, size_t budget)
 {
-    return lazy_tick(s, budget) + expire_tick(s, budget) + field_timer_tick(s, budget);
+    return lazy_tick(s, budget) + expire_tick(s, budget) + field_timer_tick(s, budget) +
+           evict_tick(s, budget);
 }

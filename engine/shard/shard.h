@@ -12,17 +12,20 @@
 #include "engine/ds/dict.h"
 #include "engine/shard/config.h"
 #include "engine/shard/entry.h"
+#include "engine/shard/evict.h"
 
 struct shard_db {
     struct dict *keys; /* all entries; created on first use */
     struct dict
         *expires; /* the same entries, those with a TTL: active expiry and volatile-* sampling */
     uint64_t avg_ttl_ms;
+    uint8_t id; /* which of the sixteen it was at first; SWAPDB takes it along */
 };
 
 /* Counters of the shard; writer: the lease holder. The worker copies them to its statistics page. */
 struct shard_stats {
     uint64_t hits, misses, expired_keys, evicted_keys, expired_time_cap_reached, oom_refused;
+    uint64_t over_ms, over_now_ms; /* over maxmemory: all times before, and this time until now */
     uint64_t dirty; /* changes since start (rdb_changes_since_last_save once snapshots land) */
 };
 
@@ -67,7 +70,9 @@ struct shard {
     /* values and whole dicts that are being freed in slices */
     struct list_lazy *lazy_head;
     size_t lazy_pending;
+    uint64_t lazy_bytes; /* of them: what memory they will give back; an estimate for databases */
     struct field_timers *field_timers; /* hashes with fields that expire (field_timer.h); NULL: none */
+    struct evict evict;
 };
 
 int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphash_key *key,
@@ -83,10 +88,18 @@ uint64_t shard_random(struct shard *s);
 uint32_t shard_of_key(struct span key, uint32_t count);
 uint32_t shard_of_slot(uint32_t slot, uint32_t count);
 
-/* Bounded background work, called once per loop: active expiry, lazy free. `budget` in entries. Returns work done. */
+/* Bounded background work, called once per loop: active expiry, lazy free, eviction. `budget` in entries. Returns work done. */
 size_t shard_tick(struct shard *s, size_t budget);
-/* Over its share of maxmemory and nothing can be evicted: commands flagged DENYOOM are refused. */
+/* Over its share of maxmemory, without what is being freed in slices. */
 bool shard_over_memory(struct shard *s);
+/* Asked before each command flagged DENYOOM: is there something to do? Then shard_make_room evicts, bounded; false: the command is refused.
+ * Entries leave: nobody may hold one across it. */
+static inline bool shard_full(const struct shard *s)
+{
+    uint64_t limit = s->config->maxmemory_bytes;
+    return __builtin_expect(limit != 0, 0) && s->mem.used_bytes * s->count > limit;
+}
+bool shard_make_room(struct shard *s);
 
 /* ---- keyspace: what commands use (engine/shard/keyspace.c) ---- */
 

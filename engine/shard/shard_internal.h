@@ -13,8 +13,8 @@ struct value {
     enum obj_type type;
     enum obj_enc enc;
     bool has_block;
-    int64_t number;           /* ENC_INT */
-    struct span bytes;        /* other strings, copied */
+    int64_t number;         /* ENC_INT */
+    struct span bytes;      /* other strings, copied */
     struct mem_block block; /* has_block: taken over */
 };
 
@@ -80,6 +80,17 @@ static inline bool policy_is_lfu(const struct shard *s)
     uint32_t policy = s->config->maxmemory_policy;
     return policy == POLICY_ALLKEYS_LFU || policy == POLICY_VOLATILE_LFU;
 }
+static inline bool policy_is_s3(const struct shard *s)
+{
+    return s->config->maxmemory_policy == POLICY_ALLKEYS_S3FIFO;
+}
+/* An access is more than a time (LFU, S3-FIFO). */
+static inline bool policy_counts(const struct shard *s)
+{
+    return (1u << s->config->maxmemory_policy &
+            (1u << POLICY_ALLKEYS_LFU | 1u << POLICY_VOLATILE_LFU | 1u << POLICY_ALLKEYS_S3FIFO)) !=
+           0;
+}
 static inline uint32_t lru_now(const struct shard *s)
 {
     return (uint32_t)((uint64_t)s->now_ms / 1000) & LRU_CLOCK_MAX;
@@ -91,20 +102,24 @@ static inline void clock_store(struct entry *e, uint32_t clock)
         entry_set_clock(e, clock);
 }
 
-void clock_touch_lfu(struct shard *s, struct entry *e);
-uint32_t clock_initial(const struct shard *s);
+void clock_count(struct shard *s, struct entry *e);
+void clock_begin(struct shard *s, uint32_t db, uint64_t hash, struct entry *e);
+/* The entry of another key took over the value of `old`. */
+void clock_carry(struct shard *s, struct entry *e, const struct entry *old);
 
 static inline void clock_touch(struct shard *s, struct entry *e)
 {
-    if (__builtin_expect(policy_is_lfu(s), 0))
-        clock_touch_lfu(s, e);
+    if (__builtin_expect(policy_counts(s), 0))
+        clock_count(s, e);
     else
         clock_store(e, lru_now(s));
 }
-/* For a value that was overwritten: LFU goes on counting, LRU starts now. `e` may be `old`. */
+/* For a value that was overwritten: LFU keeps its count, S3-FIFO its place and counts, LRU starts now. `e` may be `old`. */
 static inline void clock_inherit(struct shard *s, struct entry *e, const struct entry *old)
 {
-    clock_store(e, policy_is_lfu(s) ? entry_clock(old) : lru_now(s));
+    clock_store(e, policy_counts(s) ? entry_clock(old) : lru_now(s));
+    if (__builtin_expect(policy_is_s3(s), 0))
+        clock_count(s, e);
 }
 
 /* ---- keyspace.c ---- */
@@ -121,6 +136,19 @@ db_find(const struct shard *s, uint32_t db, struct span key, uint64_t hash)
 }
 /* Takes the entry out, says "expired", frees it. */
 void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash);
+/* The same with "evicted". */
+void ks_evict_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash);
+/* shard_random, for dict_random. */
+uint64_t draw_random(void *shard);
+/* Where the database of that id is now. */
+static inline uint32_t db_by_id(const struct shard *s, uint32_t id)
+{
+    uint32_t db = id;
+    if (__builtin_expect(s->db[db].id != id, 0))
+        for (db = 0; db < LIMIT_DATABASES - 1 && s->db[db].id != id; db++)
+            ;
+    return db;
+}
 
 /* ---- expire.c, lazy.c: slices of background work; return the entries they touched ---- */
 

