@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <rte_errno.h>
+#include <rte_ether.h>
 #include <rte_mbuf.h>
 #include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
@@ -28,6 +29,8 @@ uint16_t port_mtu_max(enum port_kind kind)
     if (kind == PORT_AF_XDP)
         return (uint16_t)((uint32_t)sysconf(_SC_PAGESIZE) - head - PORT_XDP_HEADROOM -
                           PORT_FRAME_OVERHEAD);
+    if (kind == PORT_TAP) /* the driver's: one VLAN frame */
+        return RTE_ETHER_MTU;
     return (uint16_t)(LIMIT_FRAME_BYTES - PORT_FRAME_OVERHEAD);
 }
 
@@ -44,6 +47,10 @@ int port_sizes(struct port_sizes *ret, enum port_kind kind, uint16_t mtu, uint32
                          "net-mtu %u: AF_XDP carries at most %u bytes with pages of %ld: set "
                          "net-mtu %u or less",
                          mtu, port_mtu_max(kind), sysconf(_SC_PAGESIZE), port_mtu_max(kind));
+    if (kind == PORT_TAP && mtu > port_mtu_max(kind))
+        return port_fail(err, err_len, -EMSGSIZE,
+                         "net-mtu %u: DPDK's TAP driver carries at most %u: set net-mtu %u or less",
+                         mtu, port_mtu_max(kind), port_mtu_max(kind));
     if (mtu < 576 || mtu > port_mtu_max(kind))
         return port_fail(err, err_len, -EMSGSIZE, "net-mtu %u: 576 to %u", mtu, port_mtu_max(kind));
     if (kind == PORT_AF_XDP) {

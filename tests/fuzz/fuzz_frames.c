@@ -1,5 +1,6 @@
 /* Frames into a live server worker with established connections. An input is a program of small steps: segments,
- * commands, handshakes, acknowledgments, ARP, ICMP, damaged headers, raw bytes, time. The harness knows what the
+ * commands, handshakes, acknowledgments, ARP, neighbour discovery, ICMP of both families, damaged headers, extension headers, raw bytes,
+ * time. The harness knows what the
  * server expects next (it looks into the connection) and mends addresses, numbers and checksums unless the
  * input says not to, so that mutations reach deep states. Every frame is a block of exactly its size behind an mbuf: a
  * sanitizer sees each byte read beyond it.
@@ -7,7 +8,7 @@
  * What must hold: no crash, no sanitizer report; one connection that is never touched answers PING at the end;
  * after the worker is gone every mbuf is back in its pool.
  *
- *     step: [ kind (4 bits) | peer (2) | joins the next burst (1) | - ] [ choice ] then operands */
+ *     step: [ kind (4 bits) | peer (2) | joins the next burst (1) | over IPv6 (1) ] [ choice ] then operands */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,8 +19,9 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/sim/eal.h"
 
-#define PEERS       4 /* the last one is the witness */
-#define WITNESS     (PEERS - 1)
+#define PEERS       7 /* the last ones speak IPv6 */
+#define WITNESS     3
+#define PEER_V6     4 /* the first that does */
 #define SERVER_IP   0x0a000001u
 #define PEER_IP     0x0a000002u
 #define SERVER_PORT 6379
@@ -65,6 +67,18 @@ static uint64_t frames_total, inputs_total, live_total;
 static struct host_ops ops;
 
 static const uint8_t server_mac[6] = {2, 0, 0, 0, 0, 1}, peer_mac[6] = {2, 0, 0, 0, 0, 2};
+static const uint8_t server_ip6[16] = {0xfd, [15] = 1}, peer_ip6[16] = {0xfd, [15] = 2};
+
+static bool is6(unsigned peer)
+{
+    return peer >= PEER_V6;
+}
+
+/* Where TCP begins in a frame of ours. */
+static size_t l4_at(unsigned peer)
+{
+    return is6(peer) ? 54 : 34;
+}
 
 /* ---- input ---- */
 
@@ -148,8 +162,21 @@ static uint32_t get32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+static void look_at6(const uint8_t *p, size_t n)
+{
+    if (n < 74 || p[20] != 6)
+        return;
+    size_t head = 54 + (p[66] >> 4) * 4u, total = 54u + ((size_t)p[18] << 8 | p[19]);
+    CHECK(head <= total && total == n && p[14] >> 4 == 6);
+    unsigned peer = (unsigned)(p[56] << 8 | p[57]) - PORT_FIRST;
+    if (peer < PEERS && (p[67] & (TH_SYN | TH_ACK)) == (TH_SYN | TH_ACK))
+        srv.synack[peer] = get32(p + 58);
+}
+
 static void look_at(const uint8_t *p, size_t n)
 {
+    if (n >= 14 && p[12] == 0x86 && p[13] == 0xdd)
+        look_at6(p, n);
     if (n < 54 || p[12] != 8 || p[13] != 0 || p[23] != 6)
         return;
     unsigned peer = (unsigned)(p[36] << 8 | p[37]) - PORT_FIRST;
@@ -205,9 +232,33 @@ static uint16_t fold(uint32_t sum)
     return (uint16_t)~sum;
 }
 
+/* The checksum of TCP or ICMPv6 behind extension headers, as the lengths say. */
+static void mend6(uint8_t *f, size_t n)
+{
+    size_t len = (size_t)f[18] << 8 | f[19];
+    uint8_t *p = f + 54, next = f[20];
+    if (len > n - 54)
+        return;
+    while ((next == 0 || next == 43 || next == 60) && len >= 8 && 8u + 8u * p[1] <= len) {
+        size_t ext = 8u + 8u * p[1];
+        next = p[0];
+        p += ext;
+        len -= ext;
+    }
+    size_t at = next == IP_PROTO_TCP ? 16 : 2;
+    if ((next != IP_PROTO_TCP && next != IP_PROTO_ICMP6) || len < at + 2)
+        return;
+    put16(p + at, 0);
+    put16(p + at, fold(sum16(p, len, sum16(f + 22, 32, next + (uint32_t)len))));
+}
+
 /* Checksums of the IP header and of what is in it, as its lengths say; nothing if they lie. */
 static void mend(uint8_t *f, size_t n)
 {
+    if (n >= 54 && f[12] == 0x86 && f[13] == 0xdd) {
+        mend6(f, n);
+        return;
+    }
     size_t hl = n > 14 ? (f[14] & 15u) * 4 : 0, total = n >= 34 ? (size_t)f[16] << 8 | f[17] : 0;
     if (n < 34 || hl < 20 || total < hl || total > n - 14)
         return;
@@ -241,9 +292,30 @@ static size_t envelope(uint8_t *f, uint8_t proto, size_t l4_len)
     return 34 + l4_len;
 }
 
+static size_t envelope6(uint8_t *f, uint8_t next, size_t l4_len)
+{
+    memcpy(f, server_mac, 6);
+    memcpy(f + 6, peer_mac, 6);
+    put16(f + 12, ETH_TYPE_IP6);
+    put32(f + 14, 6u << 28);
+    put16(f + 18, (uint32_t)l4_len);
+    f[20] = next;
+    f[21] = 64;
+    memcpy(f + 22, peer_ip6, 16);
+    memcpy(f + 38, server_ip6, 16);
+    return 54 + l4_len;
+}
+
 static struct tcp_conn *record_of(unsigned peer)
 {
     struct net *net = srv.worker->net;
+    if (is6(peer)) {
+        struct ip_addr a = ip_load(peer_ip6);
+        struct flow_key k = {flow_peer6(&net->flow, a), 1, (uint16_t)(PORT_FIRST + peer),
+                             SERVER_PORT};
+        uint32_t at = flow_find6(&net->flow, &k, flow_hash(&net->flow, &k), a);
+        return at == FLOW_NONE ? NULL : &net->conns[at];
+    }
     struct flow_key key = {PEER_IP, SERVER_IP, (uint16_t)(PORT_FIRST + peer), SERVER_PORT};
     uint32_t i = flow_find(&net->flow, &key, flow_hash(&net->flow, &key));
     return i == FLOW_NONE ? NULL : &net->conns[i];
@@ -259,11 +331,11 @@ static void refresh(unsigned peer)
     srv.ack[peer] = tc->snd_nxt;
 }
 
-/* A TCP segment with its options and payload in place behind 20 octets of header at f + 34. */
+/* A TCP segment with its options and payload in place behind 20 octets of header at l4_at. */
 static size_t segment(uint8_t *f, unsigned peer, uint8_t flags, uint16_t wnd, size_t opts,
                       size_t len)
 {
-    uint8_t *th = f + 34;
+    uint8_t *th = f + l4_at(peer);
     put16(th, PORT_FIRST + peer);
     put16(th + 2, SERVER_PORT);
     put32(th + 4, srv.seq[peer]);
@@ -272,7 +344,8 @@ static size_t segment(uint8_t *f, unsigned peer, uint8_t flags, uint16_t wnd, si
     th[13] = flags;
     put16(th + 14, wnd);
     put32(th + 16, 0);
-    return envelope(f, IP_PROTO_TCP, 20 + opts + len);
+    return is6(peer) ? envelope6(f, IP_PROTO_TCP, 20 + opts + len)
+                     : envelope(f, IP_PROTO_TCP, 20 + opts + len);
 }
 
 static size_t timestamps(uint8_t *opt)
@@ -288,9 +361,10 @@ static void plain(unsigned peer, uint8_t flags, const void *p, size_t n, bool jo
 {
     uint8_t f[FRAME_MAX];
     const struct tcp_conn *tc = record_of(peer);
-    size_t opts = tc && (tc->flags & TF_TS) ? timestamps(f + 54) : 0;
+    uint8_t *opt = f + l4_at(peer) + 20;
+    size_t opts = tc && (tc->flags & TF_TS) ? timestamps(opt) : 0;
     if (n)
-        memcpy(f + 54 + opts, p, n);
+        memcpy(opt + opts, p, n);
     size_t len = segment(f, peer, flags, 0xffff, opts, n);
     mend(f, len);
     deliver(f, len, join);
@@ -299,7 +373,7 @@ static void plain(unsigned peer, uint8_t flags, const void *p, size_t n, bool jo
 /* SYN, SYN-ACK, ACK. */
 static void open_peer(unsigned peer, uint8_t choice, uint8_t mss)
 {
-    uint8_t f[FRAME_MAX], *opt = f + 54;
+    uint8_t f[FRAME_MAX], *opt = f + l4_at(peer) + 20;
     size_t n = 0;
     if (choice & 1) {
         opt[n++] = 2;
@@ -329,7 +403,7 @@ static void open_peer(unsigned peer, uint8_t choice, uint8_t mss)
 
 static void step_segment(struct input *in, unsigned peer, bool join)
 {
-    uint8_t f[FRAME_MAX], *opt = f + 54, choice = take(in), flags = TH_ACK | TH_PSH;
+    uint8_t f[FRAME_MAX], *opt = f + l4_at(peer) + 20, choice = take(in), flags = TH_ACK | TH_PSH;
     uint16_t wnd = 0xffff;
     size_t opts;
     refresh(peer);
@@ -428,6 +502,102 @@ static void step_arp(struct input *in, bool join)
     deliver(f, n, join);
 }
 
+/* The start of a packet of the server's to this peer that may be in flight, as an ICMP error quotes it. */
+static size_t quote(uint8_t *to, unsigned peer, struct input *in)
+{
+    uint8_t f[FRAME_MAX];
+    const struct tcp_conn *tc = record_of(peer);
+    uint32_t seq = tc ? tc->snd_una + (uint32_t)(int8_t)take(in) : 0;
+    size_t len = segment(f, peer, TH_ACK, 0, 0, 1400);
+    uint8_t *ip = f + 14, *th = f + l4_at(peer);
+    put16(th, SERVER_PORT);
+    put16(th + 2, PORT_FIRST + peer);
+    put32(th + 4, seq);
+    memcpy(ip + (is6(peer) ? 8 : 12), is6(peer) ? server_ip6 : ip + 16, is6(peer) ? 16 : 4);
+    if (is6(peer))
+        memcpy(ip + 24, peer_ip6, 16);
+    else
+        put32(ip + 16, PEER_IP);
+    size_t n = (len - 1400 - 14) - take(in) % 20u;
+    memcpy(to, ip, n);
+    return n;
+}
+
+/* Errors about a segment in flight, with any MTU. */
+static void step_icmp_error(struct input *in, unsigned peer, bool join)
+{
+    uint8_t f[FRAME_MAX], *ic = f + l4_at(peer), choice = take(in);
+    memset(ic, 0, 8);
+    ic[0] = is6(peer) ? 1 + choice % 4 : choice & 1 ? 3 : 11;
+    ic[1] = is6(peer) ? 0 : choice & 2 ? 4 : choice >> 5;
+    put16(ic + 6, take(in) * 8u);
+    size_t n = 8 + quote(ic + 8, peer, in);
+    size_t len = is6(peer) ? envelope6(f, IP_PROTO_ICMP6, n) : envelope(f, IP_PROTO_ICMP, n);
+    if (choice & 16) {
+        uint8_t at = take(in);
+        f[14 + at % (len - 14)] ^= take(in);
+    }
+    mend(f, len);
+    deliver(f, len, join);
+}
+
+/* ICMPv6: echo, neighbours, routers, groups. */
+static void step_icmp6(struct input *in, bool join)
+{
+    static const uint8_t types[8] = {128, 135, 136, 134, 130, 135, 137, 0};
+    uint8_t f[FRAME_MAX], choice = take(in), *ic = f + 54;
+    memset(ic, 0, 8);
+    ic[0] = types[choice & 7];
+    if (!ic[0])
+        ic[0] = take(in);
+    size_t n = 8;
+    if (choice & 8) { /* a target: an address of ours or of a neighbour */
+        memcpy(ic + 8, choice & 16 ? server_ip6 : peer_ip6, 16);
+        n += 16;
+        ic[4] = (uint8_t)(choice << 3);
+    }
+    n += take_bytes(in, ic + n, take(in) % 100u);
+    size_t len = envelope6(f, IP_PROTO_ICMP6, n);
+    f[21] = 255;
+    if (choice & 32) { /* to a group: all nodes, or ours */
+        static const uint8_t all[16] = {0xff, 2, [15] = 1};
+        static const uint8_t group[16] = {0xff, 2, [11] = 1, 0xff, [15] = 1};
+        memcpy(f + 38, choice & 16 ? group : all, 16);
+        memset(f, 0x33, 2);
+        memcpy(f + 2, f + 50, 4);
+    }
+    if (choice & 64) { /* from a router, from nobody */
+        memset(f + 22, 0, 16);
+        if (choice & 128)
+            put16(f + 22, 0xfe80);
+    }
+    mend(f, len);
+    deliver(f, len, join);
+}
+
+/* A segment behind extension headers. */
+static void step_extensions(struct input *in, unsigned peer, bool join)
+{
+    uint8_t f[FRAME_MAX], choice = take(in), ext[256];
+    static const uint8_t first[4] = {0, 60, 43, 44};
+    refresh(peer);
+    memcpy(f + l4_at(peer) + 20, "PING\r\n", 6);
+    size_t len = segment(f, peer, TH_ACK | TH_PSH, 0xffff, 0, 6);
+    size_t n = take_bytes(in, ext, take(in)) & ~(size_t)7;
+    if ((choice & 4) && n) { /* chained as they should be */
+        for (size_t at = 0; at < n; at += 8) {
+            ext[at] = at + 8 < n ? 60 : IP_PROTO_TCP;
+            ext[at + 1] = 0;
+        }
+    }
+    memmove(f + 54 + n, f + 54, len - 54);
+    memcpy(f + 54, ext, n);
+    f[20] = n ? first[choice & 3] : choice;
+    put16(f + 18, (uint32_t)(len + n - 54));
+    mend(f, len + n);
+    deliver(f, len + n, join);
+}
+
 static void step_icmp(struct input *in, bool join)
 {
     uint8_t f[FRAME_MAX], choice = take(in), n = take(in);
@@ -471,11 +641,18 @@ static void run_steps(struct input *in)
 {
     while (in->left) {
         uint8_t op = take(in);
-        unsigned peer = (op >> 4) % WITNESS;
+        bool v6 = op & 0x80;
+        unsigned peer = (op >> 4 & 3) % WITNESS + (v6 ? PEER_V6 : 0);
         bool join = op & 0x40;
         live_total += record_of(peer) != NULL;
         switch (op & 15) {
         default: step_segment(in, peer, join); break;
+        case 5:
+            if (v6)
+                step_extensions(in, peer, join);
+            else
+                step_icmp_error(in, peer, join);
+            break;
         case 6:
         case 7:
         case 8: step_command(in, peer, join); break;
@@ -492,8 +669,18 @@ static void run_steps(struct input *in)
             refresh(peer);
             plain(peer, TH_ACK | TH_FIN, NULL, 0, join);
             break;
-        case 12: step_arp(in, join); break;
-        case 13: step_icmp(in, join); break;
+        case 12:
+            if (v6)
+                step_icmp_error(in, peer, join);
+            else
+                step_arp(in, join);
+            break;
+        case 13:
+            if (v6)
+                step_icmp6(in, join);
+            else
+                step_icmp(in, join);
+            break;
         case 14: step_raw(in, join); break;
         case 15: step_time(in); break;
         }
@@ -549,6 +736,9 @@ static void server_up(void)
     net_config_defaults(&c.net);
     memcpy(c.net.mac, server_mac, 6);
     c.net.ip = SERVER_IP;
+    c.net.ip6[0] = (struct net_prefix){ip_load(server_ip6), 64};
+    c.net.ip6_count = 1;
+    c.net.dad_probes = 0;
     c.net.listen_port = SERVER_PORT;
     c.net.max_conns = 64;
     c.net.backlog = 16;
@@ -567,7 +757,7 @@ static void server_up(void)
     srv.own = true;
     for (unsigned i = 0; i < PEERS; i++) {
         srv.seq[i] = 1000000u * i;
-        open_peer(i, (uint8_t)(i == 1 ? 7 : i == 2 ? 1 : 3), 182);
+        open_peer(i, (uint8_t)(i % 4 == 1 ? 7 : i % 4 == 2 ? 1 : 3), 182);
         CHECK(record_of(i) && record_of(i)->state == TCP_ESTABLISHED);
     }
     srv.witness_next = srv.ack[WITNESS];

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import pathlib
 import socket
@@ -122,6 +123,12 @@ class Client:
 
 
 class Lab:
+    @property
+    def client_addresses(self):
+        """Of the clients' end: what scripts/lib-net.sh makes of the name; for options, which the lab needs before it is up."""
+        h = hashlib.sha256(self.name.encode()).hexdigest()
+        return "10.%d.%d.1" % (int(h[:2], 16), int(h[2:4], 16)), "fd%s:%s:%s::1" % (h[:2], h[2:6], h[6:10])
+
     def __init__(self, kind="af_xdp", workers=1, relay=None, options=(), mtu=None, share=False, ip6=False):
         self.name = "smoke-%d-%d" % (os.getpid(), next(names))
         self.kind, self.workers, self.relayed = kind, workers, relay is not None
@@ -134,7 +141,7 @@ class Lab:
             argv += ["--ip6"]
         if relay is not None:
             argv += ["--relay", relay or "--seed 1"]
-        self.options = [str(o) for o in options]
+        self.options = [str(o) for o in (options(self) if callable(options) else options)]
         self.up = False
         try:
             self.lab(*argv, "--", *self.options)

@@ -620,6 +620,73 @@ static void test_echo(void **state)
     peer_down(&p);
 }
 
+/* RFC 1122 3.2.2.1: who sends what nobody takes hears of it, within a rate; fragments, broadcasts and errors are not answered. */
+static void test_unreachable(void **state)
+{
+    (void)state;
+    struct peer p;
+    uint8_t f[256];
+    peer_up(&p, NULL);
+    uint32_t n = syn_frame(&p, f);
+    ip_of(f)->proto = 17;
+    peer_fix_checksums(f, 14);
+    DROPS(&p, f, n, drop_ip_protocol);
+    assert_int_equal(p.last_icmp[34] << 8 | p.last_icmp[35], 0x0303);
+    assert_memory_equal(p.last_icmp + 42, f + 14, 28);
+    assert_int_equal(csum_fold(csum_add(p.last_icmp + 34, p.last_icmp_len - 34, 0)), 0xffff);
+    ip_of(f)->proto = 47;
+    peer_fix_checksums(f, 14);
+    DROPS(&p, f, n, drop_ip_protocol);
+    assert_int_equal(p.last_icmp[34] << 8 | p.last_icmp[35], 0x0302);
+    unsigned told = p.icmps;
+    ip_of(f)->frag = be16(0x2000);
+    peer_fix_checksums(f, 14);
+    DROPS(&p, f, n, drop_ip_fragment);
+    assert_int_equal(p.icmps, told);
+    ip_of(f)->frag = be16(0);
+    peer_fix_checksums(f, 14);
+    for (int i = 0; i < 1000; i++)
+        wire_inject(&p.w, p.stack->id, f, n, 0);
+    wire_turn(&p.w);
+    assert_in_range(p.icmps - told, 5, 20);
+    static const uint8_t other[] = {0,  5,  9,  10,
+                                    13, 15, 17, 42}; /* replies, redirects, ...: in silence */
+    told = p.icmps;
+    for (unsigned i = 0; i < sizeof(other); i++) {
+        n = echo_frame(&p, f, 8);
+        f[34] = other[i];
+        f[36] = f[37] = 0;
+        struct icmp_hdr *ic = (struct icmp_hdr *)(void *)(f + 34);
+        ic->csum = csum_finish(csum_add(ic, 16, 0));
+        DROPS(&p, f, n, drop_icmp);
+    }
+    assert_int_equal(p.icmps, told);
+    peer_down(&p);
+}
+
+/* ARP teaches as NDP does: within a rate, and never in the place of a fresh one. */
+static void test_arp_learning_is_bounded(void **state)
+{
+    (void)state;
+    struct peer p;
+    uint8_t f[60];
+    peer_up(&p, NULL);
+    p.stack->net->cfg.netmask = 0xff000000;
+    arp_frame(&p, f, 1, p.ip, p.stack_ip);
+    peer_inject(&p, f, 60);
+    for (uint32_t i = 0; i < 20000; i++) {
+        arp_frame(&p, f, 1, 0x0a010000 + i, p.stack_ip);
+        wire_inject(&p.w, p.stack->id, f, 60, 0);
+        if (i % 16 == 0)
+            peer_wait(&p, WIRE_MS * 20);
+    }
+    wire_turn(&p.w);
+    assert_true(p.stack->stats.drop_neigh_learn > 18000);
+    assert_non_null(neigh_find(p.stack->net, ip_from_v4(p.ip)));
+    assert_int_equal(p.arps, 20001); /* answered all the same */
+    peer_down(&p);
+}
+
 static void test_echo_rate(void **state)
 {
     (void)state;
@@ -662,6 +729,8 @@ int main(void)
         cmocka_unit_test(test_off_link_goes_to_gateway),
         cmocka_unit_test(test_announce),
         cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_unreachable),
+        cmocka_unit_test(test_arp_learning_is_bounded),
         cmocka_unit_test(test_echo_rate),
     };
     if (wire_eal_init())

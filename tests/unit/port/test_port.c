@@ -202,10 +202,14 @@ static void test_sizes(void **state)
     }
     assert_int_equal(port_sizes(&one, PORT_AF_XDP, 3503, 1, 0, err, sizeof(err)), -EMSGSIZE);
     assert_non_null(strstr(err, "3502"));
+    assert_int_equal(port_sizes(&one, PORT_TAP, 1501, 1, 0, err, sizeof(err)), -EMSGSIZE);
+    assert_non_null(strstr(err, "at most 1500"));
+    assert_int_equal(port_sizes(&one, PORT_AF_PACKET, 9000, 1, 0, err, sizeof(err)), 0);
+    assert_true(one.data_room_bytes >= 9000 + 18 + 128);
     assert_int_equal(port_sizes(&one, PORT_TAP, 575, 1, 0, err, sizeof(err)), -EMSGSIZE);
-    assert_int_equal(port_sizes(&one, PORT_TAP, 9198, 1, 0, err, sizeof(err)), 0);
+    assert_int_equal(port_sizes(&one, PORT_PCI, 9198, 1, 0, err, sizeof(err)), 0);
     assert_true(one.data_room_bytes >= 128u + 9198u + 18u);
-    assert_int_equal(port_sizes(&one, PORT_TAP, 9199, 1, 0, err, sizeof(err)), -EMSGSIZE);
+    assert_int_equal(port_sizes(&one, PORT_PCI, 9199, 1, 0, err, sizeof(err)), -EMSGSIZE);
 }
 
 /* A directory of its own per test program; files are made and removed by each test. */
