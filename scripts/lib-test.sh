@@ -52,7 +52,7 @@ meson_suite() {
     local name=$1 dir=$2 start passed failed
     shift 2
     start=$(date +%s)
-    meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$test_log" 2>&1
+    meson test -C "$dir" --no-rebuild --timeout-multiplier 5 --print-errorlogs "$@" >"$test_log" 2>&1
     local status=$?
     local log=$dir/meson-logs/testlog.txt
     passed=$(grep -aoE '\[  PASSED  \] [0-9]+' "$log" 2>/dev/null | awk '{n += $4} END {print n + 0}')

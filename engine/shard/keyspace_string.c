@@ -156,8 +156,9 @@ static __attribute__((noinline)) struct entry *set_text_at(struct shard *s, uint
                                                            struct entry *old, struct span value,
                                                            int64_t expire_ms)
 {
-    struct value v = {
-        .type = OBJ_STRING, .enc = value.n <= STRING_EMBSTR_MAX ? ENC_EMBSTR : ENC_RAW, .bytes = value};
+    struct value v = {.type = OBJ_STRING,
+                      .enc = value.n <= STRING_EMBSTR_MAX ? ENC_EMBSTR : ENC_RAW,
+                      .bytes = value};
     return store_at(s, db, key, hash, old, &v, expire_ms);
 }
 

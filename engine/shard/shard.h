@@ -71,7 +71,8 @@ struct shard {
     struct list_lazy *lazy_head;
     size_t lazy_pending;
     uint64_t lazy_bytes; /* of them: what memory they will give back; an estimate for databases */
-    struct field_timers *field_timers; /* hashes with fields that expire (field_timer.h); NULL: none */
+    struct field_timers
+        *field_timers; /* hashes with fields that expire (field_timer.h); NULL: none */
     struct evict evict;
 };
 
