@@ -105,6 +105,7 @@ static int workers_create(const struct options *o, struct link *link, struct por
             r = random_bytes(c.net.secret, sizeof(c.net.secret));
         if (r == 0)
             r = worker_create(&dataplane.all[c.id], &c);
+        explicit_bzero(c.net.secret, sizeof(c.net.secret));
         if (r == 0)
             dataplane.count++;
     }

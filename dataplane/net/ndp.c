@@ -154,7 +154,7 @@ void ndp_start(struct net *net)
     if (!v6->count || v6->announced)
         return;
     v6->announced = true;
-    uint64_t at = net->now_ns + (net->cfg.secret[0] >> 8) % START_JITTER_MS * NSEC_PER_MS;
+    uint64_t at = net->now_ns + (net->keys->neigh.k0 >> 8) % START_JITTER_MS * NSEC_PER_MS;
     v6->report_ns = net->now_ns;
     for (uint32_t i = 0; i < v6->count; i++) {
         if (v6->local[i].state == IP6_TENTATIVE)

@@ -5,15 +5,13 @@
  * active opens and after timeouts. RFC 1122 2.3.2: at most one request a second per address, the
  * first frames are kept while it is resolved, entries age. */
 #include "dataplane/net/net_internal.h"
-#include "engine/base/siphash.h"
 
 #define NEIGH_TRIES 3 /* RFC 4861 10 MAX_MULTICAST_SOLICIT */
 #define LEARN_BURST 64
 
 static struct neigh *neigh_set_of(struct net *net, struct ip_addr ip)
 {
-    struct siphash_key key = {net->cfg.secret[0], net->cfg.secret[1] ^ 0x6e65696768};
-    return net->neigh[siphash13(&key, &ip, sizeof(ip)) & (NEIGH_SETS - 1)];
+    return net->neigh[siphash13(&net->keys->neigh, &ip, sizeof(ip)) & (NEIGH_SETS - 1)];
 }
 
 struct neigh *neigh_find(struct net *net, struct ip_addr ip)

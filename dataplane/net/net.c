@@ -74,6 +74,26 @@ static int config_check(const struct net_config *c)
     return 0;
 }
 
+/* Keys for every use out of the one secret, which is forgotten. False: no memory. */
+static bool keys_init(struct net *net, struct siphash_key *ret_flow)
+{
+    const struct siphash_key secret = {net->cfg.secret[0], net->cfg.secret[1]};
+    net->ephemeral_port = (uint16_t)siphash24(&secret, "port", 4);
+    net->keys = net_map(sizeof(*net->keys));
+    if (!net->keys)
+        return false;
+    madvise(net->keys, sizeof(*net->keys), MADV_DONTDUMP); /* an old kernel: it would be dumped */
+    struct siphash_key *const key[] = {&net->keys->isn, &net->keys->cookie, &net->keys->rate,
+                                       &net->keys->neigh, ret_flow};
+    for (uint64_t i = 0; i < ARRAY_LEN(key); i++) {
+        uint64_t of[2] = {2 * i, 2 * i + 1};
+        key[i]->k0 = siphash24(&secret, &of[0], sizeof(of[0]));
+        key[i]->k1 = siphash24(&secret, &of[1], sizeof(of[1]));
+    }
+    explicit_bzero(net->cfg.secret, sizeof(net->cfg.secret));
+    return true;
+}
+
 int net_create(struct net **ret, const struct net_config *cfg, const struct net_wire *wire,
                const struct tcp_app *app, struct stats_worker *stats, uint64_t now_ns)
 {
@@ -104,7 +124,6 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->admission_mark = cfg->pool->size / 16;
     net->neigh_next_ns = UINT64_MAX;
     ip6_init(net);
-    net->ephemeral_port = (uint16_t)(cfg->secret[1] >> 32);
     list_init(&net->time_wait);
     wheel_init(&net->wheel, now_ns);
     net->stats = stats;
@@ -116,8 +135,8 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->cold = net_map(net->cold_bytes);
     /* Three index arrays: free stack, dirty list, reap list. */
     net->free_conns = net_map(3 * sizeof(uint32_t) * (size_t)n);
-    struct siphash_key key = {cfg->secret[0], cfg->secret[1]};
-    if (!net->stats || !net->conns || !net->cold || !net->free_conns ||
+    struct siphash_key key;
+    if (!keys_init(net, &key) || !net->stats || !net->conns || !net->cold || !net->free_conns ||
         flow_init(&net->flow, n, net->conns, sizeof(struct tcp_conn), &key) != 0) {
         net_destroy(net);
         return -ENOMEM;
@@ -147,6 +166,7 @@ void net_destroy(struct net *net)
         rte_pktmbuf_free(net->held[i]);
     tcp_ooo_done_free(net);
     flow_fini(&net->flow);
+    net_unmap(net->keys, sizeof(*net->keys));
     net_unmap(net->free_conns, 3 * sizeof(uint32_t) * (size_t)net->cfg.max_conns);
     net_unmap(net->cold, net->cold_bytes);
     net_unmap(net->conns, net->conns_bytes);

@@ -76,8 +76,9 @@ struct net_config {
         keepalive_interval_s, keepalive_probes;
     uint32_t initial_window_segs;
     enum tcp_congestion congestion;
-    bool no_sack, no_ecn;     /* neither offered nor agreed to */
-    uint64_t secret[2];       /* ISN and hash seeds */
+    bool no_sack, no_ecn; /* neither offered nor agreed to */
+    uint64_t secret
+        [2]; /* every key is made of it; the stack keeps no copy where a core dump would find one */
     struct rte_mempool *pool; /* frames, data */
     struct rte_mempool
         *reserve; /* ACK, RST, ARP, ICMP when `pool` is empty; may be NULL in tests */

@@ -19,6 +19,7 @@
 #include "engine/base/assert.h"
 #include "engine/base/be.h"
 #include "engine/base/limits.h"
+#include "engine/base/siphash.h"
 
 #define NSEC_PER_MS    1000000ull
 #define NSEC_PER_S     1000000000ull
@@ -174,11 +175,18 @@ struct ip6 {
  * (RFC 5927, and the lesson of CVE-2016-5696 and SAD DNS: never a shared counter). */
 enum rate_kind { RATE_ECHO, RATE_RST, RATE_ERROR, RATE_NDP, RATE_KINDS };
 
+/* What must stay secret, in pages of their own that no core dump has (RFC 6528 3). Each use has its own key, so that what one
+ * of them gives away says nothing of the others. */
+struct net_keys {
+    struct siphash_key isn, cookie, rate, neigh;
+};
+
 #define NET_TX_SLOTS   512
 #define NET_HELD_SLOTS 1024
 
 struct net {
-    struct net_config cfg;
+    struct net_config cfg; /* without its secret: see keys */
+    struct net_keys *keys;
     uint32_t pool_mbufs, q_segs; /* frames in cfg.pool; segments that send queues hold of them */
     struct net_wire wire;
     struct tcp_app app;
@@ -210,6 +218,7 @@ struct net {
     uint32_t *free_conns; /* stack of indexes */
     uint32_t free_count;
     uint32_t half_open, time_wait_count;
+    uint64_t cookie_ns;    /* when the last SYN cookie was sent; 0: never */
     struct list time_wait; /* oldest first: recycled when records run out */
     struct flow flow;
     struct wheel wheel;

@@ -2,7 +2,6 @@
  * class of sources: a /24 or a /64, told apart by a secret hash. What one source is granted says nothing about what another one got.
  * The sum is bounded by the number of classes. Thread: the worker's. */
 #include "dataplane/net/net_internal.h"
-#include "engine/base/siphash.h"
 
 static const struct {
     uint32_t per_s, burst;
@@ -23,7 +22,7 @@ static unsigned class_of(const struct net *net, enum rate_kind kind, struct ip_a
         else
             a.w[1] = 0;
     }
-    struct siphash_key key = {net->cfg.secret[0] ^ 0x72617465, net->cfg.secret[1] + (uint64_t)kind};
+    struct siphash_key key = {net->keys->rate.k0, net->keys->rate.k1 + (uint64_t)kind};
     return (unsigned)(siphash13(&key, &a, sizeof(a)) % LIMIT_NET_RATE_CLASSES);
 }
 

@@ -13,10 +13,9 @@
 /* RFC 6528 3: ISN = M + F(4-tuple, secret), M ticking every 4 us. */
 uint32_t tcp_isn(const struct net *net, const struct flow_key *key, struct ip_addr peer)
 {
-    struct siphash_key k = {net->cfg.secret[1], net->cfg.secret[0]};
-    uint32_t f = (uint32_t)siphash24(&k, key, sizeof(*key));
+    uint32_t f = (uint32_t)siphash24(&net->keys->isn, key, sizeof(*key));
     if (flow_key_is6(key))
-        f += (uint32_t)siphash24(&k, &peer, sizeof(peer));
+        f += (uint32_t)siphash24(&net->keys->isn, &peer, sizeof(peer));
     return (uint32_t)(net->now_ns >> 12) + f;
 }
 
@@ -56,7 +55,7 @@ struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint6
     wheel_node_init(&c->timer);
     list_init(&c->tw_link);
     c->last_rx_ns = net->now_ns;
-    c->ts_offset = (uint32_t)(hash >> 24) * 2654435761u;
+    c->ts_offset = tcp_ts_offset(hash);
     tc->rcv_mss = 536;
     tcp_rtt_init(tc);
     flow_insert(&net->flow, hash, index);

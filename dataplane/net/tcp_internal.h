@@ -241,6 +241,11 @@ static inline void tcp_ack_now(struct tcp_conn *tc)
     tc->flags |= TF_ACK_NOW;
     tcp_mark(tc);
 }
+/* RFC 7323 7.1: an offset per connection; of the flow's hash, so that it is known before there is a record. */
+static inline uint32_t tcp_ts_offset(uint64_t flow_hash)
+{
+    return (uint32_t)(flow_hash >> 24) * 2654435761u;
+}
 /* RFC 7323 4.1: a millisecond clock, offset per connection (7.1). */
 static inline uint32_t tcp_ts_now(const struct tcp_conn *tc)
 {
@@ -273,6 +278,17 @@ struct tcp_syn_opts {
 bool tcp_opt_parse(struct tcp_seg *seg, struct tcp_syn_opts *syn);
 /* Smallest shift that lets 16 bits tell a window of that many bytes (RFC 7323 2.2). */
 uint8_t tcp_opt_wscale(uint32_t bytes);
+struct tcp_syn_out { /* the options of a SYN or SYN-ACK */
+    uint16_t mss;
+    uint8_t wscale;
+    bool has_wscale, has_ts, sack;
+    uint32_t tsval, tsecr;
+};
+unsigned tcp_opt_write(const struct tcp_syn_out *o, uint8_t *p);
+/* RFC 6691: the MSS option ignores options; both fixed headers count. */
+uint16_t tcp_opt_mtu_mss(const struct net *net, bool v6);
+/* What a peer's MSS option (0: it sent none) comes to. */
+uint16_t tcp_opt_peer_mss(const struct net *net, uint16_t mss, bool v6);
 /* first: what a SYN offers; else what was agreed on. */
 unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool first);
 /* What a SYN's options settle: MSS, scale, timestamps, SACK. */
@@ -343,11 +359,26 @@ void tcp_mss_set(struct tcp_conn *tc, uint16_t mss);
 bool tcp_output(struct tcp_conn *tc);
 /* The same for each connection in net->dirty; returns frames that had to make room meanwhile. */
 unsigned tcp_output_dirty(struct net *net);
-/* RFC 9293 3.10.7.1: the reset for a segment that belongs to no connection. */
-void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg);
 void tcp_send_rst(struct tcp_conn *tc);
 /* An ACK of what was received up to now, ahead of the output pass; left out when there is no room. */
 void tcp_send_ack(struct tcp_conn *tc);
+
+/* ---- tcp_reply.c: answers without a connection ---- */
+/* RFC 9293 3.10.7.1: the reset for a segment that belongs to no connection. */
+void tcp_send_rst_for(struct net *net, const struct tcp_seg *seg);
+/* A segment in answer to seg: the caller writes numbers, flags, window, and opt_len bytes of options. NULL: no buffer. */
+struct tcp_hdr *tcp_reply_new(struct net *net, const struct tcp_seg *seg, struct rte_mbuf **ret_m);
+/* Lengths, checksum, addresses; mac NULL: the neighbour table finds the way. */
+void tcp_reply_send(struct net *net, const struct tcp_seg *seg, const uint8_t *mac,
+                    struct rte_mbuf *m, struct tcp_hdr *th, unsigned opt_len);
+
+/* ---- tcp_cookie.c ---- */
+/* Answers a SYN and keeps nothing of it. mac: as tcp_reply_send. */
+void tcp_cookie_send(struct net *net, const struct tcp_seg *seg, const struct tcp_syn_opts *opts,
+                     const uint8_t *mac);
+/* seg is an ACK of no connection: does it bring back a cookie? True: *opts and *ret_ecn are what its SYN had. */
+bool tcp_cookie_open(struct net *net, struct tcp_seg *seg, struct tcp_syn_opts *opts,
+                     bool *ret_ecn);
 
 /* ---- tcp_timer.c ---- */
 /* Moves the wheel entry forward to at_ns. */

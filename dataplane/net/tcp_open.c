@@ -39,6 +39,35 @@ static void take_peer_syn(struct tcp_conn *tc, const struct tcp_seg *seg,
     tcp_opt_negotiate(tc, seg, opts);
 }
 
+/* An ACK that brings a cookie back: a connection in SYN-RECEIVED is made as if it had waited for it, and takes the segment. False: it does
+ * not. Where there is no room nothing is said: the peer sends its text, and with it the cookie, again. */
+static bool cookie_input(struct net *net, struct tcp_seg *seg, struct tcp_syn_opts *opts)
+{
+    bool ecn;
+    if (!mac_is_unicast(seg->mac) || !tcp_cookie_open(net, seg, opts, &ecn))
+        return false;
+    struct tcp_conn *tc =
+        net_admits(net) ? tcp_conn_new(net, &seg->key, seg->hash, seg->peer6) : NULL;
+    if (!tc) {
+        STAT_INC(net->stats->drop_tcp_nomem);
+        return true;
+    }
+    STAT_INC(net->stats->tcp_passive_opens);
+    tc->state = TCP_SYN_RCVD;
+    if (ecn)
+        tc->flags |= TF_ECN;
+    tc->cold->iss = seg->ack - 1;
+    tc->snd_una = tc->cold->recover = tc->cold->iss;
+    tc->snd_nxt = seg->ack;
+    struct tcp_seg syn = *seg;
+    syn.seq--;
+    take_peer_syn(tc, &syn, opts);
+    tcp_conn_template(tc, reply_mac(net, seg));
+    seg->tc = tc;
+    tcp_input(net, seg);
+    return true;
+}
+
 void tcp_listen_input(struct net *net, struct tcp_seg *seg)
 {
     struct stats_worker *st = net->stats;
@@ -50,12 +79,14 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
             tcp_send_rst_for(net, seg);
         return;
     }
+    struct tcp_syn_opts opts;
     if (seg->flags & TH_ACK) {
+        if (cookie_input(net, seg, &opts))
+            return;
         STAT_INC(st->drop_tcp_flags);
         tcp_send_rst_for(net, seg);
         return;
     }
-    struct tcp_syn_opts opts;
     if ((seg->flags & (TH_SYN | TH_FIN)) != TH_SYN || !mac_is_unicast(seg->mac)) {
         STAT_INC(st->drop_tcp_flags);
         return;
@@ -64,8 +95,9 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
         STAT_INC(st->drop_tcp_header);
         return;
     }
-    if (net->half_open >= backlog_limit(net)) {
-        STAT_INC(st->drop_tcp_backlog);
+    /* In place of a connection in TIME-WAIT no cookie will do: the number must lie beyond the old ones. */
+    if (net->half_open >= backlog_limit(net) && !seg->reuses && net_admits(net)) {
+        tcp_cookie_send(net, seg, &opts, reply_mac(net, seg));
         return;
     }
     struct tcp_conn *tc =
@@ -95,7 +127,7 @@ static bool open_now(struct tcp_conn *tc, const struct tcp_seg *seg)
 {
     struct net *net = tc->net;
     struct tcp_cold *c = tc->cold;
-    if (!c->retrans)
+    if (!c->retrans && c->last_tx_ns) /* else more than one was sent, or a cookie */
         tcp_rtt_sample(tc, net->now_ns - c->last_tx_ns);
     tc->snd_una = seg->ack;
     tc->snd_wl1 = seg->seq;

@@ -76,45 +76,65 @@ bool tcp_opt_parse(struct tcp_seg *seg, struct tcp_syn_opts *syn)
     return true;
 }
 
-/* RFC 6691: the MSS option ignores options; both fixed headers count. */
-static uint16_t mtu_mss(const struct tcp_conn *tc)
+uint16_t tcp_opt_mtu_mss(const struct net *net, bool v6)
 {
-    uint32_t mtu = tcp_is6(tc) ? tc->net->ip6.mtu : tc->net->cfg.mtu;
-    return (uint16_t)(mtu - tcp_ip_bytes(tc) - (uint32_t)sizeof(struct tcp_hdr));
+    uint32_t mtu = v6 ? net->ip6.mtu : net->cfg.mtu, ip = v6 ? 40 : 20;
+    return (uint16_t)(mtu - ip - (uint32_t)sizeof(struct tcp_hdr));
 }
 
-unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool first)
+uint16_t tcp_opt_peer_mss(const struct net *net, uint16_t mss, bool v6)
 {
-    bool wscale = first || (tc->flags & TF_WSCALE), ts = first || (tc->flags & TF_TS);
-    bool sack = first ? !tc->net->cfg.no_sack : tc->flags & TF_SACK;
-    uint16_t mss = mtu_mss(tc);
+    uint16_t most = tcp_opt_mtu_mss(net, v6);
+    if (!mss) /* RFC 9293 3.7.1 MUST-15; RFC 8200 5 */
+        mss = v6 ? 1220 : 536;
+    if (mss < LIMIT_TCP_MSS_MIN)
+        mss = LIMIT_TCP_MSS_MIN; /* a peer's MSS of 1 must not cost a packet a byte */
+    return mss < most ? mss : most;
+}
+
+unsigned tcp_opt_write(const struct tcp_syn_out *o, uint8_t *p)
+{
     unsigned n = 0;
     p[n++] = OPT_MSS;
     p[n++] = 4;
-    p[n++] = (uint8_t)(mss >> 8);
-    p[n++] = (uint8_t)mss;
-    if (wscale) {
+    p[n++] = (uint8_t)(o->mss >> 8);
+    p[n++] = (uint8_t)o->mss;
+    if (o->has_wscale) {
         p[n++] = OPT_NOP;
         p[n++] = OPT_WSCALE;
         p[n++] = 3;
-        p[n++] = tc->rcv_wscale;
+        p[n++] = o->wscale;
     }
-    if (ts) {
-        be32_t val = be32(tcp_ts_now(tc)), ecr = be32(tc->ts_recent);
-        p[n++] = sack ? OPT_SACKOK : OPT_NOP;
-        p[n++] = sack ? 2 : OPT_NOP;
+    if (o->has_ts) {
+        be32_t val = be32(o->tsval), ecr = be32(o->tsecr);
+        p[n++] = o->sack ? OPT_SACKOK : OPT_NOP;
+        p[n++] = o->sack ? 2 : OPT_NOP;
         p[n++] = OPT_TS;
         p[n++] = 10;
         memcpy(p + n, &val, 4);
         memcpy(p + n + 4, &ecr, 4);
         n += 8;
-    } else if (sack) {
+    } else if (o->sack) {
         p[n++] = OPT_NOP;
         p[n++] = OPT_NOP;
         p[n++] = OPT_SACKOK;
         p[n++] = 2;
     }
     return n;
+}
+
+unsigned tcp_opt_write_syn(const struct tcp_conn *tc, uint8_t *p, bool first)
+{
+    const struct tcp_syn_out o = {
+        .mss = tcp_opt_mtu_mss(tc->net, tcp_is6(tc)),
+        .has_wscale = first || (tc->flags & TF_WSCALE),
+        .wscale = tc->rcv_wscale,
+        .has_ts = first || (tc->flags & TF_TS),
+        .tsval = tcp_ts_now(tc),
+        .tsecr = tc->ts_recent,
+        .sack = first ? !tc->net->cfg.no_sack : tc->flags & TF_SACK,
+    };
+    return tcp_opt_write(&o, p);
 }
 
 uint8_t tcp_opt_wscale(uint32_t bytes)
@@ -129,12 +149,7 @@ void tcp_opt_negotiate(struct tcp_conn *tc, const struct tcp_seg *seg,
                        const struct tcp_syn_opts *opts)
 {
     struct net *net = tc->net;
-    /* RFC 9293 3.7.1 MUST-15; RFC 8200 5 */
-    uint16_t mss = opts->mss ? opts->mss : tcp_is6(tc) ? 1220 : 536;
-    if (mss < LIMIT_TCP_MSS_MIN)
-        mss = LIMIT_TCP_MSS_MIN; /* a peer's MSS of 1 must not cost a packet a byte */
-    if (mss > mtu_mss(tc))
-        mss = mtu_mss(tc);
+    uint16_t mss = tcp_opt_peer_mss(net, opts->mss, tcp_is6(tc));
     tc->cold->peer_mss = mss;
     if (opts->has_ts) {
         tc->flags |= TF_TS;

@@ -1,6 +1,7 @@
 /* Receiving, by script: handshake and options, order and overlap, windows, blind attacks. Each script
  * says the segments in and checks the segments out; peer.c checks every frame's lengths and sums. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,14 +119,17 @@ static void test_backlog(void **state)
         p.port++;
         peer_syn(&p, 1460, -1, false);
     }
-    assert_int_equal(p.got_len, 4);
-    assert_int_equal(p.stack->stats.drop_tcp_backlog, 6);
+    assert_int_equal(p.got_len, 10); /* those over it got a cookie: test_tcp_cookie.c */
+    assert_int_equal(p.stack->stats.tcp_syncookies_sent, 6);
+    assert_int_equal(p.stack->stats.tcp_conns, 4);
     p.port = 40001;
     peer_seg(&p, PEER_ACK, p.seq + 1, p.got[0].seq + 1, NULL, 0); /* one leaves the backlog */
     assert_int_equal(p.app->accepted, 1);
     p.port = 41000;
     peer_syn(&p, 1460, -1, false);
-    assert_int_equal(p.got_len, 5);
+    assert_int_equal(p.got_len, 11);
+    assert_int_equal(p.stack->stats.tcp_syncookies_sent, 6);
+    assert_int_equal(p.stack->stats.tcp_conns, 5);
     peer_down(&p);
 }
 
@@ -170,6 +174,44 @@ static void test_isn_differs_and_moves(void **state)
     p.stack->net->now_ns += WIRE_SEC;
     uint32_t two = tcp_isn(p.stack->net, &k, peer); /* RFC 6528: 4 us a tick */
     assert_true(two - one > 240000 && two - one < 250000);
+    peer_down(&p);
+}
+
+/* Flags of the mapping that holds p, as /proc/self/smaps tells them. */
+static bool not_dumped(const void *p)
+{
+    char line[512];
+    uintptr_t from, to, at = (uintptr_t)p;
+    bool here = false, ret = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            here = at >= from && at < to;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            ret = strstr(line, " dd") != NULL;
+    }
+    fclose(f);
+    return ret;
+}
+
+/* RFC 6528 3: the secret stays secret. Every key is in pages that no core dump has, and what the keys were made of is gone. */
+static void test_keys_stay_out_of_dumps(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct net_config c;
+    wire_config(&c, 0x0a000002);
+    peer_up(&p, NULL);
+    const struct net *net = p.stack->net;
+    assert_true(not_dumped(net->keys));
+    assert_false(not_dumped(net));
+    for (size_t i = 0; i + 8 <= sizeof(*net); i++) {
+        assert_int_not_equal(memcmp((const uint8_t *)net + i, &c.secret[0], 8), 0);
+        assert_int_not_equal(memcmp((const uint8_t *)net + i, &c.secret[1], 8), 0);
+        if (i % 8 == 0)
+            assert_int_not_equal(memcmp((const uint8_t *)net + i, &net->keys->isn, 8), 0);
+    }
     peer_down(&p);
 }
 
@@ -608,6 +650,7 @@ int main(void)
         cmocka_unit_test(test_backlog),
         cmocka_unit_test(test_records_run_out),
         cmocka_unit_test(test_isn_differs_and_moves),
+        cmocka_unit_test(test_keys_stay_out_of_dumps),
         cmocka_unit_test(test_in_order_and_delayed_ack),
         cmocka_unit_test(test_ack_every_second_segment),
         cmocka_unit_test(test_out_of_order),
