@@ -348,7 +348,8 @@ const struct tcp_app *client_app(void)
 void client_start(struct client *c, uint32_t server_ip, uint16_t server_port)
 {
     c->started = true;
-    c->tc = tcp_connect(c->node->net, server_ip, server_port, c->port, c, c->sim->now_ns);
+    c->tc = tcp_connect_to(c->node->net, sim_address(c->sim, server_ip), server_port, c->port, c,
+                           c->sim->now_ns);
     SIM_CHECK(c->sim, c->tc != NULL, "client %u: no record", c->id);
 }
 

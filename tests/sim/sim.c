@@ -150,10 +150,24 @@ static unsigned l2_bytes(const struct sim_node *n)
     return n->cfg.vlan ? 18 : 14;
 }
 
+static bool is_ip6(const struct sim_node *n, const uint8_t *p)
+{
+    unsigned l2 = l2_bytes(n);
+    return p[l2 - 2] == 0x86 && p[l2 - 1] == 0xdd;
+}
+
 static bool is_tcp(const struct sim_node *n, const uint8_t *p, uint32_t len)
 {
     unsigned l2 = l2_bytes(n);
+    if (len >= l2 + 60 && is_ip6(n, p))
+        return p[l2 + 6] == 6;
     return len >= l2 + 40 && p[l2 - 2] == 8 && p[l2 - 1] == 0 && p[l2 + 9] == 6;
+}
+
+const uint8_t *sim_tcp(const struct sim_node *n, const uint8_t *p, uint32_t len)
+{
+    const uint8_t *ip = p + l2_bytes(n);
+    return is_tcp(n, p, len) ? ip + sim_ip_bytes(ip) : NULL;
 }
 
 /* Changes that the checksums of IP and TCP must catch: any change within one octet moves the sum
@@ -162,9 +176,11 @@ static void corrupt(struct sim *s, const struct sim_node *n, struct sim_frame *f
 {
     uint32_t l2 = l2_bytes(n);
     uint8_t *p = f->block + BLOCK_HEAD;
-    if (p[l2 - 2] != 8 || p[l2 - 1] != 0)
+    bool v6 = is_ip6(n, p);
+    if (!v6 && (p[l2 - 2] != 8 || p[l2 - 1] != 0))
         return; /* ARP has no checksum but the Ethernet FCS, which is not here */
-    uint32_t ip_len = (uint32_t)p[l2 + 2] << 8 | p[l2 + 3];
+    uint32_t ip_len =
+        v6 ? 40 + ((uint32_t)p[l2 + 4] << 8 | p[l2 + 5]) : (uint32_t)p[l2 + 2] << 8 | p[l2 + 3];
     f->bad = true;
     if (sim_chance(s, 125000)) { /* cut: a shorter block, so that overreads are seen */
         uint32_t len = (uint32_t)sim_between(s, 1, l2 + ip_len - 1);
@@ -176,7 +192,10 @@ static void corrupt(struct sim *s, const struct sim_node *n, struct sim_frame *f
         f->len = len;
         return;
     }
-    p[l2 + sim_random(s) % ip_len] ^= (uint8_t)sim_between(s, 1, 255);
+    uint32_t at = (uint32_t)(sim_random(s) % ip_len);
+    if (v6 && (at < 4 || at == 7)) /* no sum covers traffic class, flow label and hop limit */
+        at = 8 + at;
+    p[l2 + at] ^= (uint8_t)sim_between(s, 1, 255);
 }
 
 static bool lost(struct sim *s, struct sim_node *n)
@@ -214,31 +233,37 @@ static uint64_t arrival(struct sim *s, struct sim_node *n, uint32_t len)
 
 static void mend_checksums(uint8_t *ip, uint32_t ip_len)
 {
-    uint32_t pseudo = (6u << 8) + __builtin_bswap16((uint16_t)(ip_len - 20));
+    uint32_t hl = sim_ip_bytes(ip);
+    uint32_t pseudo = (6u << 8) + __builtin_bswap16((uint16_t)(ip_len - hl));
     uint16_t w;
-    memset(ip + 10, 0, 2);
-    w = tap_checksum(ip, 20, 0);
-    memcpy(ip + 10, &w, 2);
-    for (unsigned i = 12; i < 20; i += 2) {
+    if (hl == 20) {
+        memset(ip + 10, 0, 2);
+        w = tap_checksum(ip, 20, 0);
+        memcpy(ip + 10, &w, 2);
+    }
+    for (unsigned i = hl == 20 ? 12 : 8; i < hl; i += 2) {
         memcpy(&w, ip + i, 2);
         pseudo += w;
     }
-    memset(ip + 36, 0, 2);
-    w = tap_checksum(ip + 20, ip_len - 20, pseudo);
-    memcpy(ip + 36, &w, 2);
+    memset(ip + hl + 16, 0, 2);
+    w = tap_checksum(ip + hl, ip_len - hl, pseudo);
+    memcpy(ip + hl + 16, &w, 2);
 }
 
 /* A switch on the way says that its queue is long (RFC 3168 5). */
 static void mark(struct sim *s, struct sim_node *n, uint8_t *p, uint32_t len)
 {
     uint8_t *ip = p + l2_bytes(n);
-    if (!is_tcp(n, p, len) || !(ip[1] & 3) || !sim_chance(s, n->impair.mark_ppm))
+    bool v6 = is_ip6(n, p);
+    if (!is_tcp(n, p, len) || !(ip[1] & (v6 ? 0x30 : 3)) || !sim_chance(s, n->impair.mark_ppm))
         return;
-    ip[1] |= 3;
+    ip[1] |= v6 ? 0x30 : 3;
+    n->marked++;
+    if (v6)
+        return;
     memset(ip + 10, 0, 2);
     uint16_t w = tap_checksum(ip, 20, 0);
     memcpy(ip + 10, &w, 2);
-    n->marked++;
 }
 
 static void carry(struct sim *s, struct sim_node *n, unsigned to, const uint8_t *p, uint32_t len)
@@ -264,12 +289,14 @@ static void carry(struct sim *s, struct sim_node *n, unsigned to, const uint8_t 
 static uint32_t part_of(uint8_t *to, const uint8_t *p, uint32_t l2, uint32_t head, uint32_t off,
                         uint32_t n)
 {
-    uint8_t *ip = to + l2, *th = ip + 20;
+    uint8_t *ip = to + l2, *th = ip + sim_ip_bytes(p + l2);
     uint32_t ip_len = head - l2 + n, seq;
     memcpy(to, p, head);
     memcpy(to + head, p + head + off, n);
-    ip[2] = (uint8_t)(ip_len >> 8);
-    ip[3] = (uint8_t)ip_len;
+    bool v6 = sim_ip_bytes(ip) == 40;
+    uint32_t field = v6 ? ip_len - 40 : ip_len;
+    ip[v6 ? 4 : 2] = (uint8_t)(field >> 8);
+    ip[v6 ? 5 : 3] = (uint8_t)field;
     memcpy(&seq, th + 4, 4);
     seq = __builtin_bswap32(__builtin_bswap32(seq) + off);
     memcpy(th + 4, &seq, 4);
@@ -280,7 +307,8 @@ static uint32_t part_of(uint8_t *to, const uint8_t *p, uint32_t l2, uint32_t hea
 static void carry_parts(struct sim *s, struct sim_node *n, unsigned to, const uint8_t *p,
                         uint32_t len)
 {
-    uint32_t l2 = l2_bytes(n), head = is_tcp(n, p, len) ? l2 + 20 + (p[l2 + 32] >> 4) * 4u : len;
+    uint32_t l2 = l2_bytes(n), th = l2 + sim_ip_bytes(p + l2);
+    uint32_t head = is_tcp(n, p, len) ? th + (p[th + 12] >> 4) * 4u : len;
     if (len < head + 2 || len > LIMIT_FRAME_BYTES || !sim_chance(s, n->impair.split_ppm)) {
         carry(s, n, to, p, len);
         return;
@@ -288,7 +316,7 @@ static void carry_parts(struct sim *s, struct sim_node *n, unsigned to, const ui
     uint8_t part[LIMIT_FRAME_BYTES];
     uint32_t cut = (uint32_t)sim_between(s, 1, len - head - 1);
     uint32_t first = part_of(part, p, l2, head, 0, cut);
-    part[l2 + 33] &= (uint8_t) ~(TH_FIN | TH_PSH);
+    part[th + 13] &= (uint8_t) ~(TH_FIN | TH_PSH);
     mend_checksums(part + l2, first - l2);
     carry(s, n, to, part, first);
     uint32_t rest = part_of(part, p, l2, head, cut, len - head - cut);
@@ -306,7 +334,13 @@ static unsigned steer(struct sim *s, unsigned first, const uint8_t *p, uint32_t 
     if (queues == 1 || !is_tcp(&s->node[first], p, len))
         return first;
     uint32_t w[3];
-    memcpy(w, p + l2_bytes(&s->node[first]) + 12, sizeof(w)); /* addresses and ports */
+    const uint8_t *ip = p + l2_bytes(&s->node[first]);
+    if (sim_ip_bytes(ip) == 40) { /* what differs of the addresses, and the ports */
+        memcpy(w, ip + 20, 4);
+        memcpy(w + 1, ip + 36, 8);
+    } else {
+        memcpy(w, ip + 12, sizeof(w));
+    }
     uint64_t h = (w[0] ^ w[1] ^ w[2] ^ w[2] << 16 ^ s->seed) * 0x9e3779b97f4a7c15ull;
     return first + (unsigned)(h >> 33) % queues;
 }
@@ -356,7 +390,7 @@ static const uint8_t *nic_checksums(const struct sim_node *n, const struct rte_m
     uint32_t l2 = l2_bytes(n), len = m->pkt_len;
     SIM_CHECK(n->sim,
               (n->wire.tx_ip_checksum || n->wire.tx_tcp_checksum) && m->l2_len == l2 &&
-                  m->l3_len == 20 && is_tcp(n, p, len),
+                  m->l3_len == sim_ip_bytes(p + l2) && is_tcp(n, p, len),
               "node %u asks its port for what it cannot do", n->id);
     memcpy(copy, p, len);
     uint8_t *ip = copy + l2;
@@ -368,8 +402,9 @@ static const uint8_t *nic_checksums(const struct sim_node *n, const struct rte_m
     }
     if ((flags & RTE_MBUF_F_TX_L4_MASK) ==
         RTE_MBUF_F_TX_TCP_CKSUM) { /* over the pseudo sum there */
-        sum = tap_checksum(ip + 20, len - l2 - 20, 0);
-        memcpy(ip + 36, &sum, 2);
+        uint32_t hl = sim_ip_bytes(ip);
+        sum = tap_checksum(ip + hl, len - l2 - hl, 0);
+        memcpy(ip + hl + 16, &sum, 2);
     }
     return copy;
 }
@@ -425,6 +460,13 @@ void sim_init(struct sim *s, uint64_t seed)
     s->now_ns = SIM_START;
 }
 
+struct ip_addr sim_address(const struct sim *s, uint32_t ip)
+{
+    uint8_t b[16] = {0xfd, [12] = (uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8),
+                     (uint8_t)ip};
+    return s->seed % 4 == 3 ? ip_load(b) : ip_from_v4(ip);
+}
+
 struct sim_node *sim_node(struct sim *s, uint32_t ip, const struct sim_node *mac_of)
 {
     CHECK(s->nodes < SIM_NODES);
@@ -435,6 +477,11 @@ struct sim_node *sim_node(struct sim *s, uint32_t ip, const struct sim_node *mac
     net_config_defaults(&n->cfg);
     memcpy(n->cfg.mac, n->mac, 6);
     n->cfg.ip = ip;
+    if (!ip_is_v4(sim_address(s, ip))) {
+        n->cfg.ip6[0] = (struct net_prefix){sim_address(s, ip), 64};
+        n->cfg.ip6_count = 1;
+        n->cfg.dad_probes = 0;
+    }
     n->cfg.max_conns = 256;
     n->cfg.secret[0] = sim_random(s);
     n->cfg.secret[1] = sim_random(s);
@@ -447,6 +494,8 @@ struct sim_node *sim_node(struct sim *s, uint32_t ip, const struct sim_node *mac
 
 void sim_node_net(struct sim_node *n, const struct tcp_app *app)
 {
+    if (n->cfg.ip6_count && n->cfg.mtu < 1280)
+        n->cfg.mtu = 1280;
     CHECK(net_create(&n->net, &n->cfg, &n->wire, app, NULL, n->sim->now_ns) == 0);
     n->stats = n->net->stats;
 }

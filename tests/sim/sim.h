@@ -90,6 +90,21 @@ struct sim {
     unsigned log_at;
 };
 
+/* Every fourth seed speaks IPv6: fd00::a.b.c.d for a.b.c.d. */
+struct ip_addr sim_address(const struct sim *s, uint32_t ip);
+static inline uint32_t sim_ip_bytes(const uint8_t *ip)
+{
+    return ip[0] >> 4 == 6 ? 40 : 20;
+}
+
+/* The TCP header of a frame of that node's; NULL: it is none. */
+const uint8_t *sim_tcp(const struct sim_node *n, const uint8_t *p, uint32_t len);
+/* Of an address in front of it. */
+static inline uint8_t sim_last_octet(const uint8_t *tcp, const uint8_t *ip, bool dst)
+{
+    return dst ? tcp[-1] : ip[sim_ip_bytes(ip) == 40 ? 23 : 15];
+}
+
 /* EAL without hugepages, PCI, or files that others could see; pools that all runs of this process share.
  * Pools: sim_pool(i) for node i's data, sim_reserve(i) for its control frames. */
 void sim_eal_init(void);

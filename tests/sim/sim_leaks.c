@@ -111,7 +111,8 @@ static void slot_open(struct slot_state *st)
         c->port = (uint16_t)(PORT_FIRST + (dies ? *next : *next % PORTS));
         ++*next;
         SIM_CHECK(s, !dies || *next < UINT16_MAX - PORT_FIRST, "no port is unused");
-        c->tc = tcp_connect(c->node->net, SERVER_IP, SERVER_PORT, c->port, c, s->now_ns);
+        c->tc = tcp_connect_to(c->node->net, sim_address(s, SERVER_IP), SERVER_PORT, c->port, c,
+                               s->now_ns);
     }
     c->started = true;
     run.slot_of[st->stack][c->port] = (uint16_t)(st - run.slot + 1);
@@ -172,11 +173,11 @@ static void step(void *ctx, uint64_t now)
 static bool alive(void *ctx, const struct sim_node *from, const uint8_t *p, uint32_t len)
 {
     (void)ctx;
-    if (len < 54 || p[23] != 6)
+    const uint8_t *tcp = sim_tcp(from, p, len), *port_at = tcp + (from->worker ? 2 : 0);
+    if (!tcp)
         return true;
-    const uint8_t *port_at = p + 34 + (from->worker ? 2 : 0);
     unsigned port = (unsigned)(port_at[0] << 8 | port_at[1]);
-    unsigned stack = p[from->worker ? 33 : 29] - (SERVER_IP & 0xff) - 1u;
+    unsigned stack = sim_last_octet(tcp, p + 14, from->worker) - (SERVER_IP & 0xff) - 1u;
     if (stack != STACKS - 1)
         return true;
     if (run.dead[port])

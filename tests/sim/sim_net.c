@@ -258,7 +258,7 @@ static const struct tcp_app app = {.accepted = on_accepted,
 static void end_start(struct end *e, struct sim_node *n, uint16_t local, uint32_t ip, uint16_t port)
 {
     e->started = true;
-    e->tc = tcp_connect(n->net, ip, port, local, e, run.sim.now_ns);
+    e->tc = tcp_connect_to(n->net, sim_address(&run.sim, ip), port, local, e, run.sim.now_ns);
     SIM_CHECK(&run.sim, e->tc != NULL, "no record for port %u", local);
 }
 
@@ -295,12 +295,12 @@ static void step(void *ctx, uint64_t now)
 /* SILENT: frames of a connection whose line is dead vanish. */
 static bool alive(void *ctx, const struct sim_node *from, const uint8_t *p, uint32_t len)
 {
-    uint32_t l2 = from->cfg.vlan ? 18 : 14;
     (void)ctx;
-    if (len < l2 + 40 || p[l2 + 9] != 6)
-        return true;
     bool up = from == run.client;
-    const uint8_t *port = p + l2 + 20 + (up ? 0 : 2); /* the client's */
+    const uint8_t *port = sim_tcp(from, p, len);
+    if (!port)
+        return true;
+    port += up ? 0 : 2; /* the client's */
     unsigned i = (unsigned)(port[0] << 8 | port[1]) - PORT_FIRST;
     if (i >= run.conns || run.plan[i].pattern != SILENT || run.sim.now_ns < run.plan[i].dead_ns)
         return true;

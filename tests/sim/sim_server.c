@@ -52,9 +52,10 @@ static void step(void *ctx, uint64_t now)
 static bool alive(void *ctx, const struct sim_node *from, const uint8_t *p, uint32_t len)
 {
     (void)ctx;
-    if (len < 54 || p[23] != 6)
+    const uint8_t *port = sim_tcp(from, p, len);
+    if (!port)
         return true;
-    const uint8_t *port = p + 34 + (from->worker ? 2 : 0);
+    port += from->worker ? 2 : 0;
     unsigned i = (unsigned)(port[0] << 8 | port[1]) - PORT_FIRST;
     return i >= run.clients || !run.client[i].silent;
 }

@@ -73,27 +73,30 @@ static unsigned l2_of(const struct sim_node *n)
     return n->cfg.vlan ? 18 : 14;
 }
 
-/* False: not TCP over IPv4. Trusts nothing but that the frame has `len` bytes. */
+/* False: not TCP over IP. Trusts nothing but that the frame has `len` bytes. */
 static bool dissect(const struct sim_node *n, const uint8_t *p, uint32_t len, struct tap_seg *g)
 {
     unsigned l2 = l2_of(n);
-    if (len < l2 + 40 || get16(p + l2 - 2) != 0x0800 || p[l2 + 9] != 6 || p[l2] != 0x45)
+    const uint8_t *ip = p + l2;
+    bool v6 = len >= l2 + 60 && get16(ip - 2) == 0x86dd && ip[0] >> 4 == 6 && ip[6] == 6;
+    if (!v6 && (len < l2 + 40 || get16(ip - 2) != 0x0800 || ip[9] != 6 || ip[0] != 0x45))
         return false;
-    const uint8_t *ip = p + l2, *th = ip + 20;
-    uint32_t total = get16(ip + 2), doff = (th[12] >> 4) * 4u;
-    if (total > len - l2 || total < 20 + doff || doff < 20)
+    uint32_t hl = sim_ip_bytes(ip), total = v6 ? 40u + get16(ip + 4) : get16(ip + 2);
+    const uint8_t *th = ip + hl;
+    uint32_t doff = (th[12] >> 4) * 4u;
+    if (total > len - l2 || total < hl + doff || doff < 20)
         return false;
-    *g = (struct tap_seg){.src = get32(ip + 12),
-                          .dst = get32(ip + 16),
+    *g = (struct tap_seg){.src = get32(ip + (v6 ? 20 : 12)), /* IPv6: what differs of it */
+                          .dst = get32(ip + (v6 ? 36 : 16)),
                           .sport = get16(th),
                           .dport = get16(th + 2),
                           .seq = get32(th + 4),
                           .ack = get32(th + 8),
                           .flags = th[13],
-                          .tos = ip[1],
+                          .tos = v6 ? (uint8_t)(get16(ip) >> 4) : ip[1],
                           .wnd = get16(th + 14),
                           .opt_len = (uint8_t)(doff - 20),
-                          .len = total - 20 - doff,
+                          .len = total - hl - doff,
                           .ip = ip,
                           .data = th + doff};
     for (uint32_t i = 20; i + 1 < doff && th[i];) {
@@ -259,24 +262,36 @@ static void check_headers(struct sim *s, const struct sim_node *from, const stru
 {
     uint32_t l4 = 20u + g->opt_len + g->len;
     uint32_t pseudo = 0;
-    for (unsigned i = 12; i < 20; i += 2) {
+    uint32_t hl = sim_ip_bytes(g->ip);
+    for (unsigned i = hl == 20 ? 12 : 8; i < hl; i += 2) {
         uint16_t w;
         memcpy(&w, g->ip + i, 2);
         pseudo += w;
     }
     pseudo += 6u << 8;
     pseudo += (uint32_t)__builtin_bswap16((uint16_t)l4);
-    SIM_CHECK(s, tap_checksum(g->ip, 20, 0) == 0, "node %u: bad IP checksum", from->id);
-    SIM_CHECK(s, tap_checksum(g->ip + 20, l4, pseudo) == 0, "node %u: bad TCP checksum", from->id);
-    SIM_CHECK(s, g->src == from->cfg.ip, "node %u: sends from a strange address", from->id);
+    SIM_CHECK(s, hl == 40 || tap_checksum(g->ip, 20, 0) == 0, "node %u: bad IP checksum", from->id);
+    SIM_CHECK(s, tap_checksum(g->ip + hl, l4, pseudo) == 0, "node %u: bad TCP checksum", from->id);
+    struct ip_addr own = sim_address(s, from->cfg.ip);
+    SIM_CHECK(
+        s, g->src == from->cfg.ip && (hl == 20 ? ip_is_v4(own) : ip_equal(own, ip_load(g->ip + 8))),
+        "node %u: sends from a strange address", from->id);
 }
 
 /* RFC 5681 and 6582 say what may be in the network. Only for data that is new and was built in this pass: what
  * the wire refused before was right then. */
 static void check_cwnd(struct sim *s, const struct sim_node *from, const struct tap_seg *g)
 {
+    const struct flow *flow = &from->net->flow;
     struct flow_key key = {g->dst, g->src, g->dport, g->sport};
-    uint32_t index = flow_find(&from->net->flow, &key, flow_hash(&from->net->flow, &key));
+    struct ip_addr peer = sim_address(s, g->dst);
+    bool v6 = !ip_is_v4(peer);
+    if (v6) {
+        key.peer_ip = flow_peer6(flow, peer);
+        key.local_ip = 1;
+    }
+    uint64_t hash = flow_hash(flow, &key);
+    uint32_t index = v6 ? flow_find6(flow, &key, hash, peer) : flow_find(flow, &key, hash);
     if (from->stale || index == FLOW_NONE)
         return;
     const struct tcp_conn *tc = &from->net->conns[index];
