@@ -1,10 +1,10 @@
 /* Strings: whole values. GET, SET and their relatives, MGET, MSET.
  *
- *   SET key value [NX|XX] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]
+ *   SET key value [NX|XX|IFEQ comparison-value] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]
  *   GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]
  *
  * Where in the flow: cmd_call -> here -> keyspace; on the thread that holds the lease of the shards involved. Replies are those of
- * Redis 7.0.15. A command that answers the old value and stores a new one answers last: storing may fail, and a reply that was
+ * Redis 7.0.15; IFEQ and DELIFEQ are those of Valkey 8.1 and 9.0. A command that answers the old value and stores a new one answers last: storing may fail, and a reply that was
  * begun cannot be taken back. */
 #include "engine/base/assert.h"
 #include "engine/base/num.h"
@@ -96,6 +96,7 @@ enum set_flags {
     SET_PX = 1 << 6,
     SET_EXAT = 1 << 7,
     SET_PXAT = 1 << 8,
+    SET_IFEQ = 1 << 9,
 };
 #define SET_SECONDS  (SET_EX | SET_EXAT)
 #define SET_RELATIVE (SET_EX | SET_PX)
@@ -108,8 +109,9 @@ struct set_option {
 };
 
 static const struct set_option set_options[] = {
-    {"nx", SET_NX, SET_XX, true, false, false},
-    {"xx", SET_XX, SET_NX, true, false, false},
+    {"nx", SET_NX, SET_XX | SET_IFEQ, true, false, false},
+    {"xx", SET_XX, SET_NX | SET_IFEQ, true, false, false},
+    {"ifeq", SET_IFEQ, SET_NX | SET_XX | SET_IFEQ, true, false, true},
     {"get", SET_GET, 0, true, false, false},
     {"keepttl", SET_KEEPTTL, SET_PERSIST | SET_TIMES, true, false, false},
     {"persist", SET_PERSIST, SET_KEEPTTL | SET_TIMES, false, true, false},
@@ -119,27 +121,29 @@ static const struct set_option set_options[] = {
     {"pxat", SET_PXAT, SET_KEEPTTL | SET_PERSIST | (SET_TIMES & ~SET_PXAT), true, true, true},
 };
 
-/* Reads the options from argument `i` on. *ret_time is the argument of the time given last. False: the error was written. */
-static bool parse_options(struct cmd *c, uint32_t i, bool getex, unsigned *ret_flags,
-                          uint32_t *ret_time)
+struct options {
+    unsigned flags;
+    uint32_t time, equal; /* arguments: the time given last; what IFEQ compares with */
+};
+
+/* Reads the options from argument `i` on. False: the error was written. */
+static bool parse_options(struct cmd *c, uint32_t i, bool getex, struct options *ret)
 {
-    unsigned flags = 0;
-    uint32_t time = 0;
+    struct options got = {0};
     for (; i < c->argc; i++) {
         const struct set_option *o = set_options;
         const struct set_option *end = set_options + ARRAY_LEN(set_options);
         while (o < end && !((getex ? o->of_getex : o->of_set) && span_is(c->argv[i], o->word)))
             o++;
-        if (o == end || (flags & o->excludes) || (o->value && i + 1 == c->argc)) {
+        if (o == end || (got.flags & o->excludes) || (o->value && i + 1 == c->argc)) {
             cmd_reply_syntax(c);
             return false;
         }
-        flags |= o->flag;
+        got.flags |= o->flag;
         if (o->value)
-            time = ++i;
+            *(o->flag == SET_IFEQ ? &got.equal : &got.time) = ++i;
     }
-    *ret_flags = flags;
-    *ret_time = time;
+    *ret = got;
     return true;
 }
 
@@ -168,8 +172,26 @@ static void set_changed(struct cmd *c, const struct keyref *k, bool expires)
         keyref_changed(c, k, KS_GENERIC, "expire");
 }
 
+/* The string e is the bytes of argument i. */
+static bool equals_arg(const struct cmd *c, const struct entry *e, uint32_t i)
+{
+    char scratch[NUM_I64_CHARS];
+    return span_eq(entry_string(e, scratch), c->argv[i]);
+}
+
+/* Do the conditions let it be set? e, a string for IFEQ, may be NULL. */
+static bool set_may(const struct cmd *c, const struct entry *e, const struct options *o)
+{
+    if (o->flags & SET_NX)
+        return !e;
+    if (o->flags & SET_XX)
+        return e;
+    return !(o->flags & SET_IFEQ) || (e && equals_arg(c, e, o->equal));
+}
+
 /* SET with GET: answers the value before, whether or not it is replaced. */
-static void set_and_get(struct cmd *c, const struct keyref *k, unsigned flags, int64_t expire_ms)
+static void set_and_get(struct cmd *c, const struct keyref *k, const struct options *o,
+                        int64_t expire_ms)
 {
     struct entry *e = keyref_read(c, k);
     if (e && !cmd_is_string(c, e))
@@ -179,12 +201,12 @@ static void set_and_get(struct cmd *c, const struct keyref *k, unsigned flags, i
         cmd_reply_oom(c);
         return;
     }
-    bool store = !((flags & SET_NX) && e) && !((flags & SET_XX) && !e);
+    bool store = set_may(c, e, o);
     if (store && !store_arg(c, k, 2, expire_ms)) {
         cmd_reply_oom(c);
     } else {
         if (store)
-            set_changed(c, k, flags & SET_TIMES);
+            set_changed(c, k, o->flags & SET_TIMES);
         kept_reply(&old, c->out);
     }
     kept_free(&old, k->shard);
@@ -192,22 +214,23 @@ static void set_and_get(struct cmd *c, const struct keyref *k, unsigned flags, i
 
 static void set_with_options(struct cmd *c, const struct keyref *k)
 {
-    unsigned flags;
-    uint32_t time;
+    struct options o;
     int64_t expire_ms = KS_NO_TTL;
-    if (!parse_options(c, 3, false, &flags, &time))
+    if (!parse_options(c, 3, false, &o))
         return;
-    if (flags & SET_KEEPTTL)
+    if (o.flags & SET_KEEPTTL)
         expire_ms = KS_KEEP_TTL;
-    if ((flags & SET_TIMES) && !parse_time(c, time, flags, &expire_ms))
+    if ((o.flags & SET_TIMES) && !parse_time(c, o.time, o.flags, &expire_ms))
         return;
-    if (flags & SET_GET) {
-        set_and_get(c, k, flags, expire_ms);
+    if (o.flags & SET_GET) {
+        set_and_get(c, k, &o, expire_ms);
         return;
     }
-    if (flags & (SET_NX | SET_XX)) {
-        bool found = keyref_write(c, k) != NULL;
-        if (found == !!(flags & SET_NX)) {
+    if (o.flags & (SET_NX | SET_XX | SET_IFEQ)) {
+        const struct entry *e = keyref_write(c, k);
+        if (e && (o.flags & SET_IFEQ) && !cmd_is_string(c, e))
+            return;
+        if (!set_may(c, e, &o)) {
             reply_null(c->out);
             return;
         }
@@ -216,7 +239,7 @@ static void set_with_options(struct cmd *c, const struct keyref *k)
         cmd_reply_oom(c);
         return;
     }
-    set_changed(c, k, flags & SET_TIMES);
+    set_changed(c, k, o.flags & SET_TIMES);
     reply_ok(c->out);
 }
 
@@ -312,7 +335,8 @@ void cmd_get(struct cmd *c)
 void cmd_getset(struct cmd *c)
 {
     struct keyref k = keyref_first(c, 1);
-    set_and_get(c, &k, 0, KS_NO_TTL);
+    static const struct options none;
+    set_and_get(c, &k, &none, KS_NO_TTL);
 }
 
 void cmd_getdel(struct cmd *c)
@@ -331,30 +355,44 @@ void cmd_getdel(struct cmd *c)
     keyref_changed(c, &k, KS_GENERIC, "del");
 }
 
+void cmd_delifeq(struct cmd *c)
+{
+    struct keyref k = keyref_first(c, 1);
+    struct entry *e = keyref_write(c, &k);
+    if (e && !cmd_is_string(c, e))
+        return;
+    bool gone = e && equals_arg(c, e, 2);
+    if (gone) {
+        ks_delete(k.shard, c->db, e, k.hash, false);
+        keyref_changed(c, &k, KS_GENERIC, "del");
+    }
+    reply_int(c->out, gone);
+}
+
 void cmd_getex(struct cmd *c)
 {
     struct keyref k = keyref_first(c, 1);
-    unsigned flags;
-    uint32_t time;
+    struct options o;
     int64_t expire_ms = KS_NO_TTL;
     char scratch[NUM_I64_CHARS];
-    if (!parse_options(c, 2, true, &flags, &time))
+    if (!parse_options(c, 2, true, &o))
         return;
     struct entry *e = keyref_read(c, &k);
     if (!e) {
         reply_null(c->out);
         return;
     }
-    if (!cmd_is_string(c, e) || ((flags & SET_TIMES) && !parse_time(c, time, flags, &expire_ms)))
+    if (!cmd_is_string(c, e) ||
+        ((o.flags & SET_TIMES) && !parse_time(c, o.time, o.flags, &expire_ms)))
         return;
-    if ((flags & SET_TIMES) && expire_ms <= k.shard->now_ms) {
+    if ((o.flags & SET_TIMES) && expire_ms <= k.shard->now_ms) {
         reply_bulk(c->out, entry_string(e, scratch));
         ks_delete(k.shard, c->db, e, k.hash, false);
         keyref_changed(c, &k, KS_GENERIC, "del");
         return;
     }
-    bool persist = (flags & SET_PERSIST) && entry_expire_ms(e) != KS_NO_TTL;
-    if ((flags & SET_TIMES) || persist) {
+    bool persist = (o.flags & SET_PERSIST) && entry_expire_ms(e) != KS_NO_TTL;
+    if ((o.flags & SET_TIMES) || persist) {
         if (!ks_set_expire(k.shard, c->db, &e, k.hash, expire_ms)) {
             cmd_reply_oom(c);
             return;

@@ -15,19 +15,26 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from wire import Broken, Conn
 
-# Commands that Redis has since 7.2, 7.4 and 8.0.
+# Commands that Redis has since 7.2, 7.4 and 8.0, and DELIFEQ of Valkey 9.0.
 ALLOWED = {b"client|setinfo", b"client|no-touch", b"hexpire", b"hpexpire", b"hexpireat", b"hpexpireat", b"httl", b"hpttl", b"hexpiretime",
-           b"hpexpiretime", b"hpersist", b"hgetex", b"hsetex", b"hgetdel"}
+           b"hpexpiretime", b"hpersist", b"hgetex", b"hsetex", b"hgetdel", b"delifeq"}
+# Arguments that Redis 7.0 has not: IFEQ of SET, of Valkey 8.1. Left out of the comparison.
+OWN_ARGUMENTS = {b"comparison-value"}
 # Fields of maps whose texts are ours (or that we leave out: history, and the list of subcommands, which are compared one by one).
 OWN_WORDS = {b"summary", b"complexity", b"history", b"replaced_by", b"notes", b"subcommands"}
 INFO_SUBCOMMANDS = 9  # element of a COMMAND INFO entry
+
+
+def own_argument(reply):
+    values = [r.value for r in reply.value[:2]] if isinstance(reply.value, list) else []
+    return len(values) == 2 and values[0] == b"name" and values[1] in OWN_ARGUMENTS
 
 
 def plain(reply):
     """A reply as nested tuples, with its type bytes, without OWN_WORDS. RESP2 writes maps as arrays: a pair is known by its key."""
     if not isinstance(reply.value, list):
         return reply.kind, reply.value
-    items, out, i = reply.value, [], 0
+    items, out, i = [r for r in reply.value if not own_argument(r)], [], 0
     while i < len(items):
         if items[i].kind == b"$" and items[i].value in OWN_WORDS and i + 1 < len(items):
             i += 2

@@ -38,6 +38,54 @@ static int teardown(void **state)
     return 0;
 }
 
+/* As the documentation of Valkey 8.1 and 9.0 has it; redis-server 7.0 knows neither. */
+static void test_set_if_equal(void **state)
+{
+    static const char wrong[] =
+        "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+    struct harness *h = *state;
+    EXPECT(h, "SET k v IFEQ v", NIL); /* there is none */
+    EXPECT(h, "SET k v IFEQ v GET", NIL);
+    EXPECT(h, "EXISTS k", ZERO);
+    EXPECT(h, "SET k v", OK);
+    EXPECT(h, "SET k w IFEQ other", NIL);
+    EXPECT(h, "SET k w IFEQ v", OK);
+    EXPECT(h, "SET k x GET IFEQ v", "$1\r\nw\r\n"); /* the old value either way */
+    EXPECT(h, "GET k", "$1\r\nw\r\n");
+    EXPECT(h, "SET k 10 ifeq w get EX 100", "$1\r\nw\r\n");
+    EXPECT(h, "TTL k", ":100\r\n");
+    EXPECT(h, "SET k 11 IFEQ 010 KEEPTTL", NIL); /* text, not numbers */
+    EXPECT(h, "SET k 11 IFEQ 10 KEEPTTL", OK);
+    EXPECT(h, "TTL k", ":100\r\n");
+    EXPECT(h, "SET k 12 PX 5000 IFEQ 11", OK);
+    EXPECT(h, "PTTL k", ":5000\r\n");
+    EXPECT(h, "SET k 13 IFEQ 12", OK);
+    EXPECT(h, "TTL k", ":-1\r\n");
+    EXPECT(h, "SET k \"\" IFEQ 13", OK);
+    EXPECT(h, "SET k v IFEQ \"\"", OK);
+    EXPECT(h, "SET k v IFEQ", SYNTAX);
+    EXPECT(h, "SET k v IFEQ v NX", SYNTAX);
+    EXPECT(h, "SET k v XX IFEQ v", SYNTAX);
+    EXPECT(h, "SET k v IFEQ v XX", SYNTAX);
+    EXPECT(h, "SET k v IFEQ v IFEQ v", SYNTAX);
+    EXPECT(h, "SET k v IFEQ v EX 0", BAD_TIME);
+    EXPECT(h, "SET k v IFEQ nx EX", SYNTAX);
+    EXPECT(h, "GETEX k IFEQ v", SYNTAX);
+    EXPECT(h, "LPUSH l a", ONE);
+    EXPECT(h, "SET l v IFEQ a", wrong);
+    EXPECT(h, "SET l v IFEQ a GET", wrong);
+    EXPECT(h, "TYPE l", "+list\r\n");
+    EXPECT(h, "DELIFEQ l a", wrong);
+    EXPECT(h, "DELIFEQ none a", ZERO);
+    EXPECT(h, "DELIFEQ k w", ZERO);
+    EXPECT(h, "GET k", "$1\r\nv\r\n");
+    EXPECT(h, "DELIFEQ k v", ONE);
+    EXPECT(h, "EXISTS k", ZERO);
+    EXPECT(h, "SET n 7", OK);
+    EXPECT(h, "DELIFEQ n 7", ONE);
+    EXPECT(h, "DELIFEQ n", "-ERR wrong number of arguments for 'delifeq' command\r\n");
+}
+
 static void test_set_conditions(void **state)
 {
     struct harness *h = *state;
@@ -252,6 +300,11 @@ static void test_events(void **state)
         h->shards[i].on_change = record;
     expect_events(h, "SET k v", "0:k:string:set");
     expect_events(h, "SET k v NX", "");
+    expect_events(h, "SET k v IFEQ w", "");
+    expect_events(h, "SET k v IFEQ v PX 10000", "0:k:string:set 0:k:generic:expire");
+    expect_events(h, "DELIFEQ k w", "");
+    expect_events(h, "DELIFEQ k v", "0:k:generic:del");
+    expect_events(h, "SET k v", "0:k:string:set");
     expect_events(h, "SET k v EX 100", "0:k:string:set 0:k:generic:expire");
     expect_events(h, "SET k v EX 0", "");
     expect_events(h, "SET k v XX GET", "0:k:string:set");
@@ -298,8 +351,9 @@ int main(void)
 #f " (3 shards)", f, setup_three, teardown, NULL \
     }
     const struct CMUnitTest tests[] = {
-        BOTH(test_set_conditions), BOTH(test_set_times), BOTH(test_getex), BOTH(test_numbers),
-        BOTH(test_ranges),         BOTH(test_many),      BOTH(test_lcs),   BOTH(test_events),
+        BOTH(test_set_conditions), BOTH(test_set_if_equal), BOTH(test_set_times),
+        BOTH(test_getex),          BOTH(test_numbers),      BOTH(test_ranges),
+        BOTH(test_many),           BOTH(test_lcs),          BOTH(test_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
