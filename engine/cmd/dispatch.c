@@ -151,6 +151,23 @@ static int64_t behind_word(const struct cmd_keyspec *k, const struct span *argv,
     return 0;
 }
 
+/* XREAD, XREADGROUP: STREAMS is the first of these words that is an option; a group and a consumer may be called so as well. 0: not found before
+ * the first thing that is no option. */
+static int64_t behind_streams(const struct span *argv, int64_t argc)
+{
+    for (int64_t i = 1; i < argc - 1; i++) {
+        if (span_is(argv[i], "streams"))
+            return i + 1;
+        if (span_is(argv[i], "block") || span_is(argv[i], "count"))
+            i++;
+        else if (span_is(argv[i], "group"))
+            i += 2;
+        else if (!span_is(argv[i], "noack"))
+            break;
+    }
+    return 0;
+}
+
 /* SORT key [...] STORE destination: the last STORE counts; what follows the other options is not looked at. */
 static int64_t sort_store(const struct span *argv, int64_t argc)
 {
@@ -181,6 +198,10 @@ bool cmd_spec_keys(const struct cmd_desc *d, const struct cmd_keyspec *k, const 
     }
     if (first == 0)
         return true;
+    if (k->limit > 1) {
+        int64_t at = behind_streams(argv, argc);
+        first = at ? at : first;
+    }
     if (k->kind == SPEC_COUNTED) {
         if (first + k->at >= argc || !num_parse_i64(argv[first + k->at], &n) || n < 0 || n > argc)
             return false;

@@ -6,6 +6,7 @@
 
 #include "engine/cmd/rdb_object.h"
 #include "engine/cmd/rdb_row.h"
+#include "engine/cmd/rdb_stream.h"
 #include "engine/cmd/zset_value.h"
 #include "engine/ds/hash.h"
 #include "engine/ds/list_value.h"
@@ -403,6 +404,11 @@ bool rdb_load_object(struct rdb_reader *r, struct shard *s, uint8_t type, struct
     case RDB_HASH_LISTPACK:
     case RDB_HASH_METADATA:
     case RDB_HASH_LISTPACK_EX: ret->type = OBJ_HASH; return load_hash(&l, type);
+    case RDB_STREAM_LISTPACKS:
+    case RDB_STREAM_LISTPACKS_2:
+    case RDB_STREAM_LISTPACKS_3:
+        ret->type = OBJ_STREAM;
+        return rdb_load_stream(r, s, type, ret);
     default: r->failed = true; return false;
     }
 }

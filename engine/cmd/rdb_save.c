@@ -1,5 +1,6 @@
 /* rdb_save.c: values as RDB bytes. Where in the flow: DUMP, and later snapshots -> here -> engine/log/rdb_write.c. */
 #include "engine/cmd/rdb_object.h"
+#include "engine/cmd/rdb_stream.h"
 #include "engine/ds/hash.h"
 #include "engine/ds/list_value.h"
 #include "engine/ds/set.h"
@@ -156,6 +157,7 @@ void rdb_save_object(struct rdb_writer *w, const struct entry *e)
     case OBJ_SET: save_set(w, &b, enc); break;
     case OBJ_ZSET: save_zset(w, &b, enc); break;
     case OBJ_HASH: save_hash(w, &b, enc); break;
+    case OBJ_STREAM: rdb_save_stream(w, (const struct stream *)(const void *)b.p); break;
     default: w->failed = true;
     }
 }

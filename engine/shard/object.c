@@ -5,6 +5,7 @@
 
 #include "engine/ds/fieldmap.h"
 #include "engine/ds/quicklist.h"
+#include "engine/ds/stream.h"
 #include "engine/ds/zset.h"
 #include "engine/shard/field_timer.h"
 #include "engine/shard/shard_internal.h"
@@ -152,13 +153,51 @@ static void map_ops_rehome(struct mem_block *b, struct mem *mem)
 static const struct object_ops map_ops = {map_ops_bytes, map_ops_pieces, map_ops_free_slice,
                                           map_ops_copy, map_ops_rehome};
 
+/* ---- streams ---- */
+
+static struct stream *stream_of(const struct mem_block *b)
+{
+    return (struct stream *)(void *)b->p;
+}
+static size_t stream_ops_bytes(const struct mem_block *b)
+{
+    return stream_bytes(stream_of(b));
+}
+static size_t stream_ops_pieces(const struct mem_block *b)
+{
+    return stream_pieces(stream_of(b));
+}
+static size_t stream_ops_free_slice(struct mem *mem, struct mem_block *b, size_t budget)
+{
+    size_t work = 0;
+    (void)mem; /* it knows its own */
+    if (stream_free_slice(stream_of(b), budget, &work))
+        b->p = NULL;
+    return work;
+}
+static bool stream_ops_copy(struct mem *mem, const struct mem_block *from, struct mem_block *ret)
+{
+    struct stream *s = stream_copy(mem, stream_of(from));
+    if (!s)
+        return false;
+    *ret = (struct mem_block){(uint8_t *)s, 0, 0};
+    return true;
+}
+static void stream_ops_rehome(struct mem_block *b, struct mem *mem)
+{
+    stream_rehome(stream_of(b), mem);
+}
+static const struct object_ops stream_ops = {
+    stream_ops_bytes, stream_ops_pieces, stream_ops_free_slice, stream_ops_copy, stream_ops_rehome};
+
 /* ---- the table ---- */
 
 static const struct object_ops *const ops[OBJ_TYPES][ENC_STREAM + 1] = {
-    [OBJ_LIST][ENC_LISTPACK] = &flat,     [OBJ_LIST][ENC_QUICKLIST] = &quicklist,
-    [OBJ_SET][ENC_INTSET] = &flat,        [OBJ_ZSET][ENC_LISTPACK] = &flat,
-    [OBJ_ZSET][ENC_SKIPLIST] = &zset_ops, [OBJ_HASH][ENC_LISTPACK] = &flat,
-    [OBJ_SET][ENC_HASHTABLE] = &map_ops,  [OBJ_HASH][ENC_HASHTABLE] = &map_ops,
+    [OBJ_LIST][ENC_LISTPACK] = &flat,       [OBJ_LIST][ENC_QUICKLIST] = &quicklist,
+    [OBJ_SET][ENC_INTSET] = &flat,          [OBJ_ZSET][ENC_LISTPACK] = &flat,
+    [OBJ_ZSET][ENC_SKIPLIST] = &zset_ops,   [OBJ_HASH][ENC_LISTPACK] = &flat,
+    [OBJ_SET][ENC_HASHTABLE] = &map_ops,    [OBJ_HASH][ENC_HASHTABLE] = &map_ops,
+    [OBJ_STREAM][ENC_STREAM] = &stream_ops,
 };
 
 const struct object_ops *object_ops_of(enum obj_type type, enum obj_enc enc)

@@ -147,6 +147,52 @@ def refcount(a, b, argv):
     return a.kind == b.kind and (len(both) == 1 or both == {b"1", b"2147483647"})
 
 
+def near_ms(a, b):
+    x, y = int(a.value), int(b.value)
+    return a.kind == b.kind == b":" and (x == y or (x >= 0 and y >= 0 and abs(x - y) <= MS_TOLERANCE))
+
+
+def times_at(index):
+    """Arrays in which that item is a time."""
+    def same_rows(a, b):
+        return a.kind == b.kind == b"*" and len(a.value) == len(b.value) and \
+            all(x.kind == y.kind == b"*" and len(x.value) == len(y.value) and
+                all(near_ms(i, j) if n == index else i.raw == j.raw for n, (i, j) in enumerate(zip(x.value, y.value)))
+                for x, y in zip(a.value, b.value))
+    return same_rows
+
+
+def waiting(a, b, argv):
+    """XPENDING entry by entry: all but the time since the last delivery."""
+    return len(argv) > 3 and times_at(2)(a, b)
+
+
+def fields(rules):
+    """Maps, flat or not: the values of some fields by a rule of their own, all else as it is."""
+    def same_map(a, b):
+        return a.kind == b.kind and len(a.value) == len(b.value) and \
+            all((rules[k.value](x, y) if k.value in rules else x.raw == y.raw) and k.raw == l.raw
+                for k, l, x, y in zip(a.value[::2], b.value[::2], a.value[1::2], b.value[1::2]))
+    return same_map
+
+
+def each(rule):
+    return lambda a, b: a.kind == b.kind == b"*" and len(a.value) == len(b.value) and all(rule(x, y) for x, y in zip(a.value, b.value))
+
+
+CONSUMER = each(fields({b"seen-time": near_ms, b"pending": times_at(1)}))
+FULL_GROUP = each(fields({b"pending": times_at(2), b"consumers": CONSUMER}))
+
+
+def stream_full(a, b, argv):
+    """XINFO STREAM FULL: all but when consumers were seen and entries delivered."""
+    return len(argv) > 3 and fields({b"groups": FULL_GROUP})(a, b)
+
+
+def stream_consumers(a, b, argv):
+    return each(fields({b"idle": near_ms}))(a, b)
+
+
 # command: (comparison, why)
 TABLE = {
     "keys": (unordered, "the order of keys is the hash table's"),
@@ -172,12 +218,15 @@ TABLE = {
     "debug|object": (debug_object, "addresses, lengths of the serialised form, clocks"),
     "zscan": (zscan, "cursors and order are the hash table's"),
     "zrandmember": (drawn, "random"),
+    "xpending": (waiting, "the moment of the command"),
+    "xinfo|stream": (stream_full, "the moment of the command that read or claimed"),
+    "xinfo|consumers": (stream_consumers, "the moment of the command"),
     "memory|usage": (positive, "how much memory a value takes is the point of the project"),
 }
 TABLE.update({name: (unordered, "the order of members is the hash table's") for name in
               ("smembers", "sinter", "sunion", "sdiff", "hkeys", "hvals")})
 HELP = "the words are our own"
-TABLE.update({name + "|help": (help_text, HELP) for name in ("object", "client", "command", "memory")})
+TABLE.update({name + "|help": (help_text, HELP) for name in ("object", "client", "command", "memory", "xgroup", "xinfo")})
 
 # Only for generated commands, instead of the rule above
 GENERATOR_TABLE = {
@@ -185,7 +234,7 @@ GENERATOR_TABLE = {
     "object|refcount": (refcount, "a copied small integer is not shared in Redis"),
 }
 
-CONTAINERS = {"client", "object", "debug", "memory", "command", "config"}
+CONTAINERS = {"client", "object", "debug", "memory", "command", "config", "xgroup", "xinfo"}
 
 
 def name_of(argv):
