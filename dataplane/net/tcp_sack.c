@@ -83,6 +83,17 @@ static uint32_t read_blocks(const struct tcp_seg *seg, struct tcp_block *b)
     return n;
 }
 
+static void sort_blocks(struct tcp_block *b, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++) {
+        struct tcp_block x = b[i];
+        uint32_t k = i;
+        for (; k && seq_lt(x.start, b[k - 1].start); k--)
+            b[k] = b[k - 1];
+        b[k] = x;
+    }
+}
+
 static void take_dsack(struct tcp_conn *tc, struct tcp_block b, bool *of_probe)
 {
     struct tcp_loss *l = &tc->cold->loss;
@@ -126,6 +137,12 @@ void tcp_sack_input(struct tcp_conn *tc, const struct tcp_seg *seg, bool advance
             continue;
         }
         kept[kept_n++] = b[i];
+    }
+    /* Ascending, whatever order the option has: the newest block comes first there, and an older one
+     * behind it is no reordering (RFC 8985 6.2 step 3). */
+    memcpy(b, kept, kept_n * sizeof(kept[0]));
+    sort_blocks(b, kept_n);
+    for (uint32_t i = 0; i < kept_n; i++) {
         if (block_seen(l, b[i]))
             continue;
         if (!(tc->flags & (TF_CARE | TF_RECOVERY | TF_LOSS)))

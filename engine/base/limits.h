@@ -50,13 +50,14 @@
 #define LIMIT_IP6_EXT_HEADERS     6     /* extension headers of a packet */
 #define LIMIT_IP6_EXT_BYTES       512   /* and their bytes together */
 #define LIMIT_TCP_PMTU_CHANGES    16    /* ICMP errors that a connection obeys */
+#define LIMIT_NET_HEAP_BYTES      (128u << 20) /* parked segments and out-of-order data of a worker */
 #define LIMIT_NET_OOO_TOTAL_BYTES (64u << 20) /* out-of-order data of all connections of a worker */
 #define LIMIT_TCP_CHALLENGE_PER_S 10          /* challenge ACKs of one connection (RFC 5961 7) */
 #define LIMIT_TCP_DUP_ACKS        64          /* duplicate ACKs of one connection in a pass */
 #define LIMIT_TCP_SACK_WALK \
     4096 /* segments of one connection looked at for SACK blocks in a pass */
 #define LIMIT_TCP_MSS_MIN        64  /* a peer's smaller MSS is taken as this */
-#define LIMIT_TCP_SYN_RETRIES    6   /* active open */
+#define LIMIT_TCP_SYN_RETRIES    7   /* active open: 183 s (RFC 9293 3.8.3: 3 minutes at least) */
 #define LIMIT_TCP_SYNACK_RETRIES 5   /* passive open */
 #define LIMIT_TCP_USER_TIMEOUT_S 120 /* retransmission without progress (RFC 9293 3.8.3, R2) */
 #define LIMIT_TCP_FIN_WAIT2_S    60  /* a peer that never sends its FIN */

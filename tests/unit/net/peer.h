@@ -86,3 +86,7 @@ uint32_t peer_frame_with(struct peer *p, uint8_t *buf, uint8_t flags, uint32_t s
                          const uint8_t *opt, uint32_t opt_len, const void *data, uint32_t len);
 void peer_fix_checksums(uint8_t *frame, uint32_t l2_len);
 void peer_inject(struct peer *p, const void *frame, uint32_t len);
+/* A frame with an ICMP error of a router about a packet of ours of `bytes`, sent with sequence number seq. */
+enum { PEER_UNREACHABLE = 1, PEER_TOO_BIG, PEER_TIME };
+uint32_t peer_error_frame(struct peer *p, uint8_t *f, int kind, uint32_t mtu, uint32_t seq,
+                          uint32_t bytes);

@@ -8,63 +8,19 @@
 #include "tests/unit/net/check.h"
 #include "tests/unit/net/peer.h"
 
-#define UNREACHABLE 1
-#define TOO_BIG     2
-#define TIME        3
+#define UNREACHABLE PEER_UNREACHABLE
+#define TOO_BIG     PEER_TOO_BIG
+#define TIME        PEER_TIME
 
 static unsigned headers(const struct peer *p)
 {
     return peer_ip_bytes(p) + 20;
 }
 
-/* A frame with an ICMP error of a router about a packet of ours of `bytes`, sent with sequence number seq. */
-static uint32_t error_frame(struct peer *p, uint8_t *f, int kind, uint32_t mtu, uint32_t seq,
-                            uint32_t bytes)
-{
-    uint8_t quoted[256];
-    struct peer mirror = *p; /* our own headers: the peer's with the ends exchanged */
-    uint32_t n = peer_ip_bytes(p) + 20;
-    peer_frame(&mirror, quoted, PEER_ACK, seq, 0, NULL, 0);
-    uint8_t *q = quoted + 14, *th = q + peer_ip_bytes(p);
-    uint16_t ports[2];
-    memcpy(ports, th, 4);
-    memcpy(th, &ports[1], 2);
-    memcpy(th + 2, &ports[0], 2);
-    memcpy(f, quoted, 14);
-    if (p->v6) {
-        struct ip6_hdr *ip = (struct ip6_hdr *)(void *)q;
-        ip6_write(ip, wire_ip6(p->stack_ip), peer_addr(p), IP_PROTO_TCP, 60,
-                  (uint16_t)(bytes - 40));
-        struct ip6_hdr *out = (struct ip6_hdr *)(void *)(f + 14);
-        ip6_write(out, wire_ip6(0x0a0000fe), wire_ip6(p->stack_ip), IP_PROTO_ICMP6, 64,
-                  (uint16_t)(8 + n));
-        uint8_t *ic = f + 54;
-        be32_t m = be32(mtu);
-        memset(ic, 0, 8);
-        ic[0] = (uint8_t)kind;
-        if (kind == TOO_BIG)
-            memcpy(ic + 4, &m, 4);
-        memcpy(ic + 8, q, n);
-        peer_fix_checksums(f, 14);
-        return 62 + n;
-    }
-    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)q;
-    ip4_write(ip, p->stack_ip, p->ip, IP_PROTO_TCP, (uint16_t)(bytes - 20));
-    struct ip4_hdr *out = (struct ip4_hdr *)(void *)(f + 14);
-    struct icmp_hdr *ic = (struct icmp_hdr *)(void *)(out + 1);
-    ip4_write(out, 0x0a0000fe, p->stack_ip, IP_PROTO_ICMP, (uint16_t)(8 + n));
-    *ic = (struct icmp_hdr){.type = kind == TIME ? 11 : 3, .code = kind == TOO_BIG ? 4 : 1};
-    if (kind == TOO_BIG)
-        ic->seq = be16((uint16_t)mtu);
-    memcpy(ic + 1, q, n);
-    ic->csum = csum_finish(csum_add(ic, 8 + n, 0));
-    return 42 + n;
-}
-
 static void error(struct peer *p, int kind, uint32_t mtu, uint32_t seq, uint32_t bytes)
 {
     uint8_t f[512];
-    uint32_t n = error_frame(p, f, kind, mtu, seq, bytes);
+    uint32_t n = peer_error_frame(p, f, kind, mtu, seq, bytes);
     peer_inject(p, f, n);
 }
 
@@ -174,7 +130,7 @@ static void test_forged_errors(void **state)
     assert_int_equal(mss_of(&p), 1460);
     assert_int_equal(st->icmp_errors_in, 0);
     uint8_t f[512]; /* cut short anywhere: counted, nothing read beyond */
-    uint32_t n = error_frame(&p, f, TOO_BIG, 1300, seq, bytes);
+    uint32_t n = peer_error_frame(&p, f, TOO_BIG, 1300, seq, bytes);
     for (uint32_t len = 15; len < n; len++)
         peer_inject(&p, f, len);
     assert_int_equal(mss_of(&p), 1460);
