@@ -32,11 +32,12 @@ static void docs_args(struct reply *r, const struct cmd_arg *args)
         n++;
     reply_array(r, n);
     for (const struct cmd_arg *a = args; a->name; a++) {
-        reply_map(r, 2u + (a->type == ARG_KEY) + (a->token != NULL) + (a->since != NULL) +
+        bool names_keys = a->type == ARG_KEY || (a->type == ARG_PATTERN && a->key_spec);
+        reply_map(r, 2u + names_keys + (a->token != NULL) + (a->since != NULL) +
                          (a->deprecated_since != NULL) + (a->flags != 0) + (a->sub != NULL));
         docs_field(r, "name", a->name);
         docs_field(r, "type", arg_types[a->type]);
-        if (a->type == ARG_KEY) {
+        if (names_keys) {
             reply_bulk_str(r, "key_spec_index");
             reply_int(r, a->key_spec);
         }

@@ -91,7 +91,7 @@ struct cmd_arg {
     const char *name; /* NULL ends the list */
     const char *token, *since, *deprecated_since;
     uint8_t type, flags;
-    uint8_t key_spec;          /* of ARG_KEY */
+    uint8_t key_spec;          /* of ARG_KEY, and of ARG_PATTERN when not 0 */
     const struct cmd_arg *sub; /* of ARG_ONEOF and ARG_BLOCK */
 };
 
