@@ -185,8 +185,6 @@ static void input_slow(struct tcp_conn *tc, struct tcp_seg *seg)
         rst_input(tc, seg);
         return;
     }
-    if (seg->has_ts && (tc->flags & TF_TS))
-        take_timestamp(tc, seg);
     if (seg->flags & TH_SYN) { /* four: RFC 5961 4.2 */
         if (tc->state == TCP_SYN_RCVD && !(tc->flags & TF_ACTIVE))
             tcp_conn_kill(tc, 0, false); /* back to LISTEN */
@@ -202,6 +200,10 @@ static void input_slow(struct tcp_conn *tc, struct tcp_seg *seg)
         return;
     if (!tcp_ack_input(tc, seg))
         return;
+    /* Only now: who cannot say an ACK that holds must not move TS.Recent either, or PAWS would shut the
+     * true peer out (RFC 7323 5.3 R3 with RFC 5961 5). */
+    if (seg->has_ts && (tc->flags & TF_TS))
+        take_timestamp(tc, seg);
     if (tc->flags & TF_ECN)
         tcp_ecn_input(tc, seg);
     if (tcp_fin_acked(tc))

@@ -294,6 +294,27 @@ static void test_text_ahead_cut_by_the_window_is_one_ack(void **state)
     peer_down(&p);
 }
 
+/* A forged segment at RCV.NXT with a timestamp of the far future and no ACK that holds: what it says of time is not
+ * believed either, or PAWS would drop all that the true peer sends from then on. */
+static void test_blind_segment_leaves_ts_recent(void **state)
+{
+    (void)state;
+    struct peer p;
+    peer_up(&p, NULL);
+    peer_handshake(&p, 1460, 7, true);
+    uint32_t tsval = p.tsval;
+    p.tsval += 1u << 30;
+    peer_seg(&p, PEER_ACK, p.seq, p.ack + 5000000, "forged", 6);
+    assert_int_equal(peer_get(&p)->flags, PEER_ACK);
+    peer_seg(&p, PEER_SYN, p.seq, 0, NULL, 0);
+    assert_int_equal(peer_get(&p)->flags, PEER_ACK);
+    p.tsval = tsval + 1;
+    peer_data(&p, peer_octets(0), 100);
+    assert_int_equal(p.s->rx_seen, 100);
+    assert_int_equal(p.stack->stats.drop_tcp_paws, 0);
+    peer_down(&p);
+}
+
 /* A burst with a gap: a duplicate ACK per segment behind it, so that a peer without SACK repairs it at the third. */
 static void test_duplicate_acks_of_a_burst(void **state)
 {
@@ -654,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_in_order_and_delayed_ack),
         cmocka_unit_test(test_ack_every_second_segment),
         cmocka_unit_test(test_out_of_order),
+        cmocka_unit_test(test_blind_segment_leaves_ts_recent),
         cmocka_unit_test(test_text_ahead_cut_by_the_window_is_one_ack),
         cmocka_unit_test(test_duplicate_acks_of_a_burst),
         cmocka_unit_test(test_overlap_model),
