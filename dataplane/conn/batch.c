@@ -36,13 +36,26 @@ static void unstage(struct worker *w, struct staged *from)
     c->tail_len = 0;
 }
 
+static struct dict none; /* nobody's */
+
+/* No candidate is good any more: what ran may have emptied or swapped databases. */
+static inline void candidates_forget(struct batch *b)
+{
+    b->dict = &none;
+    b->departed = UINT64_MAX;
+}
+
 /* The buckets were asked for when the keys were hashed; now the entries, for the whole batch. */
 static inline void prefetch_entries(struct batch *b)
 {
-    static struct dict none; /* nobody's */
     struct dict *dict = b->cmd[0].dict ? b->cmd[0].dict : &none;
-    for (struct staged *s = b->cmd; s != b->end; s++) {
+    const struct cmd_desc *first = b->cmd[0].desc;
+    struct staged *s = b->cmd, *end = b->end;
+    b->mixed = false;
+    do {
         struct entry *e = NULL;
+        if (unlikely_(s->desc != first))
+            b->mixed = true;
         if (likely_(s->dict == dict)) {
             e = dict_candidate(s->bucket, s->hash);
             __builtin_prefetch(e);
@@ -50,7 +63,7 @@ static inline void prefetch_entries(struct batch *b)
             __builtin_prefetch(dict_candidate(s->bucket, s->hash));
         }
         s->candidate = e;
-    }
+    } while (++s != end);
     b->dict = dict;
     b->departed = dict->departed;
 }
@@ -61,27 +74,28 @@ static inline void prefetch_entries(struct batch *b)
 static inline struct staged *execute_plain(struct worker *w, struct batch *b, struct staged *s,
                                            struct staged *end)
 {
-    static const uint64_t never = UINT64_MAX;
     struct conn *c = s->conn;
-    struct reply *r = w->out_conn == c ? &w->out : out_open(c);
     struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
-    struct dict *dict = w->shard.db[c->ses.db].keys;
-    struct staged *first = s;
+    struct reply *r = &w->out;
+    if (likely_(w->out_conn != c))
+        out_start(w, c);
     r->resp = c->ses.resp;
     cmd->out = r;
     cmd->session = &c->ses;
     cmd->db = c->ses.db;
     cmd->parser = NULL;
-    /* Where an entry has left the dict, those that were found before may be gone. */
-    const uint64_t *departed = likely_(dict && dict == b->dict) ? &dict->departed : &never;
+    c->ses.last_ms = w->now_ms;
     do {
         const struct cmd_desc *d = s->desc;
         cmd->argv = s->argv;
         cmd->argc = s->argc;
         cmd->desc = d;
         cmd->hash = s->hash;
+        c->ses.last_cmd = d;
+        c->ses.commands++;
         if (likely_(!(d->flags & CMD_DENYOOM) || !shard_full(&w->shard)) || cmd_has_room(cmd)) {
-            cmd->candidate = likely_(*departed == b->departed) ? s->candidate : NULL;
+            /* Where an entry has left the dict, those that were found before may be gone. */
+            cmd->candidate = likely_(b->dict->departed == b->departed) ? s->candidate : NULL;
             d->fn(cmd);
             w->cmd_calls[d->index]++;
             if (unlikely_(r->errors))
@@ -90,11 +104,11 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
             route_refused(w, r);
         }
         s++;
-    } while (s != end && s->conn == c && (s->way & WAY_PLAIN) &&
-             likely_(c->out_bytes <= LIMIT_CONN_OUT_PAUSE_BYTES));
-    c->ses.last_ms = w->now_ms;
-    c->ses.last_cmd = s[-1].desc;
-    c->ses.commands += (uint64_t)(s - first);
+        if (s == end || s->conn != c) {
+            out_end(w);
+            break;
+        }
+    } while ((s->way & WAY_PLAIN) && likely_(c->out_bytes <= LIMIT_CONN_OUT_PAUSE_BYTES));
     if (unlikely_(c->out_bytes > LIMIT_CONN_OUT_PAUSE_BYTES))
         c->throttled = true;
     return s;
@@ -103,7 +117,7 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
 /* A plain request runs in place now. A state of the client that is to see its requests before they run (MULTI) belongs here too. */
 static inline bool plain_now(struct worker *w, const struct conn *c)
 {
-    return likely_(!c->closing && !c->throttled && list_empty(&c->slots) &&
+    return likely_(!c->closing && !c->throttled && c->nslots == 0 &&
                    c->ses.reply_mode == SESSION_REPLY_ON && c->ses.authenticated) &&
            (w->count == 1 || remote_shard_free(w));
 }
@@ -150,8 +164,8 @@ static __attribute__((noinline)) void execute_any(struct worker *w, struct batch
 {
     struct conn *c = s->conn;
     if (!c)
-        return;     /* put back */
-    b->dict = NULL; /* it may empty or swap databases */
+        return; /* put back */
+    candidates_forget(b);
     c->ses.last_ms = w->now_ms;
     if (unlikely_(c->throttled && !(s->way & WAY_ERROR))) {
         unstage(w, s);
@@ -177,15 +191,12 @@ static void execute(struct worker *w, struct batch *b)
 static void account_batch(struct worker *w, struct batch *b, uint64_t cycles)
 {
     const struct cmd_desc *same = b->cmd[0].desc;
-    const struct staged *s = b->cmd + 1;
     uint64_t n = (uint64_t)(b->end - b->cmd), known = n;
-    while (s != b->end && s->desc == same)
-        s++;
-    if (likely_(s == b->end && same)) {
+    if (likely_(!b->mixed && same)) {
         w->cmd_usec[same->index] += cycles;
     } else {
         uint64_t each = cycles / n;
-        for (s = b->cmd; s != b->end; s++) {
+        for (struct staged *s = b->cmd; s != b->end; s++) {
             if (s->desc)
                 w->cmd_usec[s->desc->index] += each;
             else

@@ -154,9 +154,9 @@ struct batch {
     struct span *args_end, *args_full;
     uint32_t scratch_used;
     bool running;
-    struct dict *
-        dict; /* candidates of this dict are good as long as its `departed` is this; NULL: none are */
+    struct dict *dict; /* candidates of this dict are good as long as its `departed` is this */
     uint64_t departed;
+    bool mixed;                /* requests of several commands */
     bool cut;                  /* stage_known: what is left over may be the start of one more */
     const struct known *known; /* the last one that was met */
     struct staged cmd[LIMIT_BATCH_CMDS];
@@ -353,12 +353,56 @@ struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *ar
 
 /* out.c */
 struct reply *out_open(struct conn *c); /* the client's own writer: only while it has no slots */
+extern const struct reply_sink conn_sink;
 void out_close_now(struct worker *w);
+void out_close_odd(struct worker *w, struct conn *c);
 /* Commits what was written. */
 static inline void out_close(struct worker *w)
 {
     if (w->out_conn)
         out_close_now(w);
+}
+/* out_open where the writer is not c's. */
+static inline void out_start(struct worker *w, struct conn *c)
+{
+    struct reply *r = &w->out;
+    size_t room;
+    uint8_t *p;
+    out_close(w);
+    w->out_conn = c;
+    r->sink = &conn_sink;
+    r->ctx = c;
+    r->resp = c->ses.resp;
+    r->failed = r->muted = false;
+    r->errors = 0;
+    if (likely_(c->tc && !c->out_first) && likely_((p = tcp_tx_reserve(c->tc, &room)) != NULL)) {
+        c->room = r->cur = p;
+        c->room_heap = false;
+        r->end = p + room;
+        return;
+    }
+    c->room = r->cur = r->end = NULL;
+    c->room_heap = true;
+}
+/* out_close where the writer is open. */
+static inline void out_end(struct worker *w)
+{
+    struct conn *c = w->out_conn;
+    if (unlikely_(!c || c->room_heap)) { /* NULL: the client was closed meanwhile */
+        out_close(w);
+        return;
+    }
+    struct reply *r = &w->out;
+    struct stats_worker *stats = w->stats;
+    size_t n = (size_t)(r->cur - c->room);
+    w->out_conn = NULL;
+    STAT_INC(stats->writes);
+    if (likely_(n != 0)) {
+        STAT_ADD(stats->net_output_bytes, n);
+        tcp_tx_commit(c->tc, n);
+    }
+    if (unlikely_(r->failed || c->state)) /* out of blocks: it holds none */
+        out_close_odd(w, c);
 }
 void out_pump(struct conn *c); /* heap blocks -> transport */
 struct slot *slot_new(struct conn *c);

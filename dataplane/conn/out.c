@@ -83,34 +83,17 @@ static void sink_more(struct reply *r, size_t hint)
     heap_room(c, r, hint);
 }
 
-static const struct reply_sink conn_sink = {.more = sink_more};
+const struct reply_sink conn_sink = {.more = sink_more};
 
 struct reply *out_open(struct conn *c)
 {
     struct worker *w = c->w;
-    struct reply *r = &w->out;
-    size_t room;
-    if (w->out_conn == c)
-        return r;
-    out_close(w);
-    w->out_conn = c;
-    r->sink = &conn_sink;
-    r->ctx = c;
-    r->resp = c->ses.resp;
-    r->failed = r->muted = false;
-    r->errors = 0;
-    if (likely_(c->tc && !c->out_first) &&
-        likely_((r->cur = tcp_tx_reserve(c->tc, &room)) != NULL)) {
-        c->room = r->cur;
-        c->room_heap = false;
-        r->end = r->cur + room;
-        return r;
-    }
-    c->room = r->cur = r->end = NULL;
-    return r;
+    if (w->out_conn != c)
+        out_start(w, c);
+    return &w->out;
 }
 
-static __attribute__((noinline)) void close_odd(struct worker *w, struct conn *c)
+void out_close_odd(struct worker *w, struct conn *c)
 {
     if (w->out.failed) {
         STAT_INC(w->stats->output_buffer_limit_closed);
@@ -130,7 +113,7 @@ void out_close_now(struct worker *w)
     STAT_INC(w->stats->writes);
     commit(c, &w->out);
     if (unlikely_(w->out.failed || c->out_bytes || c->kind == CONN_DOOR || c->state))
-        close_odd(w, c);
+        out_close_odd(w, c);
 }
 
 void out_pump(struct conn *c)

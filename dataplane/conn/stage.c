@@ -233,7 +233,7 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
     b->cut = false;
     while (s != until) {
         if (unlikely_(end - p < KNOWN_BYTES)) {
-            b->cut = known_prefix(k, p, (size_t)(end - p));
+            b->cut = p != end && known_prefix(k, p, (size_t)(end - p));
             break;
         }
         uint64_t head = load64(p), name = load64(p + 8);
@@ -416,10 +416,19 @@ static __attribute__((noinline)) bool feed_rest(struct conn *c, const uint8_t **
     return b->end == b->full || feed_one(c, p, end);
 }
 
-const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
+/* Runs a batch that has no room for one more request. */
+static inline void feed_room(struct worker *w, const struct batch *b)
+{
+    if (unlikely_(b->end == b->full || b->args_end == b->args_full))
+        batch_run(w);
+}
+
+static __attribute__((noinline)) const uint8_t *feed_on(struct conn *c, const uint8_t *p,
+                                                        const uint8_t *end)
 {
     struct worker *w = c->w;
     struct batch *b = w->batch;
+    feed_room(w, b);
     while (p < end && !conn_stopped(c)) {
         if (unlikely_(c->nslots >= LIMIT_CONN_SLOTS)) {
             batch_run(w);
@@ -436,8 +445,23 @@ const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
             if (unlikely_(p != end) && !feed_rest(c, &p, end))
                 break;
         }
-        if (unlikely_(b->end == b->full || b->args_end == b->args_full))
-            batch_run(w);
+        feed_room(w, b);
     }
     return p;
+}
+
+/* A run of whole requests that are known; the rest, if there is one, as any other. */
+const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
+{
+    struct worker *w = c->w;
+    if (likely_(c->state == 0 && c->nslots < LIMIT_CONN_SLOTS && !c->tail_len) &&
+        feed_known_now(w, c)) {
+        struct batch *b = w->batch;
+        p = stage_known_here(w, c, p, end, b->full);
+        if (likely_(p == end && b->end != b->full && b->args_end != b->args_full))
+            return p;
+        if (p != end && !feed_rest(c, &p, end))
+            return p;
+    }
+    return feed_on(c, p, end);
 }
