@@ -72,11 +72,36 @@ static void test_get_and_set(void **state)
     }
 }
 
+static void test_combine(void **state)
+{
+    for (int round = 0; round < 3000; round++) {
+        size_t n = draw(200);
+        uint8_t *a = draw_block(n + 1), *b = draw_block(n + 1), *want = malloc(n + 1);
+        assert_non_null(want);
+        a = realloc(a, n ? n : 1); /* exactly as long as said */
+        b = realloc(b, n ? n : 1);
+        assert_true(a && b);
+        enum bits_op op = (enum bits_op)draw(3);
+        for (size_t i = 0; i < n; i++)
+            want[i] = op == BITS_AND ? a[i] & b[i] : op == BITS_OR ? a[i] | b[i] : a[i] ^ b[i];
+        bits_combine(a, b, n, op);
+        assert_memory_equal(a, want, n);
+        for (size_t i = 0; i < n; i++)
+            want[i] = (uint8_t)~a[i];
+        bits_invert_in_place(a, n);
+        assert_memory_equal(a, want, n);
+        free(a);
+        free(b);
+        free(want);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_count_and_find),
         cmocka_unit_test(test_get_and_set),
+        cmocka_unit_test(test_combine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
