@@ -406,9 +406,7 @@ bool rdb_load_object(struct rdb_reader *r, struct shard *s, uint8_t type, struct
     case RDB_HASH_LISTPACK_EX: ret->type = OBJ_HASH; return load_hash(&l, type);
     case RDB_STREAM_LISTPACKS:
     case RDB_STREAM_LISTPACKS_2:
-    case RDB_STREAM_LISTPACKS_3:
-        ret->type = OBJ_STREAM;
-        return rdb_load_stream(r, s, type, ret);
+    case RDB_STREAM_LISTPACKS_3: ret->type = OBJ_STREAM; return rdb_load_stream(r, s, type, ret);
     default: r->failed = true; return false;
     }
 }

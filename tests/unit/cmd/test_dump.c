@@ -18,10 +18,19 @@ static const char *const setup[] = {
     "HSET h f v g 12",
     "HSET ttl f v g w",
     "HPEXPIREAT ttl 1900000000000 FIELDS 1 f",
+    "XADD stream 1-1 f v g 12",
+    "XADD stream 2-0 other value",
+    "XADD stream 3-0 f w g 300",
+    "XDEL stream 2-0",
+    "XGROUP CREATE stream group 0 ENTRIESREAD 1",
+    "XREADGROUP GROUP group alice COUNT 1 STREAMS stream >",
+    "XREADGROUP GROUP group bob STREAMS stream >",
+    "XGROUP CREATECONSUMER stream group idler",
+    "XGROUP CREATE stream second $",
     NULL,
 };
-static const char *const keys[] = {"s", "n", "long", "l",    "big",   "ints",  "set",
-                                   "z", "h", "ttl",  "many", "zmany", "hmany", NULL};
+static const char *const keys[] = {"s", "n",   "long", "l",     "big",   "ints",   "set",   "z",
+                                   "h", "ttl", "many", "zmany", "hmany", "stream", "xmany", NULL};
 
 static void prepare(struct harness *h)
 {
@@ -38,7 +47,12 @@ static void prepare(struct harness *h)
         harness_run(h, line);
         snprintf(line, sizeof(line), "HSET hmany field-%d value-%d", i, i);
         harness_run(h, line);
+        snprintf(line, sizeof(line), "XADD xmany %d-%d field-%d value-%d", i + 1, i, i % 50 / 49,
+                 i);
+        harness_run(h, line);
     }
+    harness_run(h, "XGROUP CREATE xmany g 0");
+    harness_run(h, "XREADGROUP GROUP g c COUNT 300 STREAMS xmany >");
 }
 
 static struct span dump(struct harness *h, const char *key)
@@ -69,10 +83,17 @@ static char *answer(struct harness *h, const char *format, const char *key)
 
 static void test_every_type_comes_back(void **state)
 {
-    static const char *const views[] = {
-        "TYPE %s",        "OBJECT ENCODING %s", "GET %s",
-        "LRANGE %s 0 -1", "SCARD %s",           "ZRANGE %s 0 -1 WITHSCORES",
-        "HLEN %s",        "HGET %s f",          "HPEXPIRETIME %s FIELDS 2 f g"};
+    static const char *const views[] = {"TYPE %s",
+                                        "OBJECT ENCODING %s",
+                                        "GET %s",
+                                        "LRANGE %s 0 -1",
+                                        "SCARD %s",
+                                        "ZRANGE %s 0 -1 WITHSCORES",
+                                        "HLEN %s",
+                                        "HGET %s f",
+                                        "HPEXPIRETIME %s FIELDS 2 f g",
+                                        "XRANGE %s - +",
+                                        "XINFO STREAM %s FULL COUNT 0"};
     struct harness h;
     prepare(&h);
     for (const char *const *key = keys; *key; key++) {
