@@ -15,6 +15,8 @@
  *     synack  <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>                                                                                */
 #pragma once
 
+#include <stdbool.h>
+
 enum kind { SYN, SYNACK, ACK, RST, RSTACK, FIN, FINACK, DATA, NONE, KINDS };
 enum place { LEFT, EDGE, INSIDE, LAST, RIGHT, PLACES };
 
