@@ -69,7 +69,7 @@ static void all_types(uint32_t policy, uint32_t shards)
     srand(policy + 10 * shards);
     h.config.maxmemory_policy = policy;
     h.config.maxmemory_bytes = 300000ull * shards;
-    for (uint32_t i = 0; i < 10000; i++) {
+    for (uint32_t i = 0; i < 4000; i++) {
         any_write(line, sizeof(line));
         bool oom = strcmp(harness_run(&h, line), OOM) == 0;
         refused += oom;
@@ -278,7 +278,7 @@ static void test_allocations_fail(void **state)
         srand(policy);
         h.config.maxmemory_policy = policy;
         h.config.maxmemory_bytes = 200000;
-        for (uint32_t i = 0; i < 10000; i++) {
+        for (uint32_t i = 0; i < 4000; i++) {
             any_write(line, sizeof(line));
             h.shards[rand() % 2].mem.fail_after = (uint64_t)(rand() % 6);
             harness_run(&h, line);

@@ -240,6 +240,70 @@ static void test_replies_do_not_depend_on_segments(void **state)
                 seed % 5 == 0 ? 1ull << 30 : 0);
 }
 
+/* Plain SETs obey maxmemory: refused where nothing may be taken, and what they evict was found before by others of the batch. */
+static size_t put_pairs(char *to, uint32_t from, uint32_t n)
+{
+    size_t len = 0;
+    for (uint32_t i = from; i < from + n; i++)
+        len += (size_t)sprintf(to + len,
+                               "*3\r\n$3\r\nSET\r\n$8\r\nkey:%04u\r\n$64\r\n%064u\r\n"
+                               "*2\r\n$3\r\nGET\r\n$8\r\nkey:%04u\r\n",
+                               i % 400, i % 400, (i + 7) % 400);
+    return len;
+}
+
+static void test_maxmemory_in_a_batch(void **state)
+{
+    static const char oom[] = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    static char text[16384];
+    (void)state;
+    struct server s;
+    server_up(&s, 1, 1 << 20);
+    struct tcp_conn *tc = fake_connect(s.net[0]);
+    for (uint32_t i = 0; i < 400; i += 50) {
+        fake_send(tc, text, put_pairs(text, i, 50));
+        settle(&s);
+    }
+    struct shard *shard = &s.w[0]->shard;
+    assert_int_equal(ks_count(shard, 0), 400);
+    s.w[0]->config.maxmemory_bytes = shard->mem.used_bytes - 1;
+    tc->out_len = 0;
+    fake_send(tc, text, put_pairs(text, 0, 20));
+    settle(&s);
+    for (size_t i = 0, at = 0; i < 20; i++) { /* in place, yet refused; reads go on */
+        assert_memory_equal(tc->out + at, oom, sizeof(oom) - 1);
+        assert_memory_equal(tc->out + at + sizeof(oom) - 1, "$64\r\n", 5);
+        at += sizeof(oom) - 1 + 71;
+    }
+    assert_int_equal(shard->stats.oom_refused, 20);
+    assert_int_equal(shard->stats.evicted_keys, 0);
+    s.w[0]->config.maxmemory_policy = POLICY_ALLKEYS_RANDOM;
+    for (uint32_t round = 0; round < 50; round++) {
+        s.w[0]->config.maxmemory_bytes = shard->mem.used_bytes - 2000;
+        tc->out_len = 0;
+        fake_send(tc, text, put_pairs(text, 37 * round, 30));
+        settle(&s);
+        const char *p = (const char *)tc->out;
+        for (uint32_t i = 0; i < 30; i++) {
+            char want[80];
+            snprintf(want, sizeof(want), "$64\r\n%064u\r\n", (37 * round + i + 7) % 400);
+            assert_memory_equal(p, "+OK\r\n", 5);
+            p += 5;
+            bool gone = memcmp(p, "$-1\r\n", 5) == 0;
+            assert_true(gone || memcmp(p, want, 71) == 0);
+            p += gone ? 5 : 71;
+        }
+        assert_int_equal(p - (const char *)tc->out, tc->out_len);
+        assert_true(shard->mem.used_bytes < s.w[0]->config.maxmemory_bytes + 300); /* a write */
+        fake_send(tc, text, put_pairs(text, 53 * round, 60)); /* some come back */
+        s.w[0]->config.maxmemory_bytes = 1 << 20;
+        settle(&s);
+    }
+    assert_true(shard->stats.evicted_keys > 100);
+    server_down(&s);
+    fake_free(tc);
+}
+
 /* Keys that several clients change in one batch. */
 static void test_clients_share_a_batch(void **state)
 {
@@ -352,6 +416,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_replies_do_not_depend_on_segments),
+        cmocka_unit_test(test_maxmemory_in_a_batch),
         cmocka_unit_test(test_clients_share_a_batch),
         cmocka_unit_test(test_bug_bad_length_at_the_end_of_a_segment),
         cmocka_unit_test(test_output_is_full_before_a_cut_request),
