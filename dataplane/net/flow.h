@@ -100,7 +100,13 @@ static inline const struct flow_bucket *flow_bucket(const struct flow *f, uint64
 }
 static inline bool flow_key_equal(const struct flow_key *a, const struct flow_key *b)
 {
-    return memcmp(a, b, sizeof(*a)) == 0;
+    uint64_t x, y;
+    uint32_t v, w;
+    memcpy(&x, a, 8);
+    memcpy(&y, b, 8);
+    memcpy(&v, (const uint8_t *)a + 8, 4);
+    memcpy(&w, (const uint8_t *)b + 8, 4);
+    return ((x ^ y) | (v ^ w)) == 0;
 }
 /* Bit i is set where tag[i] == tag. */
 static inline unsigned flow_match(const struct flow_bucket *b, uint8_t tag)

@@ -16,6 +16,8 @@
 #include "dataplane/net/tcp_internal.h"
 #include "engine/shard/config.h"
 
+struct rte_mempool_cache net_no_cache;
+
 void *net_map(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -106,6 +108,7 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     uint32_t n = cfg->max_conns;
     net->cfg = *cfg;
     net->pool_mbufs = cfg->pool->size;
+    net->cache = &net_no_cache;
     net->wire = *wire;
     net->app = *app;
     net_set_now(net, now_ns);
@@ -156,7 +159,7 @@ void net_destroy(struct net *net)
 {
     if (!net)
         return;
-    net->cache = NULL; /* perhaps another thread's */
+    net->cache = &net_no_cache; /* it was perhaps another thread's */
     if (net->conns && net->cold && net->free_conns && net->flow.bucket)
         tcp_conns_free(net);
     neigh_free_all(net);
@@ -211,7 +214,8 @@ void net_send_or_drop(struct net *net, struct rte_mbuf *m)
     rte_pktmbuf_free(m);
 }
 
-unsigned net_flush(struct net *net)
+/* More than a burst, or the wire is busy. */
+static __attribute__((noinline)) unsigned flush_any(struct net *net)
 {
     struct stats_worker *st = net->stats;
     struct rte_mbuf **tx = net->tx;
@@ -237,6 +241,27 @@ unsigned net_flush(struct net *net)
     if (unlikely_(net->tx_count))
         memmove(tx, tx + sent, net->tx_count * sizeof(tx[0]));
     return sent;
+}
+
+unsigned net_flush(struct net *net)
+{
+    struct stats_worker *st = net->stats;
+    struct rte_mbuf **tx = net->tx;
+    uint32_t n = net->tx_count;
+    uint64_t bytes = 0;
+    if (unlikely_(n > LIMIT_BURST_PKTS || net->tx_refused))
+        return flush_any(net);
+    for (uint32_t i = 0; i < n; i++) /* the wire owns what it takes: count before */
+        bytes += tx[i]->pkt_len;
+    uint16_t took = net->wire.tx(net->wire.ctx, tx, (uint16_t)n);
+    for (uint32_t i = took; unlikely_(i < n); i++)
+        bytes -= tx[i]->pkt_len;
+    STAT_ADD(st->tx_pkts, took);
+    STAT_ADD(st->tx_bytes, bytes);
+    net->tx_count = net->tx_refused = n - took;
+    if (unlikely_(took < n))
+        memmove(tx, tx + took, (n - took) * sizeof(tx[0]));
+    return took;
 }
 
 unsigned net_output(struct net *net, uint64_t now_ns)
@@ -326,12 +351,9 @@ void net_input(struct net *net, struct rte_mbuf **pkts, uint16_t n, uint64_t now
         rte_pktmbuf_free_bulk(pkts + room, n - room);
         n = (uint16_t)room;
     }
-    struct rte_mbuf **held = net->held + net->held_count;
-    for (uint16_t i = 0; i < n; i++) /* few: no call */
-        held[i] = pkts[i];
-    net->held_count += n;
-    for (uint16_t i = 0; i < n; i += LIMIT_BURST_PKTS)
-        net_burst(net, pkts + i, (uint16_t)RTE_MIN(n - i, LIMIT_BURST_PKTS));
+    for (; unlikely_(n > LIMIT_BURST_PKTS); n -= LIMIT_BURST_PKTS, pkts += LIMIT_BURST_PKTS)
+        net_burst(net, pkts, LIMIT_BURST_PKTS);
+    net_burst(net, pkts, n);
 }
 
 /* A frame in one direct mbuf of that pool which nobody else holds: refcnt and nb_segs are both 1. */

@@ -206,7 +206,7 @@ struct net {
     uint64_t mac_wide; /* cfg.mac in the upper 48 bits: a frame's first eight bytes << 16 */
     uint64_t delack_ns;
     uint32_t l2_len; /* of every frame: Ethernet and perhaps a VLAN tag */
-    /* cfg.pool's cache of the lcore that runs the loop; NULL: it has none. Found anew by net_input,
+    /* cfg.pool's cache of the lcore that runs the loop, or net_no_cache. Found anew by net_input,
      * used in place: what rte_mempool's inlines do, without their look-up each time. */
     struct rte_mempool_cache *cache;
     uint32_t admission_mark; /* free mbufs below which SYNs are refused */
@@ -257,9 +257,11 @@ static inline void net_set_now(struct net *net, uint64_t now_ns)
     net->now_ns = now_ns;
     net->now_ms = (uint32_t)(now_ns / NSEC_PER_MS);
 }
+extern struct rte_mempool_cache net_no_cache; /* has nothing and takes nothing */
 static inline void net_find_cache(struct net *net)
 {
-    net->cache = rte_mempool_default_cache(net->cfg.pool, rte_lcore_id());
+    struct rte_mempool_cache *cache = rte_mempool_default_cache(net->cfg.pool, rte_lcore_id());
+    net->cache = likely_(cache != NULL) ? cache : &net_no_cache;
 }
 /* Queues a finished frame; false (and the frame is the caller's still) when the array is full. */
 static inline bool net_tx_full(const struct net *net)
@@ -284,7 +286,7 @@ struct rte_mbuf *net_alloc_control(struct net *net);
 static inline struct rte_mbuf *net_alloc_cached(struct net *net)
 {
     struct rte_mempool_cache *cache = net->cache;
-    return likely_(cache && cache->len) ? cache->objs[--cache->len] : NULL;
+    return likely_(cache->len) ? cache->objs[--cache->len] : NULL;
 }
 /* The cache is empty or there is none; NULL (counted): the pool is empty too. */
 struct rte_mbuf *net_alloc_uncached(struct net *net);
@@ -299,7 +301,7 @@ static inline void net_free_own(struct net *net, struct rte_mbuf *m)
     struct rte_mempool_cache *cache = net->cache;
     if (unlikely_(rte_mbuf_refcnt_read(m) != 1))
         rte_pktmbuf_free_seg(m);
-    else if (likely_(cache && m->pool == net->cfg.pool && cache->len < cache->flushthresh))
+    else if (likely_(m->pool == net->cfg.pool && cache->len < cache->flushthresh))
         cache->objs[cache->len++] = m;
     else
         rte_mbuf_raw_free(m);
@@ -309,7 +311,7 @@ static inline __attribute__((always_inline)) void net_free_segment(struct net *n
                                                                    struct rte_mbuf *m)
 {
     struct rte_mempool_cache *cache = net->cache;
-    if (likely_(rte_mbuf_refcnt_read(m) == 1 && cache && cache->len < cache->flushthresh))
+    if (likely_(rte_mbuf_refcnt_read(m) == 1 && cache->len < cache->flushthresh))
         cache->objs[cache->len++] = m;
     else
         rte_pktmbuf_free_seg(m);

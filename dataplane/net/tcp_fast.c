@@ -54,18 +54,14 @@ static inline uint32_t get_be16(const uint8_t *p)
 /* ---- the acknowledgment ---- */
 
 /* tcp_rtt_sample where the RTO is at its floor and stays there, as it does in a datacenter. */
-static inline __attribute__((always_inline)) void
-rtt_sample(struct tcp_conn *tc, const struct net *net, struct tcp_cold *c, uint64_t rtt_ns)
+static inline __attribute__((always_inline)) void rtt_sample(struct tcp_conn *tc,
+                                                             struct tcp_cold *c, uint64_t rtt_ns)
 {
-    uint64_t u = (rtt_ns >> TCP_RTT_SHIFT) + 1;
-    if (unlikely_(!c->srtt_x8 || u > net->rto_min_u)) {
+    uint64_t u = rtt_ns >> TCP_RTT_SHIFT;
+    if (likely_(u < c->rtt_floor_u))
+        tcp_rtt_smooth(c, (uint32_t)u + 1);
+    else
         tcp_rtt_sample(tc, rtt_ns);
-        return;
-    }
-    tcp_rtt_smooth(c, (uint32_t)u);
-    if (unlikely_((c->srtt_x8 >> 3) + c->rttvar_x4 > net->rto_min_u ||
-                  c->rto_ns != net->rto_min_ns || c->backoff))
-        tcp_rto_from_rtt(tc);
 }
 
 /* The common ACK, of exactly the first segment in flight, sent once. False: not that. */
@@ -80,12 +76,11 @@ static inline __attribute__((always_inline)) bool ack_one(struct tcp_conn *tc, s
     tc->tx_queued -= s->len;
     tc->q_head = next;
     tc->snd_una = ack;
-    tc->dupacks = 0;
     c->q_segs--;
     net->q_segs--;
     c->rtx = NULL; /* nothing is lost: the next search begins at the head */
     c->rtx_since_ns = 0;
-    rtt_sample(tc, net, c, net->now_ns - s->sent_ns);
+    rtt_sample(tc, c, net->now_ns - s->sent_ns);
     net_free_segment(net, s->m);
     if (!next) { /* RFC 6298 5.2: all is acknowledged */
         tc->q_tail = NULL;
@@ -148,7 +143,7 @@ checksums_ok(const struct net *net, const struct rte_mbuf *m, const uint8_t *p, 
 
 /* What must hold of the record, in one compare of the eight bytes from `state` on. */
 #define FAST_TROUBLE (TF_APP_CLOSED | TF_RECOVERY | TF_LOSS | TF_CARE | TF_ECE)
-#define FAST_MASK    TCP_STATE_WORD(0xff, FAST_TROUBLE | TF_TS)
+#define FAST_MASK    TCP_STATE_WORD(0xff | TCP_STATE_WORD_DUPACKS, FAST_TROUBLE | TF_TS)
 
 /* A segment that may be just what tc expects next, in a frame that net_plain_tcp and the key let pass;
  * lengths and checksums are looked at here. False: it is not, and nothing has happened. */
@@ -168,7 +163,7 @@ input_at(struct net *net, struct tcp_conn *tc, const struct rte_mbuf *m, const u
                   len > tc->rcv_edge - rcv_nxt || tc->ooo_bytes))
         return false;
     uint32_t ack = get_be32(p + AT_ACK), wnd = get_be16(p + AT_WND) << tc->snd_wscale;
-    if (unlikely_(ack - una > tc->snd_nxt - una || (ack == una && !len) || !wnd || !tc->snd_wnd))
+    if (unlikely_(ack - una > tc->snd_nxt - una || !((ack - una) | len) || !wnd || !tc->snd_wnd))
         return false;
     if (ts) {
         tsval = get_be32(p + AT_OPT + 4);
@@ -216,7 +211,7 @@ input_fast(struct net *net, struct tcp_conn *tc, const struct rte_mbuf *m, const
 /* What the stages of a burst hand on about a frame. */
 struct rx_frame {
     const uint8_t *p;
-    const struct flow_bucket *bucket; /* NULL: the general way */
+    const struct flow_bucket *bucket; /* nowhere: the general way */
     struct tcp_conn *guess;           /* a record that may be the frame's, or NULL */
     struct flow_key key;
     uint8_t tag;
@@ -300,43 +295,54 @@ static __attribute__((noinline)) struct tcp_conn *find_other(struct net *net,
     return index != FLOW_NONE ? &net->conns[index] : NULL;
 }
 
+static const struct flow_bucket nowhere; /* without an entry: no tag is 0 */
+
 void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
 {
     struct rx_frame frames[LIMIT_BURST_PKTS];
+    struct rte_mbuf **held = net->held + net->held_count;
     struct rx_want want;
-    uint32_t fast = 0;
+    uint32_t fast = n;
     uint64_t bytes = 0;
     const struct engine_config *e = net->cfg.engine;
     bool all_allowed = !(e && (e->net_allow_count | e->net_allow6_count));
     unsigned tag = net->l2_len - (unsigned)sizeof(struct eth_hdr);
 
     for (uint16_t i = 0; i < n; i++) {
-        frames[i].p = rte_pktmbuf_mtod(pkts[i], const uint8_t *) + tag;
+        struct rte_mbuf *m = pkts[i];
+        held[i] = m;
+        frames[i].p = rte_pktmbuf_mtod(m, const uint8_t *) + tag;
         rte_prefetch0(frames[i].p);
     }
+    net->held_count += n;
     want_init(&want, net);
     for (uint16_t i = 0; i < n; i++) {
         struct rx_frame *f = &frames[i];
         bytes += pkts[i]->pkt_len;
-        f->bucket = NULL;
         if (unlikely_(!plain_tcp(&want, pkts[i], f->p)))
-            continue;
+            goto general;
         frame_key(f->p, &f->key);
         if (unlikely_(!all_allowed) && !ip4_allowed(net, f->key.peer_ip))
-            continue;
+            goto general;
         uint64_t hash = flow_hash(&net->flow, &f->key);
         f->tag = flow_tag(hash);
         f->bucket = flow_bucket(&net->flow, hash);
         rte_prefetch0(f->bucket);
+        continue;
+    general:
+        f->bucket = &nowhere;
+        f->tag = 1;
     }
     STAT_ADD(net->stats->rx_pkts, n);
     STAT_ADD(net->stats->rx_bytes, bytes);
     for (uint16_t i = 0; i < n; i++) {
         struct rx_frame *f = &frames[i];
-        f->guess = NULL;
-        uint32_t index = f->bucket ? flow_guess(f->bucket, f->tag) : FLOW_NONE;
-        if (unlikely_(index == FLOW_NONE))
+        unsigned found = flow_match(f->bucket, f->tag);
+        if (unlikely_(!found)) {
+            f->guess = NULL;
             continue;
+        }
+        uint32_t index = f->bucket->index[(unsigned)__builtin_ctz(found)];
         f->guess = &net->conns[index];
         rte_prefetch0(f->guess);
         rte_prefetch0((const uint8_t *)f->guess + 64);
@@ -349,10 +355,10 @@ void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
         struct tcp_conn *tc = f->guess;
         if (tc && unlikely_(!flow_key_equal(&tc->key, &f->key)))
             tc = find_other(net, f);
-        if (likely_(tc && input_fast(net, tc, pkts[i], f->p)))
-            fast++;
-        else
+        if (unlikely_(!tc || !input_fast(net, tc, pkts[i], f->p))) {
             net_frame_general(net, pkts[i]);
+            fast--;
+        }
     }
     STAT_ADD(net->stats->tcp_in_segs, fast);
 }

@@ -149,6 +149,7 @@ struct tcp_cold {
     uint64_t rto_ns; /* RTO << backoff, within bounds */
     /* In units of 1.024 us (ns >> 10): SRTT * 8, RTTVAR * 4, RTO. 0: no sample yet. */
     uint32_t srtt_x8, rttvar_x4, rto_u;
+    uint32_t rtt_floor_u; /* samples below this leave the RTO at its floor; 0: any may move it */
     uint32_t ts_offset;
     uint64_t ts_recent_ns; /* when ts_recent was taken */
     uint32_t iss, irs;
@@ -229,12 +230,16 @@ static inline bool tcp_fin_acked(const struct tcp_conn *tc)
 {
     return (tc->flags & TF_FIN_SENT) && tc->snd_una == tc->snd_nxt;
 }
-static inline void tcp_mark(struct tcp_conn *tc)
+static inline void tcp_mark_in(struct net *net, struct tcp_conn *tc)
 {
     if (!(tc->flags & TF_DIRTY)) {
         tc->flags |= TF_DIRTY;
-        tc->net->dirty[tc->net->dirty_count++] = tcp_index(tc);
+        net->dirty[net->dirty_count++] = (uint32_t)(tc - net->conns);
     }
+}
+static inline void tcp_mark(struct tcp_conn *tc)
+{
+    tcp_mark_in(tc->net, tc);
 }
 static inline void tcp_ack_now(struct tcp_conn *tc)
 {
@@ -424,12 +429,12 @@ void tcp_keepalive_start(struct tcp_conn *tc);
 
 /* RFC 9293 3.8.6.3: an ACK for at least every second full segment, else within delayed_ack_ms. The output
  * pass sends the first, and starts the timer where no reply of this turn has carried the other. */
-static inline void tcp_schedule_ack(struct tcp_conn *tc)
+static inline void tcp_schedule_ack(struct net *net, struct tcp_conn *tc)
 {
     tc->flags |= TF_ACK_DELAYED;
     if (unlikely_(tc->rcv_nxt - tc->rcv_acked >= 2u * tc->rcv_mss))
         tc->flags |= TF_ACK_NOW;
-    tcp_mark(tc);
+    tcp_mark_in(net, tc);
 }
 /* The next octets in order: counts, schedules the ACK, calls `received`. */
 static inline void tcp_deliver(struct net *net, struct tcp_conn *tc, const uint8_t *p, uint32_t len)
@@ -437,6 +442,6 @@ static inline void tcp_deliver(struct net *net, struct tcp_conn *tc, const uint8
     if (unlikely_(len > tc->rcv_mss))
         tc->rcv_mss = len > UINT16_MAX ? UINT16_MAX : (uint16_t)len;
     tc->rcv_nxt += len;
-    tcp_schedule_ack(tc);
+    tcp_schedule_ack(net, tc);
     net->app.received(tc->cookie, p, len);
 }

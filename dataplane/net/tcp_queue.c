@@ -110,15 +110,22 @@ uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
     if (unlikely_(tc->q_tail || !open_for_write(tc)))
         return reserve_other(tc, room);
     /* The first reply after all others were acknowledged: no limit is near. */
-    struct rte_mbuf *m = net_alloc_cached(net);
-    if (unlikely_(!m))
+    struct rte_mempool_cache *cache = net->cache;
+    if (unlikely_(!cache->len))
         return reserve_other(tc, room);
+    struct rte_mbuf *m = cache->objs[--cache->len];
     struct tx_seg *s = m->buf_addr;
-    *s = (struct tx_seg){.m = m};
+    s->next = NULL;
+    s->m = m;
+    s->off = 0;
+    s->len = 0;
+    s->flags = 0;
     tc->q_head = tc->q_tail = tc->q_unsent = s;
     tc->cold->q_segs = 1;
     net->q_segs++;
-    *room = tc->mss < net->cfg.snd_buf_bytes ? tc->mss : net->cfg.snd_buf_bytes;
+    *room = tc->mss;
+    if (unlikely_(tc->mss > net->cfg.snd_buf_bytes))
+        *room = net->cfg.snd_buf_bytes;
     return (uint8_t *)s + TX_PAYLOAD_OFF;
 }
 

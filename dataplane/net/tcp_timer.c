@@ -22,12 +22,22 @@ void tcp_rtt_init(struct tcp_conn *tc)
     tcp_rto_update(tc);
 }
 
+/* While SRTT, RTTVAR and all samples are at most m, both stay so, and the RTO (SRTT + 4 RTTVAR, each
+ * rounded by less than a unit) is at most 5m + 3: at its floor, if that is no less. */
+static void note_floor(const struct net *net, struct tcp_cold *c)
+{
+    uint32_t m = net->rto_min_u > 3 ? (net->rto_min_u - 3) / 5 : 0;
+    bool low = c->srtt_x8 && c->srtt_x8 >> 3 <= m && c->rttvar_x4 >> 2 <= m;
+    c->rtt_floor_u = low && c->rto_ns == net->rto_min_ns && !c->backoff ? m : 0;
+}
+
 void tcp_rto_update(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
     uint64_t rto = ((uint64_t)c->rto_u << TCP_RTT_SHIFT) << c->backoff; /* RFC 6298 5.5 */
     uint64_t max = tc->net->rto_max_ns;
     c->rto_ns = rto < max ? rto : max;
+    note_floor(tc->net, c);
 }
 
 void tcp_rto_from_rtt(struct tcp_conn *tc)
@@ -39,6 +49,7 @@ void tcp_rto_from_rtt(struct tcp_conn *tc)
     c->backoff = 0; /* a valid sample ends the back-off (Karn's algorithm, RFC 6298 5.7) */
     c->rto_u = (uint32_t)((rto + (1u << TCP_RTT_SHIFT) - 1) >> TCP_RTT_SHIFT);
     c->rto_ns = rto;
+    note_floor(net, c);
 }
 
 /* RFC 6298 2.2 and 2.3. */

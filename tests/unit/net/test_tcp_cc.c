@@ -219,6 +219,45 @@ static void test_dctcp_alpha(void **state)
     free(r.net);
 }
 
+/* What rtt_floor_u promises to input_fast: a sample below it needs no look at the RTO, which stays where RFC 6298 2.3 and 2.4 put
+ * it, whatever came before: at its floor. */
+static void test_rtt_floor(void **state)
+{
+    (void)state;
+    struct rig r;
+    uint64_t rng = 1, below = 0;
+    rig_up(&r, &tcp_cc_newreno, 10 * MSS, 40 * MSS);
+    r.net->rto_max_ns = 60000 * MS;
+    for (uint32_t i = 0; i < 300000; i++) {
+        rng = rng * 6364136223846793005ull + 1442695040888963407ull;
+        if (i % 1000 == 0) { /* another floor, down to none at all; nothing known */
+            r.net->rto_min_ns = (uint64_t)(i / 1000 % 30) * MS + 1;
+            r.net->rto_min_u = (uint32_t)(r.net->rto_min_ns >> TCP_RTT_SHIFT);
+            tcp_rtt_init(&r.tc);
+            assert_int_equal(r.cold.rtt_floor_u, 0);
+        }
+        if (i % 97 == 0) { /* timeouts, until a sample ends the back-off */
+            r.cold.backoff = (uint8_t)(1 + i % 3);
+            tcp_rto_update(&r.tc);
+            assert_int_equal(r.cold.rtt_floor_u, 0);
+        }
+        uint32_t rare = (rng >> 60) == 0 ? 64 : 1;
+        uint64_t rtt = (rng >> 20) % (r.net->rto_min_ns / 8 * rare + 1);
+        uint64_t u = rtt >> TCP_RTT_SHIFT;
+        if (u >= r.cold.rtt_floor_u) {
+            tcp_rtt_sample(&r.tc, rtt);
+            continue;
+        }
+        below++;
+        tcp_rtt_smooth(&r.cold, (uint32_t)u + 1);
+        uint64_t rto = (uint64_t)((r.cold.srtt_x8 >> 3) + r.cold.rttvar_x4) << TCP_RTT_SHIFT;
+        assert_true(rto <= r.net->rto_min_ns && !r.cold.backoff);
+        assert_int_equal(r.cold.rto_ns, r.net->rto_min_ns);
+    }
+    assert_true(below > 100000); /* or it is of no use */
+    free(r.net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +265,7 @@ int main(void)
         cmocka_unit_test(test_cubic_curve),    cmocka_unit_test(test_cubic_fast_convergence),
         cmocka_unit_test(test_cubic_friendly), cmocka_unit_test(test_cubic_idle),
         cmocka_unit_test(test_cubic_extremes), cmocka_unit_test(test_dctcp_alpha),
+        cmocka_unit_test(test_rtt_floor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
