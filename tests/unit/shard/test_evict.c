@@ -448,6 +448,46 @@ static void sampling_is_fair(void **state)
     assert_int_equal(dict_sample(s.db[0].keys, 0, few, 0), 0);
 }
 
+static uint64_t one_hash(const void *entry, const void *ctx)
+{
+    return 0x1234567890abcdef;
+}
+static bool never_equal(const void *entry, struct span key)
+{
+    return false;
+}
+static bool is_address(const void *entry, const void *ctx)
+{
+    return entry == ctx;
+}
+
+/* Equal hashes overflow into a list beside the segments. */
+static void spilled_entries_are_drawn_and_found(void **state)
+{
+    static const struct dict_type type = {one_hash, never_equal, NULL};
+    static char entry[3000];
+    struct dict *d = dict_create(&s.mem, &type);
+    for (size_t i = 0; i < sizeof(entry); i++)
+        assert_true(dict_insert(d, one_hash(NULL, NULL), entry + i));
+    assert_true(d->spilled_n > 100);
+    for (size_t i = 0; i < sizeof(entry); i++)
+        assert_ptr_equal(dict_find_if(d, one_hash(NULL, NULL), is_address, entry + i), entry + i);
+    assert_null(dict_find_if(d, one_hash(NULL, NULL), is_address, entry + sizeof(entry)));
+    static uint8_t seen[sizeof(entry)];
+    size_t found = 0;
+    for (int i = 0; i < 20000; i++) {
+        void *e[5];
+        size_t n = dict_sample(d, shard_random(&s), e, 5);
+        assert_in_range(n, 1, 5);
+        for (size_t k = 0; k < n; k++)
+            seen[(char *)e[k] - entry] = 1;
+    }
+    for (size_t i = 0; i < sizeof(entry); i++)
+        found += seen[i];
+    assert_true(found > sizeof(entry) * 9 / 10);
+    dict_destroy(d);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define WITH(f, n)                                                 \
     {                                                              \
@@ -486,6 +526,7 @@ int main(void)
         TEST(policies_change_at_run_time),
         TEST(no_memory_for_queues),
         TEST(sampling_is_fair),
+        TEST(spilled_entries_are_drawn_and_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
