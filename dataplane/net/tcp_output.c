@@ -57,9 +57,6 @@ static inline uint32_t window_field(struct tcp_conn *tc, const struct net *net)
 static bool window_update_due(const struct tcp_conn *tc)
 {
     int32_t cur = (int32_t)(tc->rcv_edge - tc->rcv_nxt), free = window_free(tc);
-    int32_t most = 0xffff << tc->rcv_wscale; /* that the field can tell */
-    if (free > most)
-        free = most;
     int32_t buf = (int32_t)tc->net->cfg.rcv_buf_bytes;
     if (free - cur < window_step(tc))
         return false;
@@ -104,7 +101,7 @@ build_at(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c, struct 
 {
     const unsigned hdr = l2 + 40u + (ts ? 12u : 0u);
     uint8_t *payload = buf + off, *frame = payload - hdr;
-    memcpy(frame, c->tmpl, hdr);
+    memcpy(frame, c->tmpl, hdr - (ts ? 8u : 0u)); /* but for the timestamps */
     struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + l2);
     struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
     uint32_t total = be16((uint16_t)(hdr - l2 + len)).raw;
@@ -120,9 +117,11 @@ build_at(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c, struct 
     uint64_t sum = (uint64_t)c->tcp_sum + total + (uint16_t)(0xffff - be16(sizeof(*ip)).raw);
     sum += (uint64_t)word + th->seq.raw + th->ack.raw;
     if (ts) {
-        uint32_t v[2] = {be32(net->now_ms + c->ts_offset).raw, be32(tc->ts_recent).raw};
-        memcpy((uint8_t *)(th + 1) + 4, v, sizeof(v));
-        sum += (uint64_t)v[0] + v[1];
+        be32_t *stamp = (be32_t *)(void *)((uint8_t *)(th + 1) + 4);
+        stamp[0] = be32(net->now_ms + c->ts_offset);
+        sum += stamp[0].raw;
+        stamp[1] = be32(tc->ts_recent);
+        sum += stamp[1].raw;
     }
     m->ol_flags = 0;
     m->data_len = (uint16_t)(hdr + len);
@@ -584,14 +583,15 @@ static inline bool output_ack(struct tcp_conn *tc)
     (TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL | TF_CARE | TF_ECE | \
      TF_SPLIT)
 
+/* data_off, refcnt (ours and the wire's), nb_segs, port */
+static const uint64_t rearm_plain = (TX_PAYLOAD_OFF - 66) | 2u << 16 | 1ull << 32 | 0xffffull << 48;
+
 /* The common pass: an open connection without trouble whose new segments all fit cwnd and window. plain:
  * untagged frames with timestamps, summed here. False: something is left for the general way, which
  * begins where this one stopped. */
 static inline __attribute__((always_inline)) bool output_fast(struct net *net, struct tcp_conn *tc,
                                                               bool plain)
 {
-    /* data_off, refcnt (ours and the wire's), nb_segs, port */
-    const uint64_t rearm = (TX_PAYLOAD_OFF - 66) | 2u << 16 | 1ull << 32 | 0xffffull << 48;
     struct tcp_cold *c = tc->cold;
     struct tx_seg *s = tc->q_unsent;
     uint32_t una = tc->snd_una, nxt = tc->snd_nxt;
@@ -607,7 +607,8 @@ static inline __attribute__((always_inline)) bool output_fast(struct net *net, s
         s->flags = TXS_SENT;
         s->sent_ns = net->now_ns;
         if (plain) { /* s stands at buf_addr; never sent before, so that nothing is cut off */
-            memcpy((uint8_t *)m + offsetof(struct rte_mbuf, rearm_data), &rearm, sizeof(rearm));
+            memcpy((uint8_t *)m + offsetof(struct rte_mbuf, rearm_data), &rearm_plain,
+                   sizeof(rearm_plain));
             build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, flags, 14, true, true);
         } else {
             rte_mbuf_refcnt_set(m, 2);
@@ -657,14 +658,53 @@ bool tcp_output(struct tcp_conn *tc)
     return output_ack(tc);
 }
 
+/* The common case of the common pass, said out: one segment, the last of the queue. Takes tc off the dirty list. */
+static inline __attribute__((always_inline)) bool output_one(struct net *net, struct tcp_conn *tc)
+{
+    struct tcp_cold *c = tc->cold;
+    struct tx_seg *s = tc->q_unsent;
+    if (unlikely_(!s || s->next || !s->len || c->lost_bytes || net_tx_full(net)))
+        return false;
+    uint32_t len = s->len, nxt = tc->snd_nxt, flight = nxt - tc->snd_una, then = flight + len;
+    if (unlikely_(then > tc->cwnd || then > tc->snd_wnd) ||
+        (!flight && unlikely_(net->now_ns - c->last_tx_ns > c->rto_ns)))
+        return false;
+    struct rte_mbuf *m = s->m;
+    s->seq = nxt;
+    s->flags = TXS_SENT;
+    s->sent_ns = net->now_ns;
+    memcpy((uint8_t *)m + offsetof(struct rte_mbuf, rearm_data), &rearm_plain, sizeof(rearm_plain));
+    net->tx[net->tx_count++] = m;
+    net->out_segs++;
+    tc->snd_nxt = nxt + len;
+    tc->q_unsent = NULL;
+    c->last_tx_ns = net->now_ns;
+    build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, TH_ACK | TH_PSH, 14, true,
+             true);
+    tc->flags &= ~TF_DIRTY;
+    ack_sent(tc, c);
+    arm_rexmit(net, tc, c);
+    return true;
+}
+
+static __attribute__((noinline)) bool output_several(struct net *net, struct tcp_conn *tc)
+{
+    if (!tc->q_unsent || !output_fast(net, tc, true) || (tc->flags & TF_ACK_NOW))
+        return false;
+    tc->flags &= ~TF_DIRTY;
+    return true;
+}
+
 /* tcp_output for what nearly every dirty connection is: replies to send and nothing else. */
 static inline bool output_replies(struct net *net, struct tcp_conn *tc)
 {
     const uint64_t mask =
         TCP_STATE_WORD(0xff | TCP_STATE_WORD_DUPACKS,
                        OUTPUT_TROUBLE | TF_MAC_KNOWN | TF_TS | TF_KEEP_DUE | TF_DUP_ACKS | TF_V6);
-    return (tcp_state_word(tc) & mask) == TCP_STATE_WORD(TCP_ESTABLISHED, TF_MAC_KNOWN | TF_TS) &&
-           tc->q_unsent && output_fast(net, tc, true) && !(tc->flags & TF_ACK_NOW);
+    if (unlikely_((tcp_state_word(tc) & mask) !=
+                  TCP_STATE_WORD(TCP_ESTABLISHED, TF_MAC_KNOWN | TF_TS)))
+        return false;
+    return likely_(output_one(net, tc)) || output_several(net, tc);
 }
 
 unsigned tcp_output_dirty(struct net *net)
@@ -674,10 +714,8 @@ unsigned tcp_output_dirty(struct net *net)
     unsigned sent = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct tcp_conn *tc = &net->conns[net->dirty[i]];
-        if (likely_(plain && output_replies(net, tc))) {
-            tc->flags &= ~TF_DIRTY;
+        if (likely_(plain && output_replies(net, tc)))
             continue;
-        }
         if (unlikely_(net_tx_full(net)))
             sent += net_flush(net);
         if (!tcp_output(tc)) {
