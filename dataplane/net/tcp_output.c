@@ -57,6 +57,9 @@ static inline uint32_t window_field(struct tcp_conn *tc, const struct net *net)
 static bool window_update_due(const struct tcp_conn *tc)
 {
     int32_t cur = (int32_t)(tc->rcv_edge - tc->rcv_nxt), free = window_free(tc);
+    int32_t most = 0xffff << tc->rcv_wscale; /* that the field can tell */
+    if (free > most)
+        free = most;
     int32_t buf = (int32_t)tc->net->cfg.rcv_buf_bytes;
     if (free - cur < window_step(tc))
         return false;
