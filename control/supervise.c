@@ -112,6 +112,7 @@ static struct args command_line(struct supervise *s)
     add_number(&a, "--tcp-rto-max-ms", c->tcp_rto_max_ms);
     add_number(&a, "--tcp-delayed-ack-ms", c->tcp_delayed_ack_ms);
     add_number(&a, "--tcp-time-wait-ms", c->tcp_time_wait_ms);
+    add_number(&a, "--tcp-time-wait-max", c->tcp_time_wait_max);
     add_number(&a, "--tcp-keepalive-interval", c->tcp_keepalive_interval_s);
     add_number(&a, "--tcp-keepalive-probes", c->tcp_keepalive_probes);
     add_number(&a, "--tcp-initial-window", c->tcp_initial_window_segs);

@@ -295,6 +295,7 @@ void options_to_net(const struct options *o, struct net_config *c)
     OVER(rto_max_ms);
     OVER(delayed_ack_ms);
     OVER(time_wait_ms);
+    OVER(time_wait_max);
     OVER(keepalive_interval_s);
     OVER(keepalive_probes);
     OVER(initial_window_segs);

@@ -40,6 +40,8 @@ enum option_type {
     OPTION("tcp-rto-max-ms", NUMBER, rto_max_ms, 0, 600000, "Largest retransmission timeout") \
     OPTION("tcp-delayed-ack-ms", NUMBER, delayed_ack_ms, 0, 500, "Delay of a lone ACK")       \
     OPTION("tcp-time-wait-ms", NUMBER, time_wait_ms, 0, 600000, "Length of TIME_WAIT")        \
+    OPTION("tcp-time-wait-max", NUMBER, time_wait_max, 0, 67108864,                           \
+           "Connections in TIME_WAIT; 0: as many as there are records")                       \
     OPTION("tcp-keepalive-interval", NUMBER, keepalive_interval_s, 0, 86400,                  \
            "Seconds between keepalive probes")                                                \
     OPTION("tcp-keepalive-probes", NUMBER, keepalive_probes, 0, 1000,                         \
@@ -64,8 +66,8 @@ struct options {
     bool no_ecn;
     bool share_kernel;
     uint64_t workers, mtu, vlan, listen_port, mbufs;
-    uint64_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_interval_s,
-        keepalive_probes;
+    uint64_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, time_wait_max,
+        keepalive_interval_s, keepalive_probes;
     uint64_t initial_window_segs, rcv_buf_bytes, snd_buf_bytes;
 };
 

@@ -40,7 +40,8 @@ struct config_dataplane {
     char *eal_args;     /* extra EAL arguments, blanks separate */
     char *instance;     /* names the link and the run directory */
     /* 0 in any of these: the stack's own default (net_config_defaults) */
-    uint32_t tcp_rto_min_ms, tcp_rto_max_ms, tcp_delayed_ack_ms, tcp_time_wait_ms;
+    uint32_t tcp_rto_min_ms, tcp_rto_max_ms, tcp_delayed_ack_ms, tcp_time_wait_ms,
+        tcp_time_wait_max;
     uint32_t tcp_keepalive_interval_s, tcp_keepalive_probes, tcp_initial_window_segs;
     uint32_t tcp_congestion; /* enum config_congestion */
     bool tcp_ecn;

@@ -49,6 +49,7 @@ void net_config_defaults(struct net_config *c)
         .keepalive_s = 300,
         .keepalive_interval_s = 100,
         .keepalive_probes = 3,
+        .stall_timeout_s = 300,
         .initial_window_segs = 10, /* RFC 6928 */
         .dad_probes = 1,           /* RFC 4862 5.1 */
         .socket = -1,
@@ -125,6 +126,11 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->tx_offload = wire->tx_ip_checksum || wire->tx_tcp_checksum;
     net->broadcast = cfg->ip | ~cfg->netmask;
     net->admission_mark = cfg->pool->size / 16;
+    net->pressure_on = net->pool_mbufs / 4 * 3;
+    net->pressure_off = net->pool_mbufs / 8 * 5;
+    net->rcv_buf = cfg->rcv_buf_bytes;
+    net->walk_ns = UINT64_MAX;
+    list_init(&net->ooo_conns);
     net->neigh_next_ns = UINT64_MAX;
     ip6_init(net);
     list_init(&net->time_wait);
@@ -203,7 +209,11 @@ struct rte_mbuf *net_alloc_control(struct net *net)
 
 bool net_admits(const struct net *net)
 {
-    return rte_mempool_avail_count(net->cfg.pool) > net->admission_mark;
+    /* rte_mempool_avail_count less the caches of lcores that are not ours, a line each */
+    const struct rte_mempool *pool = net->cfg.pool;
+    const struct rte_mempool_cache *cache = net->cache;
+    return rte_mempool_get_ops(pool->ops_index)->get_count(pool) + (cache ? cache->len : 0) >
+           net->admission_mark;
 }
 
 void net_send_or_drop(struct net *net, struct rte_mbuf *m)
@@ -267,6 +277,8 @@ unsigned net_flush(struct net *net)
 unsigned net_output(struct net *net, uint64_t now_ns)
 {
     net_set_now(net, now_ns);
+    if (unlikely_(net->q_segs > net->pressure_on || net->walk_ns <= now_ns))
+        tcp_pressure_pass(net);
     unsigned sent = net->tx_refused ? net_flush(net) : 0;
     sent += tcp_output_dirty(net);
     if (net->tx_count > net->tx_refused)
@@ -278,7 +290,7 @@ unsigned net_output(struct net *net, uint64_t now_ns)
 
 bool net_output_pending(const struct net *net)
 {
-    return net->tx_count || net->dirty_count;
+    return net->tx_count || net->dirty_count || unlikely_(net->walk_ns <= net->now_ns);
 }
 
 /* ---- input ---- */
@@ -413,8 +425,9 @@ void net_timers(struct net *net, uint64_t now_ns)
 
 uint64_t net_next_timer_ns(const struct net *net)
 {
-    uint64_t other = RTE_MIN(net->neigh_next_ns, net->ip6.next_ns);
-    return RTE_MIN(wheel_next_ns(&net->wheel), other);
+    uint64_t below = RTE_MIN(net->neigh_next_ns, net->ip6.next_ns);
+    uint64_t tcp = RTE_MIN(wheel_next_ns(&net->wheel), net->walk_ns);
+    return RTE_MIN(below, tcp);
 }
 
 void net_neigh_learn(struct net *net, struct ip_addr ip, const uint8_t mac[6], uint64_t now_ns)

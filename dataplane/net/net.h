@@ -74,6 +74,8 @@ struct net_config {
     uint32_t ooo_bytes, ooo_segs; /* out-of-order bound per connection */
     uint32_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_s,
         keepalive_interval_s, keepalive_probes;
+    uint32_t stall_timeout_s; /* full output without progress: reset; 0: never */
+    uint32_t time_wait_max;   /* records in TIME-WAIT; 0: as many as there are */
     uint32_t initial_window_segs;
     enum tcp_congestion congestion;
     bool no_sack, no_ecn; /* neither offered nor agreed to */
@@ -82,9 +84,9 @@ struct net_config {
     struct rte_mempool *pool; /* frames, data */
     struct rte_mempool
         *reserve; /* ACK, RST, ARP, ICMP when `pool` is empty; may be NULL in tests */
-    const struct engine_config
-        *engine; /* net-allow, tcp-backlog, keepalive as configured; may be NULL */
-    int socket;  /* NUMA node or -1 */
+    const struct engine_config *
+        engine; /* net-allow, tcp-backlog, keepalive, tcp-stall-timeout as configured; may be NULL */
+    int socket; /* NUMA node or -1 */
 };
 void net_config_defaults(struct net_config *c);
 
@@ -139,7 +141,8 @@ void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret);
 const char *tcp_state_name(uint8_t state);
 
 /* Room at the tail of the send queue: a pointer into the last mbuf (a new one when that is full), *room bytes of it. NULL: snd_buf or the pool
- * is used up; `writable` will be called. Written bytes count from tcp_tx_commit on; nothing leaves before net_output. */
+ * is used up; `writable` will be called. Written bytes count from tcp_tx_commit on; nothing leaves before net_output, and no pointer
+ * is good beyond it. */
 uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room);
 void tcp_tx_commit(struct tcp_conn *tc, size_t n);
 size_t tcp_tx_queued(const struct tcp_conn *tc); /* unsent + unacknowledged */

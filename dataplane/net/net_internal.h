@@ -188,6 +188,13 @@ struct net {
     struct net_config cfg; /* without its secret: see keys */
     struct net_keys *keys;
     uint32_t pool_mbufs, q_segs; /* frames in cfg.pool; segments that send queues hold of them */
+    /* Memory pressure (tcp_pressure.c): send queues hold too much of the pool. */
+    uint32_t pressure_on, pressure_off; /* in segments of q_segs */
+    uint32_t rcv_buf;                   /* cfg.rcv_buf_bytes, under pressure a fraction of it */
+    uint32_t walk_at;                   /* next record to be looked at */
+    uint64_t walk_ns;                   /* when; UINT64_MAX: no round is to be made */
+    uint64_t parked_bytes;              /* heap that parked segments take */
+    bool pressure;
     struct net_wire wire;
     struct tcp_app app;
     struct stats_worker *stats;
@@ -217,6 +224,7 @@ struct net {
     size_t conns_bytes, cold_bytes;
     uint32_t *free_conns; /* stack of indexes */
     uint32_t free_count;
+    uint32_t conns_used; /* records from here on were never in use */
     uint32_t half_open, time_wait_count;
     uint64_t cookie_ns;    /* when the last SYN cookie was sent; 0: never */
     struct list time_wait; /* oldest first: recycled when records run out */
@@ -227,7 +235,8 @@ struct net {
     uint32_t *reap; /* indexes of connections with TF_REAP */
     uint32_t reap_count;
     struct tcp_ooo *ooo_done; /* reassembly blocks delivered in this burst */
-    uint64_t ooo_total_bytes; /* held by all connections */
+    struct list ooo_conns;    /* cold records with out-of-order data, the first for longest */
+    uint64_t ooo_total_bytes; /* heap that all of it takes */
 
     /* frames */
     struct rte_mbuf *tx[NET_TX_SLOTS]; /* built, not yet taken by the wire; in order */

@@ -107,6 +107,7 @@ static void duplicate_ack(struct tcp_conn *tc)
 static void window_opened(struct tcp_conn *tc)
 {
     tc->cold->backoff = 0;
+    tc->cold->rtx_since_ns = 0; /* that the window was shut is no fault of the path's */
     tcp_rto_update(tc);
     tcp_timer_clear(tc, TT_PERSIST);
     if (tc->snd_una != tc->snd_nxt) {

@@ -21,9 +21,18 @@ uint32_t tcp_isn(const struct net *net, const struct flow_key *key, struct ip_ad
 
 static void time_wait_leave(struct tcp_conn *tc)
 {
-    list_remove(&tc->cold->tw_link);
+    list_remove(&tc->cold->link);
     tc->net->time_wait_count--;
     STAT_SET(tc->net->stats->tcp_time_wait, tc->net->time_wait_count);
+}
+
+/* The oldest ends early. */
+static void time_wait_recycle(struct net *net)
+{
+    struct tcp_cold *oldest = list_entry(net->time_wait.next, struct tcp_cold, link);
+    struct tcp_conn *tw = &net->conns[oldest - net->cold];
+    STAT_INC(net->stats->tcp_time_wait_recycled);
+    tcp_conn_kill(tw, 0, tw->flags & TF_NOTIFY);
 }
 
 struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint64_t hash,
@@ -31,15 +40,13 @@ struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint6
 {
     /* Ahead of need, because a record that ends now is free only after the next reap. */
     uint32_t low = net->cfg.max_conns / 4 < 32 ? net->cfg.max_conns / 4 : 32;
-    if (unlikely_(net->free_count <= low) && !list_empty(&net->time_wait)) {
-        struct tcp_cold *oldest = list_entry(net->time_wait.next, struct tcp_cold, tw_link);
-        struct tcp_conn *tw = &net->conns[oldest - net->cold];
-        STAT_INC(net->stats->tcp_time_wait_recycled);
-        tcp_conn_kill(tw, 0, tw->flags & TF_NOTIFY);
-    }
+    if (unlikely_(net->free_count <= low) && !list_empty(&net->time_wait))
+        time_wait_recycle(net);
     if (unlikely_(!net->free_count))
         return NULL;
     uint32_t index = net->free_conns[--net->free_count];
+    if (unlikely_(index >= net->conns_used))
+        net->conns_used = index + 1;
     struct tcp_conn *tc = &net->conns[index];
     struct tcp_cold *c = &net->cold[index];
     uint32_t generation = tc->generation + 1;
@@ -53,7 +60,7 @@ struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint6
     for (int i = 0; i < TT_COUNT; i++)
         c->deadline_ns[i] = UINT64_MAX;
     wheel_node_init(&c->timer);
-    list_init(&c->tw_link);
+    list_init(&c->link);
     c->last_rx_ns = net->now_ns;
     c->ts_offset = tcp_ts_offset(hash);
     tc->rcv_mss = 536;
@@ -208,8 +215,10 @@ void tcp_conn_time_wait(struct tcp_conn *tc)
     tcp_queue_free(tc);
     tcp_ooo_free(tc);
     tc->state = TCP_TIME_WAIT;
-    list_push_back(&net->time_wait, &tc->cold->tw_link);
+    list_push_back(&net->time_wait, &tc->cold->link);
     net->time_wait_count++;
+    if (net->cfg.time_wait_max && net->time_wait_count > net->cfg.time_wait_max)
+        time_wait_recycle(net);
     STAT_SET(net->stats->tcp_time_wait, net->time_wait_count);
     for (int i = 0; i < TT_COUNT; i++)
         tcp_timer_clear(tc, (enum tcp_timer)i);

@@ -64,25 +64,29 @@ enum tcp_state {
 #define TF_ECE         (1u << 27) /* what we send says ECE */
 #define TF_SPLIT       (1u << 28) /* unsent segments may be larger than mss: it was lowered */
 #define TF_V6          (1u << 29) /* an IPv6 connection */
+#define TF_PARKED      (1u << 30) /* the send queue has parked segments (tcp_pressure.c) */
 
 /* ---- send queue ----
  * One mbuf per segment. Its bookkeeping stands at the start of its headroom, the payload at
  * TX_PAYLOAD_OFF, so that every header combination fits between:
  *     buf_addr | tx_seg | ... eth ip tcp opts | payload ... |
- * A segment that was sent is never appended to, nor changed but for its headers. */
+ * A segment that was sent is never appended to, nor changed but for its headers. A parked one stands on the heap, its payload right
+ * behind it: m is NULL, and what leaves is a copy. */
 #define TX_PAYLOAD_OFF 168
 #define TXS_SENT       1
 #define TXS_LOST       2
 #define TXS_RETX       4 /* sent more than once: no RTT sample (Karn, RFC 6298 3) */
 #define TXS_SACKED     8 /* the peer says that it has all of it */
+#define TXS_PARKED     16
 
 struct tx_seg {
     struct tx_seg *next;
     struct rte_mbuf *m;
     uint64_t sent_ns;
     uint32_t seq;
-    uint16_t off; /* acknowledged bytes cut off the front */
+    int16_t off; /* of the payload from TX_PAYLOAD_OFF: acknowledged bytes are cut off the front */
     uint16_t len;
+    uint16_t parked; /* TXS_PARKED: payload bytes that were allocated */
     uint8_t flags;
 };
 static_assert(sizeof(struct tx_seg) <= 48, "leaves room for 14+4+40+60 header bytes");
@@ -154,13 +158,13 @@ struct tcp_cold {
     uint64_t ts_recent_ns; /* when ts_recent was taken */
     uint32_t iss, irs;
     uint32_t snd_wnd_max;
-    uint32_t ssthresh, cc_acked; /* cc_acked: bytes since cwnd last grew */
-    uint32_t recover;            /* RFC 6582: snd_nxt when loss was seen */
-    uint32_t lost_bytes;         /* marked lost and not sent again */
-    uint32_t sacked_bytes;       /* marked TXS_SACKED */
-    struct tx_seg *rtx;          /* where to look for lost segments; NULL: head */
-    uint32_t q_segs, q_segs_max;
-    uint64_t rtx_since_ns; /* first timeout without progress; 0: none */
+    uint32_t ssthresh, cc_acked;           /* cc_acked: bytes since cwnd last grew */
+    uint32_t recover;                      /* RFC 6582: snd_nxt when loss was seen */
+    uint32_t lost_bytes;                   /* marked lost and not sent again */
+    uint32_t sacked_bytes;                 /* marked TXS_SACKED */
+    struct tx_seg *rtx;                    /* where to look for lost segments; NULL: head */
+    uint32_t q_segs, q_segs_max, q_parked; /* q_parked: of q_segs */
+    uint64_t rtx_since_ns;                 /* first timeout without progress; 0: none */
     uint64_t last_tx_ns;
     const struct tcp_cc *cc;
     struct tcp_ooo *ooo, *ooo_tail; /* ooo_tail: the last, while ooo is not NULL */
@@ -170,7 +174,7 @@ struct tcp_cold {
     uint32_t challenge_count;
     uint16_t peer_mss;
     int16_t close_err;
-    struct list tw_link;
+    struct list link; /* of net->time_wait, or of net->ooo_conns while there is out-of-order data */
     union tcp_cc_state cc_state;
     struct tcp_loss loss;
     struct ip_addr peer6; /* of an IPv6 connection: its key has only a hash */
@@ -340,6 +344,9 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
 /* Text that was received before came again (RFC 2883). */
 void tcp_dup_text(struct tcp_conn *tc, uint32_t seq, uint32_t len);
 void tcp_ooo_free(struct tcp_conn *tc);
+/* Throws out-of-order data away, which a receiver may (RFC 2018 8): that of the connection that has had some for longest, `but` it. False:
+ * there is none. */
+bool tcp_ooo_prune_oldest(struct net *net, const struct tcp_conn *but);
 void tcp_ooo_done_free(struct net *net);
 void tcp_challenge_ack(struct tcp_conn *tc);
 
@@ -349,9 +356,15 @@ void tcp_challenge_ack(struct tcp_conn *tc);
 uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t *sent_ns);
 /* Cuts a segment: it keeps the first n bytes, a new one behind it takes the rest. */
 bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n);
+/* Gives back a segment that has left the queue. */
+void tcp_queue_drop(struct tcp_conn *tc, struct tx_seg *s);
 void tcp_queue_free(struct tcp_conn *tc);
 void tcp_queue_mark_lost(struct tcp_conn *tc, bool all);
 void tcp_queue_mark_fin_lost(struct tcp_conn *tc);
+
+/* ---- tcp_pressure.c ---- */
+/* First step of an output pass while something is to be done about memory. */
+void tcp_pressure_pass(struct net *net);
 
 /* ---- pmtu.c ---- */
 /* Timeouts in a row of a large segment: perhaps a router swallows it and says nothing (RFC 4821 7.7 in short). */

@@ -16,7 +16,7 @@ static inline int32_t window_step(const struct tcp_conn *tc)
 /* Bytes that may be offered; negative when more is held than the buffer's size. */
 static inline int32_t window_free(const struct tcp_conn *tc)
 {
-    return (int32_t)(tc->net->cfg.rcv_buf_bytes - tc->rx_hold - tc->ooo_bytes);
+    return (int32_t)(tc->net->rcv_buf - tc->rx_hold - tc->ooo_bytes);
 }
 
 /* The window field of the segment that is being built; moves rcv_edge, never to the left (RFC 9293
@@ -45,7 +45,7 @@ static inline uint32_t window_field(struct tcp_conn *tc, const struct net *net)
 {
     uint8_t s = tc->rcv_wscale;
     uint32_t field = (tc->rcv_edge - tc->rcv_nxt + (1u << s) - 1) >> s, wnd = field << s;
-    uint32_t rest = net->cfg.rcv_buf_bytes - tc->rx_hold - tc->ooo_bytes - wnd;
+    uint32_t rest = net->rcv_buf - tc->rx_hold - tc->ooo_bytes - wnd;
     if (unlikely_(rest >= net->window_rest)) /* or negative */
         return window_select(tc);
     ASSERT(field <= 0xffff);
@@ -60,7 +60,7 @@ static bool window_update_due(const struct tcp_conn *tc)
     int32_t most = 0xffff << tc->rcv_wscale; /* that the field can tell */
     if (free > most)
         free = most;
-    int32_t buf = (int32_t)tc->net->cfg.rcv_buf_bytes;
+    int32_t buf = (int32_t)tc->net->rcv_buf;
     if (free - cur < window_step(tc))
         return false;
     return cur < buf / 4 || free - cur >= buf / 2;
@@ -374,10 +374,11 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
     struct net *net = tc->net;
     struct tcp_cold *c = tc->cold;
     struct rte_mbuf *m = s->m;
-    unsigned off = TX_PAYLOAD_OFF + s->off;
+    unsigned off = (unsigned)(TX_PAYLOAD_OFF + s->off);
     bool again = s->flags & TXS_SENT;
     uint32_t flags = TH_ACK | ece(tc);
-    if (unlikely_(rte_mbuf_refcnt_read(m) > 1)) { /* the wire still has it: its bytes stay */
+    if (unlikely_(!m ||
+                  rte_mbuf_refcnt_read(m) > 1)) { /* parked, or the wire has it: its bytes stay */
         m = net_alloc_data(net);
         if (!m)
             return false;
@@ -584,7 +585,7 @@ static inline bool output_ack(struct tcp_conn *tc)
 /* What keeps a connection from the common pass. */
 #define OUTPUT_TROUBLE                                                                        \
     (TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL | TF_CARE | TF_ECE | \
-     TF_SPLIT)
+     TF_SPLIT | TF_PARKED)
 
 /* data_off, refcnt (ours and the wire's), nb_segs, port */
 static const uint64_t rearm_plain = (TX_PAYLOAD_OFF - 66) | 2u << 16 | 1ull << 32 | 0xffffull << 48;

@@ -5,6 +5,8 @@
  *                                      ^ q_unsent
  * Only the last unsent segment grows; what was sent once keeps its bounds, so a retransmission is
  * the same octets (less what was acknowledged at its front). */
+#include <stdlib.h>
+
 #include "dataplane/net/tcp_internal.h"
 
 static inline bool may_write(const struct tcp_conn *tc)
@@ -25,7 +27,7 @@ static inline bool queue_full(const struct tcp_conn *tc)
 static inline bool share_used(const struct tcp_conn *tc)
 {
     const struct net *net = tc->net;
-    uint32_t q = tc->cold->q_segs;
+    uint32_t q = tc->cold->q_segs - tc->cold->q_parked;
     return q >= 2 && (uint64_t)2 * q + net->q_segs >= net->pool_mbufs;
 }
 
@@ -93,7 +95,7 @@ static __attribute__((noinline)) uint8_t *reserve_other(struct tcp_conn *tc, siz
     struct tx_seg *s = tc->q_tail;
     if (unlikely_(!may_write(tc) || queue_full(tc)))
         return reserve_refused(tc);
-    if (!s || (s->flags & TXS_SENT) || s->len >= tc->mss) {
+    if (!s || (s->flags & (TXS_SENT | TXS_PARKED)) || s->len >= tc->mss) {
         if (unlikely_(share_used(tc)))
             return reserve_refused(tc);
         struct rte_mbuf *m = net_alloc_data(tc->net);
@@ -132,7 +134,8 @@ uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
 void tcp_tx_commit(struct tcp_conn *tc, size_t n)
 {
     struct tx_seg *s = tc->q_tail;
-    if (unlikely_(!n || !s || (s->flags & TXS_SENT) || (!open_for_write(tc) && !may_write(tc))))
+    if (unlikely_(!n || !s || (s->flags & (TXS_SENT | TXS_PARKED)) ||
+                  (!open_for_write(tc) && !may_write(tc))))
         return;
     ASSERT(s->len + n <= tc->mss);
     s->len = (uint16_t)(s->len + n);
@@ -154,6 +157,22 @@ static inline void unmark(struct tcp_conn *tc, const struct tx_seg *s, uint32_t 
         tc->cold->sacked_bytes -= bytes;
 }
 
+void tcp_queue_drop(struct tcp_conn *tc, struct tx_seg *s)
+{
+    struct net *net = tc->net;
+    tc->cold->q_segs--;
+    if (likely_(!(s->flags & TXS_PARKED))) {
+        net->q_segs--;
+        net_free_own(net, s->m);
+        return;
+    }
+    if (--tc->cold->q_parked == 0)
+        tc->flags &= ~TF_PARKED;
+    net->parked_bytes -= sizeof(*s) + s->parked;
+    STAT_SET(net->stats->tcp_parked_bytes, net->parked_bytes);
+    free(s);
+}
+
 uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t *sent_ns)
 {
     uint32_t removed = 0, ack = seg->ack;
@@ -166,7 +185,7 @@ uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t 
         if (n < s->len) { /* the peer took part of it */
             unmark(tc, s, n);
             s->seq = ack;
-            s->off = (uint16_t)(s->off + n);
+            s->off = (int16_t)(s->off + (int32_t)n);
             s->len = (uint16_t)(s->len - n);
             removed += n;
             break;
@@ -184,9 +203,7 @@ uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t 
         }
         if (tc->cold->rtx == s)
             tc->cold->rtx = next;
-        tc->cold->q_segs--;
-        tc->net->q_segs--;
-        net_free_own(tc->net, s->m);
+        tcp_queue_drop(tc, s);
         s = next;
     }
     tc->q_head = s;
@@ -206,7 +223,8 @@ bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n)
     struct tx_seg *rest = seg_init(tc, m);
     rest->len = (uint16_t)(s->len - n);
     rest->seq = s->seq + n;
-    rest->flags = s->flags; /* a segment that was sent is cut only when the path's MTU shrank */
+    rest->flags =
+        s->flags & ~TXS_PARKED; /* a segment that was sent is cut only when the path's MTU shrank */
     rest->sent_ns = s->sent_ns;
     memcpy(tx_seg_data(rest), tx_seg_data(s) + n, rest->len);
     rest->next = s->next;
@@ -249,14 +267,12 @@ void tcp_queue_free(struct tcp_conn *tc)
     struct tx_seg *s = tc->q_head;
     while (s) {
         struct tx_seg *next = s->next;
-        rte_pktmbuf_free_seg(s->m);
+        tcp_queue_drop(tc, s);
         s = next;
     }
     tc->q_head = tc->q_tail = tc->q_unsent = NULL;
     tc->tx_queued = 0;
     tc->cold->rtx = NULL;
-    tc->net->q_segs -= tc->cold->q_segs;
-    tc->cold->q_segs = 0;
     tc->cold->lost_bytes = 0;
     tc->cold->sacked_bytes = 0;
     tc->cold->loss.hint = NULL;

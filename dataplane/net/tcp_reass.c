@@ -8,13 +8,21 @@
 
 #include "dataplane/net/tcp_internal.h"
 
+/* Of heap, the allocator's own share included. */
+static inline uint64_t block_bytes(uint32_t len)
+{
+    return sizeof(struct tcp_ooo) + 16 + len;
+}
+
 /* The first block. */
 static void block_unlink(struct tcp_conn *tc, struct tcp_ooo *o)
 {
     tc->cold->ooo = o->next;
     tc->cold->ooo_segs--;
     tc->ooo_bytes -= o->len;
-    tc->net->ooo_total_bytes -= o->len;
+    tc->net->ooo_total_bytes -= block_bytes(o->len);
+    if (!o->next)
+        list_remove(&tc->cold->link);
 }
 
 void tcp_ooo_free(struct tcp_conn *tc)
@@ -23,6 +31,33 @@ void tcp_ooo_free(struct tcp_conn *tc)
         block_unlink(tc, o);
         free(o);
     }
+}
+
+bool tcp_ooo_prune_oldest(struct net *net, const struct tcp_conn *but)
+{
+    list_for_each (n, &net->ooo_conns) {
+        struct tcp_cold *c = list_entry(n, struct tcp_cold, link);
+        struct tcp_conn *tc = &net->conns[c - net->cold];
+        if (tc == but)
+            continue;
+        STAT_ADD(net->stats->tcp_ofo_pruned, c->ooo_segs);
+        tcp_ooo_free(tc);
+        c->loss.recent_n = c->loss.fresh = 0;
+        return true;
+    }
+    return false;
+}
+
+/* Room for a block: within the connection's bounds, and where all of them are over the worker's, what was kept for longest makes it. */
+static bool block_room(struct tcp_conn *tc, uint32_t n)
+{
+    struct net *net = tc->net;
+    if (tc->cold->ooo_segs >= net->cfg.ooo_segs || n > net->cfg.ooo_bytes - tc->ooo_bytes)
+        return false;
+    while (net->ooo_total_bytes + block_bytes(n) > LIMIT_NET_OOO_TOTAL_BYTES)
+        if (!tcp_ooo_prune_oldest(net, tc))
+            return false;
+    return true;
 }
 
 void tcp_ooo_done_free(struct net *net)
@@ -38,10 +73,7 @@ static bool block_insert(struct tcp_conn *tc, struct tcp_ooo **pp, uint32_t seq,
                          uint32_t n, bool fin)
 {
     struct net *net = tc->net;
-    struct tcp_ooo *o = NULL;
-    if (tc->cold->ooo_segs < net->cfg.ooo_segs && n <= net->cfg.ooo_bytes - tc->ooo_bytes &&
-        net->ooo_total_bytes + n <= LIMIT_NET_OOO_TOTAL_BYTES)
-        o = malloc(sizeof(*o) + n);
+    struct tcp_ooo *o = block_room(tc, n) ? malloc(sizeof(*o) + n) : NULL;
     if (!o) {
         STAT_INC(net->stats->drop_tcp_ooo);
         return false;
@@ -56,7 +88,9 @@ static bool block_insert(struct tcp_conn *tc, struct tcp_ooo **pp, uint32_t seq,
         tc->cold->ooo_tail = o;
     tc->cold->ooo_segs++;
     tc->ooo_bytes += n;
-    net->ooo_total_bytes += n;
+    net->ooo_total_bytes += block_bytes(n);
+    if (!list_linked(&tc->cold->link))
+        list_push_back(&net->ooo_conns, &tc->cold->link);
     STAT_INC(net->stats->tcp_ofo_queued);
     return true;
 }

@@ -115,6 +115,16 @@ static void syn_timeout(struct tcp_conn *tc)
     tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + tcp_rto_ns(tc));
 }
 
+/* tcp-stall-timeout, our policy: the output is full, and for so long not an octet of it was acknowledged. */
+static bool stalled(const struct tcp_conn *tc)
+{
+    const struct engine_config *e = tc->net->cfg.engine;
+    uint64_t most = e ? e->tcp_stall_timeout_s : tc->net->cfg.stall_timeout_s;
+    uint64_t since = tc->cold->rtx_since_ns;
+    return most && since && (tc->flags & TF_WANT_WRITE) &&
+           tc->net->now_ns - since >= most * NSEC_PER_S;
+}
+
 /* RFC 9293 3.8.3 R2 and 3.8.6.1: no end for a zero window that is acknowledged, unless the application
  * has left; else an end after LIMIT_TCP_USER_TIMEOUT_S without progress. */
 static bool given_up(struct tcp_conn *tc)
@@ -122,6 +132,11 @@ static bool given_up(struct tcp_conn *tc)
     struct tcp_cold *c = tc->cold;
     uint64_t now = tc->net->now_ns, since = tc->snd_wnd ? c->rtx_since_ns : c->last_rx_ns;
     bool orphan = !tc->snd_wnd && (tc->flags & TF_APP_CLOSED) && c->backoff >= ORPHAN_PROBES;
+    if (stalled(tc)) {
+        STAT_INC(tc->net->stats->tcp_abort_stalled);
+        tcp_conn_reset(tc, -ETIMEDOUT, true);
+        return true;
+    }
     if (!orphan && (!since || now - since < LIMIT_TCP_USER_TIMEOUT_S * NSEC_PER_S))
         return false;
     STAT_INC(tc->net->stats->tcp_abort_timeout);
@@ -159,7 +174,11 @@ static void on_rexmit(struct tcp_conn *tc)
 
 static void on_persist(struct tcp_conn *tc)
 {
-    if (!tc->q_unsent || tc->snd_una != tc->snd_nxt || given_up(tc))
+    if (!tc->q_unsent || tc->snd_una != tc->snd_nxt)
+        return;
+    if (!tc->cold->rtx_since_ns)
+        tc->cold->rtx_since_ns = tc->net->now_ns;
+    if (given_up(tc))
         return;
     STAT_INC(tc->net->stats->tcp_zero_window_probes);
     tc->flags |= TF_PROBE_DUE;

@@ -16,6 +16,7 @@ void engine_config_defaults(struct engine_config *c)
     c->output_limit[2] = (struct output_limit){32ull << 20, 8ull << 20, 60, 0};
     c->maxclients = 10000;
     c->tcp_keepalive_s = 300;
+    c->tcp_stall_timeout_s = 300;
     c->tcp_backlog = 511;
     c->hz = 10;
     c->databases = LIMIT_DATABASES;
