@@ -383,6 +383,8 @@ static void check_blocks(struct run *r, const struct pkt *k)
 
 static void check_options(struct run *r, const struct pkt *k)
 {
+    if (!(k->flags & PEER_SYN) && (k->mss || k->has_wscale || k->sack_ok)) /* MUST-65 */
+        FAIL(r, "says in a later segment what belongs into a SYN");
     if (has(r, "mss") && k->mss != option(r, "mss", 0))
         FAIL(r, "MSS %u", k->mss);
     if (has(r, "wscale") && (!k->has_wscale || k->wscale != option(r, "wscale", 0)))
