@@ -278,6 +278,9 @@ struct tcp_conn *tcp_connect_to(struct net *net, struct ip_addr peer, uint16_t p
 {
     net_set_now(net, now_ns);
     struct flow_key key = {ip_v4(peer), net->cfg.ip, peer_port, local_port};
+    if (ip_is_v4(peer) ? !ip4_source_ok(net, ip_v4(peer)) /* RFC 9293 3.9.2.3 MUST-46 */
+                       : ip_is_multicast6(peer) || ip_is_unspecified(peer))
+        return NULL;
     if (!ip_is_v4(peer)) {
         int local = ip6_source_for(net, peer);
         if (local < 0)
