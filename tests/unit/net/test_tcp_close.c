@@ -423,6 +423,24 @@ static void test_close_while_connecting(void **state)
 }
 
 /* RFC 9293 figure 8: SYNs cross. */
+/* RFC 9293 3.9.2.3 MUST-46: nobody opens a connection to a group, to everybody, or to himself. */
+static void test_no_connection_to_a_group(void **state)
+{
+    (void)state;
+    struct peer p;
+    static const uint32_t nobody[] = {0xe0000001, 0xffffffff, 0x0a0000ff,
+                                      0x7f000001, 0,          0x0a000002};
+    peer_up(&p, NULL);
+    for (size_t i = 0; i < sizeof(nobody) / sizeof(nobody[0]); i++)
+        assert_null(tcp_connect(p.stack->net, nobody[i], 80, 0, p.app, p.w.now_ns));
+    struct ip_addr group = {{0}};
+    assert_null(tcp_connect_to(p.stack->net, group, 80, 0, p.app, p.w.now_ns));
+    group.w[0] = 0x02ff;
+    assert_null(tcp_connect_to(p.stack->net, group, 80, 0, p.app, p.w.now_ns));
+    assert_int_equal(p.stack->stats.tcp_conns, 0);
+    peer_down(&p);
+}
+
 static void test_simultaneous_open(void **state)
 {
     (void)state;
@@ -561,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_connection_refused),
         cmocka_unit_test(test_connection_times_out),
         cmocka_unit_test(test_close_while_connecting),
+        cmocka_unit_test(test_no_connection_to_a_group),
         cmocka_unit_test(test_simultaneous_open),
         cmocka_unit_test(test_closing_inside_callbacks),
     };
