@@ -122,6 +122,8 @@ static bool add_or_trim_args(struct cmd *c, bool add, struct add_args *a)
 
 /* ---- XADD ---- */
 
+static const char too_large_text[] = "ERR Elements are too large to be stored";
+
 /* The id of the new entry. False: the error was written. */
 static bool next_id(struct cmd *c, const struct add_args *a, struct stream_id last,
                     struct stream_id *ret)
@@ -143,9 +145,10 @@ static bool next_id(struct cmd *c, const struct add_args *a, struct stream_id la
         ret->seq = last.seq + 1;
         if (last.seq < UINT64_MAX)
             return true;
-    } else if (stream_id_less(last, *ret)) {
-        return true;
+        return error(c, too_large_text); /* what Redis says here */
     }
+    if (stream_id_less(last, *ret))
+        return true;
     return error(c, "ERR The ID specified in XADD is equal or smaller than the target stream top "
                     "item");
 }
@@ -205,7 +208,7 @@ void cmd_xadd(struct cmd *c)
     struct span *text = c->argv + a.id_at + 1;
     uint32_t n = (uint32_t)texts / 2;
     if (too_large(text, n * 2)) {
-        reply_error(c->out, "ERR Elements are too large to be stored");
+        reply_error(c->out, too_large_text);
         return;
     }
     struct stream_limits limits = limits_of(c);

@@ -128,6 +128,14 @@ def help_text(a, b, argv):
         b.value[0].value.startswith(argv[0].upper() + b" ")
 
 
+def help_names(a, b, argv):
+    """As help_text, but only the names of the subcommands."""
+    def names(r):
+        return {i.value.split()[0] for i in r.value[1:] if not i.value.startswith(b" ")}
+    return a.kind == b.kind == b"*" and all(i.kind == b"+" for i in b.value) and names(a) == names(b) and \
+        b.value[0].value.startswith(argv[0].upper() + b" ")
+
+
 def debug_object(a, b, argv):
     def view(r):
         return re.search(rb"encoding:(\S+)", r.value)
@@ -145,6 +153,12 @@ def refcount(a, b, argv):
     """Redis counts 0..9999 as shared, but a COPY of such a value as its own: the keyspace of the generator is full of copies."""
     both = {a.value, b.value}
     return a.kind == b.kind and (len(both) == 1 or both == {b"1", b"2147483647"})
+
+
+def auto_id(a, b, argv):
+    """XADD with "*": ids of the same moment."""
+    x, y = [re.fullmatch(rb"(\d+)-(\d+)", r.value or b"") for r in (a, b)]
+    return b"*" in argv and a.kind == b.kind == b"$" and bool(x and y) and abs(int(x.group(1)) - int(y.group(1))) <= MS_TOLERANCE
 
 
 def near_ms(a, b):
@@ -218,6 +232,7 @@ TABLE = {
     "debug|object": (debug_object, "addresses, lengths of the serialised form, clocks"),
     "zscan": (zscan, "cursors and order are the hash table's"),
     "zrandmember": (drawn, "random"),
+    "xadd": (auto_id, "the moment of the command"),
     "xpending": (waiting, "the moment of the command"),
     "xinfo|stream": (stream_full, "the moment of the command that read or claimed"),
     "xinfo|consumers": (stream_consumers, "the moment of the command"),
@@ -226,7 +241,8 @@ TABLE = {
 TABLE.update({name: (unordered, "the order of members is the hash table's") for name in
               ("smembers", "sinter", "sunion", "sdiff", "hkeys", "hvals")})
 HELP = "the words are our own"
-TABLE.update({name + "|help": (help_text, HELP) for name in ("object", "client", "command", "memory", "xgroup", "xinfo")})
+TABLE.update({name + "|help": (help_text, HELP) for name in ("object", "client", "command", "memory")})
+TABLE.update({name + "|help": (help_names, HELP + ", and so is how arguments are shown") for name in ("xgroup", "xinfo")})
 
 # Only for generated commands, instead of the rule above
 GENERATOR_TABLE = {

@@ -100,6 +100,70 @@ def intset(values, width):
     return struct.pack("<II", width, len(values)) + b"".join(struct.pack({2: "<h", 4: "<i", 8: "<q"}[width], v) for v in values)
 
 
+def stream_node(entries, deleted=(), fields=(b"f",)):
+    """[(ms distance, seq distance, values or {field: value})]: the listpack of a node; those with a number in `deleted` are."""
+    out = [len(entries) - len(deleted), len(deleted), len(fields), *fields, 0]
+    for n, (ms, seq, values) in enumerate(entries):
+        gone = n in deleted
+        if isinstance(values, dict):
+            texts = [x for pair in values.items() for x in pair]
+            out += [0 + gone, ms, seq, len(values), *texts, len(texts) + 4]
+        else:
+            out += [2 + gone, ms, seq, *values, len(values) + 3]
+    return listpack(out)
+
+
+def raw_id(ms, seq):
+    return struct.pack(">QQ", ms, seq)
+
+
+def stream(kind, nodes, count, last, groups=(), first=(0, 0), max_deleted=(0, 0), added=None):
+    """nodes: [((ms, seq), listpack)]; groups: [(name, last, entries read, [(id, ms, deliveries)], [(name, ms, [id])])]"""
+    def pair(p):
+        return length(p[0]) + length(p[1])
+    out = bytes([kind]) + length(len(nodes))
+    for (ms, seq), lp in nodes:
+        out += string(raw_id(ms, seq)) + string(lp)
+    out += length(count) + pair(last)
+    if kind >= 19:
+        out += pair(first) + pair(max_deleted) + length(count if added is None else added)
+    out += length(len(groups))
+    for name, delivered, read, waiting, consumers in groups:
+        out += string(name) + pair(delivered) + (length(read) if kind >= 19 else b"")
+        out += length(len(waiting)) + b"".join(raw_id(*i) + struct.pack("<q", ms) + length(n) for i, ms, n in waiting)
+        out += length(len(consumers))
+        for who, seen, ids in consumers:
+            out += string(who) + struct.pack("<q", seen) + (struct.pack("<q", seen) if kind >= 21 else b"")
+            out += length(len(ids)) + b"".join(raw_id(*i) for i in ids)
+    return seal(out)
+
+
+def stream_payloads():
+    node = stream_node([(0, 0, [b"v"]), (1, 0, {b"g": 5, b"h": b""}), (1, 7, [300])], deleted={1})
+    more = stream_node([(0, 0, [b"w"])])
+    nodes = [((5, 1), node), ((9, 0), more)]
+    waiting = [((5, 1), 1700000000000, 3), ((9, 0), 1700000000000, 1)]
+    groups = [(b"g", (9, 0), 3, waiting, [(b"alice", 1700000000000, [(5, 1)]), (b"bob", 5, [(9, 0)]), (b"idle", -5, [])]), (b"", (0, 0), 0, [], [])]
+    first, last = (5, 1), (9, 3)
+    for kind in (15, 19):
+        yield "stream of type %d" % kind, stream(kind, nodes, 3, last, groups, first, (6, 1), 7)
+        yield "stream of type %d, group twice" % kind, stream(kind, nodes, 3, last, groups + groups, first)
+        yield "stream of type %d, an id waits twice" % kind, stream(kind, nodes, 3, last, [(b"g", last, 3, waiting + waiting, [])], first)
+        yield "stream of type %d, a consumer's id that does not wait" % kind, stream(kind, nodes, 3, last, [(b"g", last, 3, [], [(b"a", 5, [(5, 1)])])], first)
+        yield "stream of type %d, consumer twice" % kind, stream(kind, nodes, 3, last, [(b"g", last, 3, [], [(b"a", 5, []), (b"a", 5, [])])], first)
+        yield "stream of type %d, node twice" % kind, stream(kind, nodes[:1] * 2, 4, last, (), first)
+        yield "stream of type %d, another length" % kind, stream(kind, nodes, 5, last, (), first)
+        yield "stream of type %d, too short" % kind, stream(kind, nodes, 3, last, groups, first)[:-30]
+        yield "stream of type %d, last id before its entries" % kind, stream(kind, nodes, 3, (5, 5), (), first)
+    # Of type 15 Redis makes the first id the greatest there is; here it is 0-0, as of every stream without entries.
+    yield "stream, empty", stream(19, [], 0, (0, 0))
+    yield "stream, empty, with groups", stream(19, [], 0, (7, 7), [(b"g", (5, 5), 4, [], [])], (0, 0), (7, 7), 9)
+    body = b"\x13" + length(1)
+    yield "stream, node of no entries", seal(body + string(raw_id(1, 1)) + string(listpack([])) + b"\x00" * 10)
+    yield "stream, id of a node too short", seal(body + string(b"x" * 15) + string(more) + b"\x00" * 10)
+    yield "stream, damaged listpack", seal(body + string(raw_id(1, 1)) + string(more[:-1]) + b"\x00" * 10)
+
+
 NUMBERS = [0, 12, 13, -1, 127, -128, 128, -32768, 32768, 2**23 - 1, -2**23, 2**31 - 1, -2**31, 2**31, 2**63 - 1, -2**63]
 TEXTS = [b"", b"a", b"x" * 63, b"y" * 64, b"z" * 300]
 
@@ -136,6 +200,7 @@ def old_payloads():
     yield "hash listpack", seal(b"\x10" + string(listpack([b"f", b"v", b"g", 12, 5, 600])))
     yield "hash listpack of odd length", seal(b"\x10" + string(listpack([b"f", b"v", b"g"])))
     yield "hash listpack of many", seal(b"\x10" + string(listpack([b"%d" % i for i in range(1200)])))
+    yield from stream_payloads()
     yield "string as an integer", seal(b"\x00\xc2\x00\x00\x00\x80")
     yield "string 12345", seal(b"\x00" + string(b"12345"))
     yield "string of no bytes", seal(b"\x00\x00")
@@ -150,7 +215,9 @@ def old_payloads():
 
 
 # Redis checks these only with sanitize-dump-payload, which is off by default; what it holds then is not what its own commands expect.
-REFUSED_HERE = {"intset out of order", "zset listpack of odd length", "hash twice the same", "hash listpack of odd length"}
+REFUSED_HERE = {"intset out of order", "zset listpack of odd length", "hash twice the same", "hash listpack of odd length",
+                "stream of type 15, another length", "stream of type 19, another length",
+                "stream of type 15, last id before its entries", "stream of type 19, last id before its entries"}
 
 
 def view(conn, content):

@@ -36,12 +36,25 @@ static const char *const strings[] = {"GET k",     "APPEND k x",     "SETBIT k 1
                                       "PFCOUNT k", "GETRANGE k 1 2", NULL};
 static const char *const streams[] = {"XLEN k",
                                       "XRANGE k - +",
-                                      "XINFO STREAM k FULL",
+                                      "XREVRANGE k + 1 COUNT 3",
+                                      "XREAD STREAMS k 0",
+                                      "XINFO STREAM k",
+                                      "XINFO STREAM k FULL COUNT 0",
+                                      "XINFO GROUPS k",
                                       "XADD k MAXLEN ~ 10 * f v",
                                       "XREADGROUP GROUP g c STREAMS k >",
+                                      "XREADGROUP GROUP g a STREAMS k 0",
                                       "XPENDING k g",
-                                      "XDEL k 1-1",
+                                      "XPENDING k g - + 10",
+                                      "XCLAIM k g c 0 1-1 5-1 FORCE",
+                                      "XAUTOCLAIM k g b 0 -",
+                                      "XDEL k 1-1 5-1",
+                                      "XAUTOCLAIM k g c 0 -",
+                                      "XACK k g 9-0",
+                                      "XGROUP DELCONSUMER k g a",
+                                      "XTRIM k MINID 6",
                                       "XTRIM k MAXLEN 1",
+                                      "XADD k * f v g w",
                                       NULL};
 
 static void run_all(const char *const *lines)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/ds/stream_group.h"
+#include "engine/log/rdb.h"
 #include "engine/shard/object.h"
 #include "tests/unit/cmd/harness.h"
 #include "tests/unit/unit.h"
@@ -309,6 +310,133 @@ static void test_empty_streams(void **state)
     EXPECT(h, "XLEN k", ":1\r\n");
 }
 
+/* ---- payloads that contradict themselves ---- */
+
+enum payload {
+    GOOD,
+    OTHER_LENGTH,
+    LAST_BEFORE_ENTRIES,
+    NODES_DESCEND,
+    NODES_OVERLAP,
+    WAITS_TWICE,
+    WAITS_FOR_NOBODY,
+    WAITS_FOR_TWO,
+    DOES_NOT_WAIT,
+    CONSUMER_TWICE,
+    GROUP_TWICE,
+    ID_TOO_SHORT,
+    NO_NODE,
+    PAYLOADS
+};
+
+static void put_raw_id(struct rdb_writer *w, uint64_t ms)
+{
+    rdb_put_u64_be(w, ms);
+    rdb_put_u64_be(w, 1);
+}
+static void put_id(struct rdb_writer *w, uint64_t ms)
+{
+    rdb_put_len(w, ms);
+    rdb_put_len(w, 1);
+}
+
+/* Two entries, one 3 ms after the other. */
+static void put_node(struct rdb_writer *w, uint64_t ms, enum payload what)
+{
+    static const struct stream_limits limits = {4096, 100};
+    size_t freed;
+    struct span text[] = {SPAN("f"), SPAN("v")};
+    struct stream *s = stream_create(w->mem);
+    stream_append(s, &limits, (struct stream_id){ms, 1}, text, 1);
+    stream_append(s, &limits, (struct stream_id){ms + 3, 1}, text, 1);
+    struct mem_block lp = stream_node_block(idtree_record(&s->nodes, idtree_first(&s->nodes)));
+    rdb_put_len(w, what == ID_TOO_SHORT ? 8 : 16);
+    rdb_put_u64_be(w, ms);
+    if (what != ID_TOO_SHORT)
+        rdb_put_u64_be(w, 1);
+    rdb_put_blob(w, what == NO_NODE ? SPAN("nothing") : span_of(lp.p, lp.len));
+    stream_free_slice(s, SIZE_MAX, &freed);
+}
+
+static void put_consumer(struct rdb_writer *w, const char *name, uint8_t type, uint64_t waits)
+{
+    rdb_put_string(w, span_str(name));
+    rdb_put_u64(w, 1000);
+    if (type == RDB_STREAM_LISTPACKS_3)
+        rdb_put_u64(w, 1000);
+    rdb_put_len(w, waits != 0);
+    if (waits)
+        put_raw_id(w, waits);
+}
+
+static void put_group(struct rdb_writer *w, uint8_t type, enum payload what)
+{
+    rdb_put_string(w, SPAN("g"));
+    put_id(w, 20);
+    if (type != RDB_STREAM_LISTPACKS)
+        rdb_put_len(w, 4);
+    rdb_put_len(w, 2);
+    for (int i = 0; i < 2; i++) {
+        put_raw_id(w, i && what != WAITS_TWICE ? 13 : 10);
+        rdb_put_u64(w, 1000);
+        rdb_put_len(w, 3);
+    }
+    rdb_put_len(w, what == WAITS_FOR_TWO || what == CONSUMER_TWICE ? 3 : 2);
+    put_consumer(w, "alice", type, 10);
+    put_consumer(w, "bob", type, what == WAITS_FOR_NOBODY ? 0 : what == DOES_NOT_WAIT ? 14 : 13);
+    if (what == WAITS_FOR_TWO)
+        put_consumer(w, "carl", type, 13);
+    if (what == CONSUMER_TWICE)
+        put_consumer(w, "bob", type, 0);
+}
+
+static struct span payload(struct rdb_writer *w, uint8_t type, enum payload what)
+{
+    rdb_put_u8(w, type);
+    rdb_put_len(w, 2);
+    put_node(w, 10, what);
+    put_node(w, what == NODES_DESCEND ? 5 : what == NODES_OVERLAP ? 12 : 20, what);
+    rdb_put_len(w, what == OTHER_LENGTH ? 5 : 4);
+    put_id(w, what == LAST_BEFORE_ENTRIES ? 22 : 23);
+    if (type != RDB_STREAM_LISTPACKS) {
+        put_id(w, 10);
+        put_id(w, 0);
+        rdb_put_len(w, 4);
+    }
+    rdb_put_len(w, what == GROUP_TWICE ? 2 : 1);
+    for (int i = 0; i < (what == GROUP_TWICE ? 2 : 1); i++)
+        put_group(w, type, what);
+    rdb_put_footer(w);
+    assert_false(w->failed);
+    return span_of(w->out.p, w->out.len);
+}
+
+static void test_contradictions_are_refused(void **state)
+{
+    struct harness *h = *state;
+    static const uint8_t types[] = {RDB_STREAM_LISTPACKS, RDB_STREAM_LISTPACKS_2,
+                                    RDB_STREAM_LISTPACKS_3};
+    for (size_t t = 0; t < sizeof(types); t++) {
+        for (int what = GOOD; what < PAYLOADS; what++) {
+            struct rdb_writer w;
+            rdb_writer_init(&w, &h->shards[0].mem, false);
+            struct span argv[] = {SPAN("RESTORE"), SPAN("k"), SPAN("0"),
+                                  payload(&w, types[t], (enum payload)what), SPAN("REPLACE")};
+            struct span r = harness_runv(h, argv, 5);
+            rdb_writer_free(&w);
+            if (!span_eq(r, what == GOOD ? SPAN("+OK\r\n") : SPAN("-ERR Bad data format\r\n")))
+                fail_msg("type %d, payload %d: %.*s", types[t], what, (int)r.n, r.p);
+            if (what == GOOD) {
+                EXPECT(h, "XLEN k", ":4\r\n");
+                EXPECT(h, "XPENDING k g",
+                       "*4\r\n:2\r\n$4\r\n10-1\r\n$4\r\n13-1\r\n*2\r\n"
+                       "*2\r\n$5\r\nalice\r\n$1\r\n1\r\n*2\r\n$3\r\nbob\r\n$1\r\n1\r\n");
+                assert_int_equal(stream_of(h, "k")->entries_added, 4);
+            }
+        }
+    }
+}
+
 #define IN(shards, test) cmocka_unit_test_setup_teardown(test, setup_##shards, teardown)
 
 int main(void)
@@ -327,6 +455,7 @@ int main(void)
         IN(one, test_fewer_entries_when_memory_ends),
         IN(one, test_long_names_in_errors),
         IN(one, test_empty_streams),
+        IN(one, test_contradictions_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
