@@ -164,5 +164,9 @@ int main(int argc, char **argv)
         packets = strtoull(argv[1], NULL, 0);
     if (wire_eal_init())
         return 1;
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    if (!rc)
+        printf("4 connections, %llu blind segments each: 0 resets, 0 octets in\n",
+               (unsigned long long)packets);
+    return rc;
 }

@@ -2,6 +2,7 @@
  * reply, the next state and what the application saw. Three times: as numbers come, with the peer's numbers wrapping inside the
  * window, and with ours wrapping at the segment that is acknowledged. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -301,7 +302,7 @@ static void tune(struct net_config *c)
     c->rcv_buf_bytes = 32768;
 }
 
-static unsigned cells;
+static unsigned cells, all_cells;
 
 static void run_state(const struct matrix *m, enum variant v)
 {
@@ -336,6 +337,7 @@ static void test_states(void **state)
             run_state(&matrix[i], v);
         assert_true(cells - before >= 495);
     }
+    all_cells += cells;
     print_message("%u cells of states, segments and places in the window\n", cells);
 }
 
@@ -368,6 +370,7 @@ static void test_acknowledgments(void **state)
         for (size_t i = 0; i < ARRAY_LEN(ack_matrix); i++)
             run_acks(&ack_matrix[i], v);
     }
+    all_cells += cells;
     print_message("%u cells of states, segments and acknowledgments\n", cells);
 }
 
@@ -379,5 +382,7 @@ int main(void)
     };
     if (wire_eal_init())
         return 1;
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    printf("%u cells in %d variants\n", all_cells, (int)VARIANTS);
+    return rc;
 }

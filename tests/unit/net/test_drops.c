@@ -596,6 +596,29 @@ static uint32_t echo_frame(struct peer *p, uint8_t *f, uint32_t len)
     return 42 + len;
 }
 
+/* RFC 9293 3.9.2.2 MUST-55, RFC 6633: source quench slows nobody down. */
+static void test_source_quench(void **state)
+{
+    (void)state;
+    struct peer p;
+    uint8_t f[512];
+    peer_up(&p, NULL);
+    peer_handshake(&p, 1460, -1, false);
+    peer_app_write(&p, 1000);
+    uint32_t cwnd = p.s->tc->cwnd, n = peer_error_frame(&p, f, PEER_UNREACHABLE, 0, p.ack, 1040);
+    peer_get(&p);
+    struct icmp_hdr *ic = (struct icmp_hdr *)(void *)(f + 34);
+    ic->type = 4;
+    ic->code = 0;
+    ic->csum = 0;
+    ic->csum = csum_finish(csum_add(ic, n - 34, 0));
+    DROPS(&p, f, n, drop_icmp);
+    assert_int_equal(p.s->tc->cwnd, cwnd);
+    assert_string_equal(tcp_state_name(p.s->tc->state), "ESTABLISHED");
+    peer_ack(&p);
+    peer_down(&p);
+}
+
 static void test_echo(void **state)
 {
     (void)state;
@@ -729,6 +752,7 @@ int main(void)
         cmocka_unit_test(test_off_link_goes_to_gateway),
         cmocka_unit_test(test_announce),
         cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_source_quench),
         cmocka_unit_test(test_unreachable),
         cmocka_unit_test(test_arp_learning_is_bounded),
         cmocka_unit_test(test_echo_rate),
