@@ -142,10 +142,15 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->cold_bytes = sizeof(struct tcp_cold) * (size_t)n;
     net->conns = net_map(net->conns_bytes);
     net->cold = net_map(net->cold_bytes);
+    net->loss_bytes = sizeof(struct tcp_loss) * (size_t)n;
+    net->loss = net_map(net->loss_bytes);
+    if (net->loss) /* few pages of it are ever written */
+        madvise(net->loss, net->loss_bytes, MADV_NOHUGEPAGE);
     /* Three index arrays: free stack, dirty list, reap list. */
     net->free_conns = net_map(3 * sizeof(uint32_t) * (size_t)n);
     struct siphash_key key;
-    if (!keys_init(net, &key) || !net->stats || !net->conns || !net->cold || !net->free_conns ||
+    if (!keys_init(net, &key) || !net->stats || !net->conns || !net->cold || !net->loss ||
+        !net->free_conns ||
         flow_init(&net->flow, n, net->conns, sizeof(struct tcp_conn), &key) != 0) {
         net_destroy(net);
         return -ENOMEM;
@@ -178,6 +183,7 @@ void net_destroy(struct net *net)
     net_unmap(net->keys, sizeof(*net->keys));
     net_unmap(net->free_conns, 3 * sizeof(uint32_t) * (size_t)net->cfg.max_conns);
     net_unmap(net->cold, net->cold_bytes);
+    net_unmap(net->loss, net->loss_bytes);
     net_unmap(net->conns, net->conns_bytes);
     free(net->own_stats);
     net_unmap(net, sizeof(*net));

@@ -221,7 +221,8 @@ struct net {
     /* connections */
     struct tcp_conn *conns;
     struct tcp_cold *cold;
-    size_t conns_bytes, cold_bytes;
+    struct tcp_loss *loss;
+    size_t conns_bytes, cold_bytes, loss_bytes;
     uint32_t *free_conns; /* stack of indexes */
     uint32_t free_count;
     uint32_t conns_used; /* records from here on were never in use */

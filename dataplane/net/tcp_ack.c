@@ -63,7 +63,7 @@ void tcp_ack_advance(struct tcp_conn *tc, const struct tcp_seg *seg)
     c->rtx_since_ns = 0;
     tc->dupacks = 0;
     if (unlikely_(tc->flags & (TF_CARE | TF_RECOVERY | TF_LOSS))) {
-        c->loss.advanced = true;
+        c->loss->advanced = true;
         tcp_care(tc);
         tcp_recovery_advance(tc, seg);
     }
@@ -137,7 +137,7 @@ bool tcp_ack_input(struct tcp_conn *tc, const struct tcp_seg *seg)
         tcp_ack_advance(tc, seg);
     else if (dup)
         duplicate_ack(tc);
-    if ((tc->flags & TF_SACK) && (seg->sack_n || c->loss.tlp_out))
+    if ((tc->flags & TF_SACK) && (seg->sack_n || c->loss->tlp_out))
         tcp_sack_input(tc, seg, advances);
     if (tc->flags & TF_ECN)
         tcp_ecn_ack(tc, seg, seg->ack - una);

@@ -11,7 +11,7 @@ static void dctcp_init(struct tcp_conn *tc)
     /* 3.3: alpha starts at 1: the first mark halves the window. */
     tc->cold->cc_state.dctcp = (struct tcp_dctcp){.alpha = DCTCP_ONE, .window_end = tc->snd_nxt};
     if (tc->flags & TF_ECN) {
-        tc->cold->loss.ecn_watch = true;
+        tc->cold->loss->ecn_watch = true;
         tc->flags |= TF_CARE;
     }
 }

@@ -26,6 +26,16 @@ static void time_wait_leave(struct tcp_conn *tc)
     STAT_SET(tc->net->stats->tcp_time_wait, tc->net->time_wait_count);
 }
 
+/* Its entry of net->loss, all zero; memory that was never written stays so. */
+static struct tcp_loss *loss_of(struct net *net, uint32_t index)
+{
+    static const struct tcp_loss none;
+    struct tcp_loss *l = &net->loss[index];
+    if (memcmp(l, &none, sizeof(none)) != 0)
+        *l = none;
+    return l;
+}
+
 /* The oldest ends early. */
 static void time_wait_recycle(struct net *net)
 {
@@ -55,8 +65,10 @@ struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint6
                             .net = net,
                             .cold = c,
                             .generation = generation};
-    *c = (struct tcp_cold){
-        .peer6 = peer, .timer_ns = UINT64_MAX, .cc = tcp_cc_get(net->cfg.congestion)};
+    *c = (struct tcp_cold){.loss = loss_of(net, index),
+                           .peer6 = peer,
+                           .timer_ns = UINT64_MAX,
+                           .cc = tcp_cc_get(net->cfg.congestion)};
     for (int i = 0; i < TT_COUNT; i++)
         c->deadline_ns[i] = UINT64_MAX;
     wheel_node_init(&c->timer);

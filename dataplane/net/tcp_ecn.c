@@ -41,15 +41,15 @@ void tcp_ecn_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint32_t acked)
     struct tcp_cold *c = tc->cold;
     bool ece = seg->flags & TH_ECE;
     if (c->cc->marked) {
-        c->loss.ecn_watch = c->cc->marked(tc, acked, ece);
+        c->loss->ecn_watch = c->cc->marked(tc, acked, ece);
         tcp_care(tc);
     }
     if (!ece)
         return;
     STAT_INC(tc->net->stats->tcp_ecn_ece_in);
-    if (c->loss.cwr_round && seq_le(c->loss.cwr_end, tc->snd_una))
-        c->loss.cwr_round = false;
-    if (c->loss.cwr_round) /* 6.1.2: once per window */
+    if (c->loss->cwr_round && seq_le(c->loss->cwr_end, tc->snd_una))
+        c->loss->cwr_round = false;
+    if (c->loss->cwr_round) /* 6.1.2: once per window */
         return;
     STAT_INC(tc->net->stats->tcp_ecn_reduced);
     tcp_cwnd_reduce(tc, acked + tcp_flight(tc), true);

@@ -176,8 +176,8 @@ struct tcp_cold {
     int16_t close_err;
     struct list link; /* of net->time_wait, or of net->ooo_conns while there is out-of-order data */
     union tcp_cc_state cc_state;
-    struct tcp_loss loss;
-    struct ip_addr peer6; /* of an IPv6 connection: its key has only a hash */
+    struct tcp_loss *loss; /* its entry of net->loss: not touched while all goes well */
+    struct ip_addr peer6;  /* of an IPv6 connection: its key has only a hash */
 };
 
 /* state, snd_wscale, rcv_wscale, dupacks and flags as one word, for tests of several of them. */

@@ -1,5 +1,6 @@
 /* tcp_loss: what a connection knows about losses: the peer's SACK blocks, RACK-TLP, recovery and its
- * undo, our own SACK blocks, ECN. Part of the cold record, looked at only while something is wrong:
+ * undo, our own SACK blocks, ECN. In an array beside the cold records, so that a connection without trouble takes no memory for it:
+ * all zero when it begins, written only while something is wrong:
  * TF_CARE, TF_RECOVERY or TF_LOSS, and TF_ECE, take ACKs and output off their short ways.
  *
  *   ACKs of a burst: tcp_ack_input -> tcp_sack_input -> marks, tcp_rack_delivered

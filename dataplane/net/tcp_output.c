@@ -269,9 +269,9 @@ static __attribute__((noinline)) bool send_bare(struct tcp_conn *tc, uint32_t se
     if (unlikely_(!m))
         return false;
     /* RFC 2018 3: every ACK tells of the islands; with data there is no room set aside for it. */
-    if ((tc->flags & TF_SACK) && flags == TH_ACK && (tc->cold->ooo || tc->cold->loss.dsack_due)) {
+    if ((tc->flags & TF_SACK) && flags == TH_ACK && (tc->cold->ooo || tc->cold->loss->dsack_due)) {
         opt = tcp_sack_write(tc, (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF);
-        tc->cold->dup_acks_due = tc->cold->loss.fresh != 0;
+        tc->cold->dup_acks_due = tc->cold->loss->fresh != 0;
     } else if (tc->flags & TF_SACK) {
         tc->cold->dup_acks_due = 0;
     }
@@ -392,9 +392,9 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
         if (tc->flags & (again ? TF_FIN_SENT : TF_APP_CLOSED))
             flags |= TH_FIN;
     }
-    if (c->loss.cwr_due && !again) { /* RFC 3168 6.1.2 */
+    if ((tc->flags & TF_ECN) && !again && c->loss->cwr_due) { /* RFC 3168 6.1.2 */
         flags |= TH_CWR;
-        c->loss.cwr_due = false;
+        c->loss->cwr_due = false;
     }
     build(tc, m, off, s->len, s->seq, flags);
     if ((tc->flags & TF_ECN) && (again || (tc->flags & TF_PROBE_DUE)))
@@ -457,7 +457,7 @@ static bool output_probe(struct tcp_conn *tc)
     while (s && s->next != tc->q_unsent)
         s = s->next;
     if (!s || !(s->flags & TXS_SENT) || tc->snd_una == tc->snd_nxt) {
-        c->loss.tlp_due = false; /* it was acknowledged meanwhile */
+        c->loss->tlp_due = false; /* it was acknowledged meanwhile */
         return true;
     }
     if (!send_seg(tc, s))
@@ -521,7 +521,8 @@ static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
         s->flags |= TXS_SENT;
         tc->snd_nxt += s->len;
         tc->q_unsent = s->next;
-        c->loss.prr_out += s->len;
+        if (tc->flags & TF_RECOVERY)
+            c->loss->prr_out += s->len;
         tc->flags &= ~TF_PROBE_DUE;
         if (!s->next && (tc->flags & TF_APP_CLOSED))
             fin_sent(tc);
@@ -652,7 +653,7 @@ bool tcp_output(struct tcp_conn *tc)
     }
     if (tc->flags & (TF_CARE | TF_RECOVERY | TF_LOSS)) {
         tcp_recovery_pass(tc);
-        if (tc->cold->loss.tlp_due && !output_probe(tc))
+        if (tc->cold->loss->tlp_due && !output_probe(tc))
             return false;
     }
     if (unlikely_(tc->cold->lost_bytes) && !output_lost(tc))

@@ -82,8 +82,8 @@ static bool park(struct tcp_conn *tc, struct tx_seg **pp)
         tc->q_unsent = h;
     if (c->rtx == s)
         c->rtx = h;
-    if (c->loss.hint == s)
-        c->loss.hint = h;
+    if (c->loss->hint == s)
+        c->loss->hint = h;
     c->q_parked++;
     tc->flags |= TF_PARKED;
     net->q_segs--;

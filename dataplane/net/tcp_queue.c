@@ -198,8 +198,8 @@ uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t 
         if (unlikely_(care)) {
             if (!(s->flags & TXS_SACKED))
                 tcp_loss_acked(tc, s, seg);
-            if (tc->cold->loss.hint == s)
-                tc->cold->loss.hint = NULL;
+            if (tc->cold->loss->hint == s)
+                tc->cold->loss->hint = NULL;
         }
         if (tc->cold->rtx == s)
             tc->cold->rtx = next;
@@ -275,5 +275,6 @@ void tcp_queue_free(struct tcp_conn *tc)
     tc->cold->rtx = NULL;
     tc->cold->lost_bytes = 0;
     tc->cold->sacked_bytes = 0;
-    tc->cold->loss.hint = NULL;
+    if (tc->cold->loss->hint)
+        tc->cold->loss->hint = NULL;
 }

@@ -21,7 +21,7 @@ static inline bool sent_after(uint64_t t1, uint32_t seq1, uint64_t t2, uint32_t 
 
 static void min_rtt_update(struct tcp_conn *tc, uint64_t rtt)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     uint64_t now = tc->net->now_ns;
     if (!l->min_rtt_ns || rtt <= l->min_rtt_ns || now - l->min_rtt_at_ns > MIN_RTT_AGE_NS) {
         l->min_rtt_ns = rtt ? rtt : 1;
@@ -32,7 +32,7 @@ static void min_rtt_update(struct tcp_conn *tc, uint64_t rtt)
 /* 6.2 steps 1 to 3. */
 void tcp_rack_delivered(struct tcp_conn *tc, const struct tx_seg *s, const struct tcp_seg *seg)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     uint64_t rtt = tc->net->now_ns - s->sent_ns;
     uint32_t end = s->seq + s->len;
     if (s->flags & TXS_RETX) {
@@ -66,7 +66,7 @@ static uint64_t srtt_ns(const struct tcp_conn *tc)
 /* 6.2 step 4. */
 static uint64_t reo_wnd(const struct tcp_conn *tc)
 {
-    const struct tcp_loss *l = &tc->cold->loss;
+    const struct tcp_loss *l = tc->cold->loss;
     uint64_t srtt = srtt_ns(tc), min_rtt = l->min_rtt_ns ? l->min_rtt_ns : srtt, wnd;
     if (!l->reordering_seen &&
         ((tc->flags & (TF_RECOVERY | TF_LOSS)) || tc->cold->sacked_bytes >= 3u * tc->mss))
@@ -77,7 +77,7 @@ static uint64_t reo_wnd(const struct tcp_conn *tc)
 
 void tcp_rack_dsack_seen(struct tcp_conn *tc)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     if (l->in_dsack_round && seq_le(l->dsack_round, tc->snd_una))
         l->in_dsack_round = false;
     if (l->in_dsack_round)
@@ -91,7 +91,7 @@ void tcp_rack_dsack_seen(struct tcp_conn *tc)
 
 void tcp_rack_recovery_over(struct tcp_conn *tc)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     if (l->reo_wnd_persist && !--l->reo_wnd_persist)
         l->reo_wnd_mult = 1;
 }
@@ -109,7 +109,7 @@ static void mark_lost(struct tcp_conn *tc, struct tx_seg *s)
 /* 6.2 step 5. */
 uint32_t tcp_rack_detect(struct tcp_conn *tc)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     uint64_t now = tc->net->now_ns, wait = 0;
     uint32_t marked = 0;
     if (!l->rack_xmit_ns)
@@ -140,7 +140,7 @@ uint32_t tcp_rack_detect(struct tcp_conn *tc)
 
 void tcp_rack_timeout(struct tcp_conn *tc)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     uint64_t now = tc->net->now_ns, srtt = srtt_ns(tc);
     uint64_t patience = (l->rack_rtt_ns > srtt ? l->rack_rtt_ns : srtt) + reo_wnd(tc);
     for (struct tx_seg *s = tc->q_head; s && (s->flags & TXS_SENT); s = s->next) {
@@ -158,7 +158,7 @@ void tcp_rack_timeout(struct tcp_conn *tc)
 static inline bool tlp_may(const struct tcp_conn *tc)
 {
     const struct tcp_cold *c = tc->cold;
-    return (tc->flags & TF_SACK) && !(tc->flags & (TF_RECOVERY | TF_LOSS)) && !c->loss.tlp_out &&
+    return (tc->flags & TF_SACK) && !(tc->flags & (TF_RECOVERY | TF_LOSS)) && !c->loss->tlp_out &&
            !c->sacked_bytes && !c->lost_bytes && !c->backoff && c->srtt_x8 && tc->snd_wnd &&
            tc->q_head && (tc->q_head->flags & TXS_SENT);
 }
@@ -174,7 +174,7 @@ static inline bool lone(const struct tcp_conn *tc)
  * reply would always cost those 40 ms. */
 static inline uint64_t peer_delay(const struct tcp_conn *tc)
 {
-    return tc->cold->loss.tlp_delays ? PEER_DELACK_NS : 0;
+    return tc->cold->loss->tlp_delays ? PEER_DELACK_NS : 0;
 }
 
 uint64_t tcp_tlp_at_ns(const struct tcp_conn *tc)
@@ -201,7 +201,7 @@ bool tcp_tlp_fire(struct tcp_conn *tc)
         tcp_timer_set(tc, TT_REXMIT, sent + c->rto_ns + delay);
         return true;
     }
-    c->loss.tlp_due = true;
+    c->loss->tlp_due = true;
     tc->flags |= TF_CARE;
     tcp_timer_set(tc, TT_REXMIT, now + c->rto_ns); /* 7.3: after a probe the timeout runs */
     tcp_mark(tc);
@@ -210,7 +210,7 @@ bool tcp_tlp_fire(struct tcp_conn *tc)
 
 void tcp_tlp_sent(struct tcp_conn *tc)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     STAT_INC(tc->net->stats->tcp_loss_probes);
     l->tlp_due = false;
     l->tlp_out = true;
@@ -221,7 +221,7 @@ void tcp_tlp_sent(struct tcp_conn *tc)
 /* 7.4.2. */
 void tcp_tlp_ack(struct tcp_conn *tc, const struct tcp_seg *seg, bool advances, bool dsack_of_probe)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     if (seq_lt(seg->ack, l->tlp_end_seq))
         return;
     if (dsack_of_probe) {

@@ -42,7 +42,7 @@ bool tcp_ooo_prune_oldest(struct net *net, const struct tcp_conn *but)
             continue;
         STAT_ADD(net->stats->tcp_ofo_pruned, c->ooo_segs);
         tcp_ooo_free(tc);
-        c->loss.recent_n = c->loss.fresh = 0;
+        c->loss->recent_n = c->loss->fresh = 0;
         return true;
     }
     return false;
@@ -225,7 +225,7 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
     if (len) {
         if (tc->cold->ooo) {
             tcp_ack_now(tc);
-            if (!tc->cold->loss.dsack_due)
+            if (!tc->cold->loss->dsack_due)
                 tc->cold->dup_acks_due = 0; /* they would tell of a gap that is filled */
         }
         tcp_deliver(tc->net, tc, p, len);

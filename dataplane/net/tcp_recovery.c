@@ -14,13 +14,13 @@
 void tcp_care(struct tcp_conn *tc)
 {
     tc->flags |= TF_CARE;
-    tc->cold->loss.due = true;
+    tc->cold->loss->due = true;
     tcp_mark(tc);
 }
 
 void tcp_loss_acked(struct tcp_conn *tc, const struct tx_seg *s, const struct tcp_seg *seg)
 {
-    tc->cold->loss.delivered += s->len;
+    tc->cold->loss->delivered += s->len;
     if (tc->flags & TF_SACK)
         tcp_rack_delivered(tc, s, seg);
 }
@@ -30,7 +30,7 @@ void tcp_loss_acked(struct tcp_conn *tc, const struct tx_seg *s, const struct tc
 static void undo_begin(struct tcp_conn *tc, bool rto)
 {
     struct tcp_cold *c = tc->cold;
-    struct tcp_loss *l = &c->loss;
+    struct tcp_loss *l = c->loss;
     l->undo = l->undo_first = true;
     l->undo_rto = rto;
     l->retrans_ts_set = false;
@@ -46,7 +46,7 @@ static void undo_begin(struct tcp_conn *tc, bool rto)
 static void undo_now(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
-    struct tcp_loss *l = &c->loss;
+    struct tcp_loss *l = c->loss;
     uint32_t iw = tc->net->cfg.initial_window_segs * tc->mss, cwnd;
     for (struct tx_seg *s = tc->q_head; s && (s->flags & TXS_SENT); s = s->next)
         s->flags &= (uint8_t)~TXS_LOST;
@@ -69,7 +69,7 @@ static void undo_now(struct tcp_conn *tc)
 
 void tcp_recovery_advance(struct tcp_conn *tc, const struct tcp_seg *seg)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     if (!l->undo || !l->undo_first)
         return;
     l->undo_first = false;
@@ -85,7 +85,7 @@ void tcp_recovery_advance(struct tcp_conn *tc, const struct tcp_seg *seg)
 
 void tcp_recovery_dsack(struct tcp_conn *tc, uint32_t start, uint32_t end)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     if (!l->undo || seq_lt(start, l->undo_una) || seq_lt(l->undo_end, end) ||
         tc->net->now_ns - l->undo_ns > UNDO_AGE_NS)
         return;
@@ -102,7 +102,7 @@ void tcp_recovery_dsack(struct tcp_conn *tc, uint32_t start, uint32_t end)
 void tcp_retransmitted(struct tcp_conn *tc, const struct tx_seg *s)
 {
     struct tcp_cold *c = tc->cold;
-    struct tcp_loss *l = &c->loss;
+    struct tcp_loss *l = c->loss;
     c->retrans++;
     STAT_INC(tc->net->stats->tcp_retrans_segs);
     l->undo_bytes += s ? s->len : 1;
@@ -118,7 +118,7 @@ void tcp_retransmitted(struct tcp_conn *tc, const struct tx_seg *s)
 /* cwnd was reduced for what is in flight now. */
 static void cwr_begin(struct tcp_conn *tc)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     if (!(tc->flags & TF_ECN))
         return;
     l->cwr_due = l->cwr_round = true;
@@ -130,7 +130,7 @@ static void cwr_begin(struct tcp_conn *tc)
 static void prr(struct tcp_conn *tc, bool lost_more)
 {
     struct tcp_cold *c = tc->cold;
-    struct tcp_loss *l = &c->loss;
+    struct tcp_loss *l = c->loss;
     uint32_t pipe = tcp_pipe(tc);
     int64_t send;
     l->prr_delivered += l->delivered;
@@ -156,7 +156,7 @@ static void prr(struct tcp_conn *tc, bool lost_more)
 void tcp_recovery_begin(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
-    struct tcp_loss *l = &c->loss;
+    struct tcp_loss *l = c->loss;
     STAT_INC(tc->net->stats->tcp_fast_retrans);
     undo_begin(tc, false);
     c->recover = tc->snd_nxt;
@@ -189,7 +189,7 @@ static void recovery_exit(struct tcp_conn *tc)
 static void care_settle(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
-    struct tcp_loss *l = &c->loss;
+    struct tcp_loss *l = c->loss;
     if (c->sacked_bytes || l->tlp_due || l->tlp_out || l->cwr_due || l->cwr_round || l->ecn_watch ||
         c->deadline_ns[TT_REO] != UINT64_MAX)
         return;
@@ -201,7 +201,7 @@ static void care_settle(struct tcp_conn *tc)
 void tcp_recovery_pass(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
-    struct tcp_loss *l = &c->loss;
+    struct tcp_loss *l = c->loss;
     if (!l->due)
         return;
     l->due = false;
@@ -231,7 +231,7 @@ void tcp_recovery_pass(struct tcp_conn *tc)
 void tcp_recovery_timeout(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
-    struct tcp_loss *l = &c->loss;
+    struct tcp_loss *l = c->loss;
     if (!(tc->flags & TF_LOSS) || seq_le(c->recover, tc->snd_una)) {
         undo_begin(tc, true);
     } else {

@@ -29,13 +29,13 @@ static void seg_sacked(struct tcp_conn *tc, struct tx_seg *s, const struct tcp_s
     }
     s->flags |= TXS_SACKED;
     c->sacked_bytes += s->len;
-    c->loss.delivered += s->len;
+    c->loss->delivered += s->len;
     tcp_rack_delivered(tc, s, seg);
 }
 
 static void mark_block(struct tcp_conn *tc, const struct tcp_seg *seg, struct tcp_block b)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     struct tx_seg *s = l->hint && seq_le(l->hint->seq, b.start) ? l->hint : tc->q_head;
     for (; s && (s->flags & TXS_SENT) && seq_lt(s->seq, b.end); s = s->next) {
         if (!l->walk_left) {
@@ -96,7 +96,7 @@ static void sort_blocks(struct tcp_block *b, uint32_t n)
 
 static void take_dsack(struct tcp_conn *tc, struct tcp_block b, bool *of_probe)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     struct stats_worker *st = tc->net->stats;
     if (!dsack_ok(tc, b)) {
         STAT_INC(st->tcp_sack_discard);
@@ -114,7 +114,7 @@ static void take_dsack(struct tcp_conn *tc, struct tcp_block b, bool *of_probe)
 void tcp_sack_input(struct tcp_conn *tc, const struct tcp_seg *seg, bool advances)
 {
     struct tcp_cold *c = tc->cold;
-    struct tcp_loss *l = &c->loss;
+    struct tcp_loss *l = c->loss;
     struct stats_worker *st = tc->net->stats;
     struct tcp_block b[TCP_SACK_BLOCKS], kept[TCP_SACK_BLOCKS];
     uint32_t n = read_blocks(seg, b), first = 0, kept_n = 0;
@@ -163,8 +163,8 @@ void tcp_sack_renege(struct tcp_conn *tc)
     for (struct tx_seg *s = tc->q_head; s && (s->flags & TXS_SENT); s = s->next)
         s->flags &= (uint8_t)~TXS_SACKED;
     c->sacked_bytes = 0;
-    c->loss.hint = NULL;
-    c->loss.seen_n = 0;
+    c->loss->hint = NULL;
+    c->loss->seen_n = 0;
     tcp_care(tc);
 }
 
@@ -172,7 +172,7 @@ void tcp_sack_renege(struct tcp_conn *tc)
 
 void tcp_sack_note(struct tcp_conn *tc, uint32_t seq, uint32_t len)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     uint32_t at = 0;
     bool goes_on = l->recent_n && l->recent_end == seq;
     l->recent_end = seq + len;
@@ -198,7 +198,7 @@ void tcp_sack_note(struct tcp_conn *tc, uint32_t seq, uint32_t len)
 
 void tcp_sack_note_dup(struct tcp_conn *tc, uint32_t start, uint32_t end)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     if (!(tc->flags & TF_SACK) || !seq_lt(start, end))
         return;
     l->dsack_due = true;
@@ -210,7 +210,7 @@ void tcp_sack_note_dup(struct tcp_conn *tc, uint32_t start, uint32_t end)
  * is gone, or is a newer one's too, leave the list. */
 static void find_islands(struct tcp_conn *tc, struct tcp_block *island)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     struct tcp_block of[TCP_SACK_RECENT];
     bool found[TCP_SACK_RECENT] = {false};
     for (const struct tcp_ooo *o = tc->cold->ooo; o;) {
@@ -246,7 +246,7 @@ static uint8_t *put_block(uint8_t *p, struct tcp_block b)
 
 unsigned tcp_sack_write(struct tcp_conn *tc, uint8_t *p)
 {
-    struct tcp_loss *l = &tc->cold->loss;
+    struct tcp_loss *l = tc->cold->loss;
     struct tcp_block island[TCP_SACK_RECENT];
     uint32_t room = tc->flags & TF_TS ? 3 : 4, n = 0, told = UINT32_MAX;
     uint8_t *at = p + 4;

@@ -12,6 +12,7 @@
 struct rig {
     struct net *net;
     struct tcp_cold cold;
+    struct tcp_loss loss;
     struct tcp_conn tc;
 };
 
@@ -21,6 +22,7 @@ static void rig_up(struct rig *r, const struct tcp_cc *cc, uint32_t cwnd, uint32
     r->net = calloc(1, sizeof(*r->net));
     r->net->cfg.initial_window_segs = 10;
     r->net->now_ns = 1000 * MS;
+    r->cold.loss = &r->loss;
     r->tc = (struct tcp_conn){.net = r->net, .cold = &r->cold, .mss = MSS, .flags = TF_CWND_FULL};
     r->cold.cc = cc;
     r->cold.srtt_x8 = (uint32_t)((20 * MS >> TCP_RTT_SHIFT) << 3);

@@ -238,7 +238,7 @@ static void test_reordering_window(void **state)
     peer_none(&p);
     peer_seg(&p, PEER_ACK, p.seq, base + 4 * MSS, NULL, 0);
     assert_int_equal(info(&p).retrans, 0);
-    assert_true(p.s->tc->cold->loss.reordering_seen);
+    assert_true(p.s->tc->cold->loss->reordering_seen);
     assert_int_equal(p.stack->stats.tcp_sack_reorder, 1);
     base = send_segs(&p, 8);
     peer_wait(&p, WIRE_MS);
@@ -271,7 +271,7 @@ static void test_dsack_widens_the_window(void **state)
         assert_int_equal(peer_get(&p)->seq, base); /* in vain */
         const uint32_t dup[1][2] = {{base, base + MSS}};
         peer_sack(&p, base + 8 * MSS, 1, dup);
-        assert_int_equal(p.s->tc->cold->loss.reo_wnd_mult, last + 1);
+        assert_int_equal(p.s->tc->cold->loss->reo_wnd_mult, last + 1);
         last++;
     }
     assert_int_equal(p.stack->stats.tcp_dsack_undo, 3);
@@ -283,7 +283,7 @@ static void test_dsack_widens_the_window(void **state)
         assert_int_equal(peer_get(&p)->seq, base);
         peer_seg(&p, PEER_ACK, p.seq, base + 2 * MSS, NULL, 0);
     }
-    assert_int_equal(p.s->tc->cold->loss.reo_wnd_mult, 1);
+    assert_int_equal(p.s->tc->cold->loss->reo_wnd_mult, 1);
     peer_down(&p);
 }
 
