@@ -31,7 +31,8 @@ static struct tcp_loss *loss_of(struct net *net, uint32_t index)
 {
     static const struct tcp_loss none;
     struct tcp_loss *l = &net->loss[index];
-    if (memcmp(l, &none, sizeof(none)) != 0)
+    /* Padding may differ too: then it is written in vain. */
+    if (memcmp(l, &none, sizeof(none)) != 0) /* NOLINT(bugprone-suspicious-memory-comparison) */
         *l = none;
     return l;
 }

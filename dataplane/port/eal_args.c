@@ -133,7 +133,7 @@ static int add_extra(struct port_args *a, const char *p, char *err, size_t err_l
             break;
         for (; *p && (quote || !isspace((unsigned char)*p)); p++) {
             if (quote ? *p == quote : (*p == '\'' || *p == '"'))
-                quote = quote ? 0 : *p;
+                quote = (char)(quote ? 0 : *p);
             else if (n < sizeof(word) - 1)
                 word[n++] = *p;
             else

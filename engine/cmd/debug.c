@@ -46,7 +46,8 @@ void cmd_debug_sleep(struct cmd *c)
 void cmd_debug_set_active_expire(struct cmd *c)
 {
     char text[64];
-    bool paused = atoi(number_text(c->argv[2], text)) == 0;
+    /* The low 32 bits, as atoi() gives them to Redis. */
+    bool paused = (uint32_t)strtol(number_text(c->argv[2], text), NULL, 10) == 0;
     for (uint32_t i = 0; i < cmd_shards_count(c); i++)
         cmd_shards_nth(c, i)->expire_paused = paused;
     reply_ok(c->out);

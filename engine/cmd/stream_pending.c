@@ -116,7 +116,7 @@ static void reply_each(struct reply *out, struct pending_walk *w)
 
 void cmd_xpending(struct cmd *c)
 {
-    struct pending_args a;
+    struct pending_args a = {0};
     struct stream_key sk;
     if (c->argc != 3 && (c->argc < 6 || c->argc > 9)) {
         cmd_reply_syntax(c);

@@ -240,7 +240,9 @@ static void dir_set(struct dict *d, size_t first, uint64_t w)
 static void count_add(struct dict *d, size_t first, int n)
 {
     d->dir[first] += (uint64_t)(int64_t)n << 54;
+    /* next_done is 0 without a next, which the analyzer cannot see. */
     if (unlikely_(first < d->next_done))
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
         d->next[next_index(d, first)] += (uint64_t)(int64_t)n << 54;
 }
 

@@ -236,7 +236,7 @@ int link_open_control(struct link **ret, const char *instance, uint32_t workers,
     if (fd < 0)
         return fd;
 
-    struct link *l;
+    struct link *l = NULL;
     struct link_header h = {0};
     enum verdict v = look(fd, &h);
     /* With the dataplane's lock in hand no dataplane can attach while the region is replaced. */
@@ -245,11 +245,13 @@ int link_open_control(struct link **ret, const char *instance, uint32_t workers,
         rc = replace(&l, fd, path, workers, err, err_len);
         if (rc)
             return rc;
-    } else {
+    } else if (v != REGION_OURS) {
         int pid = v == REGION_EMPTY ? 0 : h.dp_pid;
-        rc = v == REGION_OURS
-                 ? map(&l, fd, h.total_bytes, true, err, err_len)
-                 : mismatch(&h, "barewire-control", "barewire-dataplane", pid, err, err_len);
+        rc = mismatch(&h, "barewire-control", "barewire-dataplane", pid, err, err_len);
+        close(fd);
+        return rc;
+    } else {
+        rc = map(&l, fd, h.total_bytes, true, err, err_len);
         if (!rc && (rc = link_views(l))) {
             fail(err, err_len, rc, "the rings of the running dataplane are damaged: stop it");
             munmap(l->h, l->total);

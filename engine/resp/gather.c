@@ -368,7 +368,9 @@ static enum resp_status length_done(struct resp_parser *p, const struct resp_lim
     int64_t n = 0;
     if (p->line_len == 0 || p->line[0] != '$') {
         /* An empty line is one that begins with CR. In an error, line ends become blanks. */
-        char c = p->line_len ? p->line[0] : '\r';
+        char c = '\r';
+        if (p->line_len)
+            c = p->line[0];
         return bad(p, "Protocol error: expected '$', got '%c'", c == '\r' || c == '\n' ? ' ' : c);
     }
     if (!line_number(p, &n) || n < 0 || (uint64_t)n > lim->max_bulk_bytes)
