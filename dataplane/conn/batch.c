@@ -32,7 +32,7 @@ static void unstage(struct worker *w, struct staged *from)
     inq_append(&c->backlog, h.p, h.len);
     reply_heap_free(&h);
     if (c->tail_len)
-        inq_append(&c->backlog, c->tail, c->tail_len);
+        inq_append(&c->backlog, c->part->tail, c->tail_len);
     c->tail_len = 0;
 }
 
@@ -144,7 +144,7 @@ static bool execute_here(struct worker *w, struct staged *s)
     cmd->session = ses;
     cmd->db = ses->db;
     cmd->hash = s->hash;
-    cmd->parser = s->big ? &c->parser : NULL;
+    cmd->parser = s->big ? &c->part->parser : NULL;
     cmd->candidate = NULL;
     if (likely_(!(d->flags & CMD_DENYOOM) || !shard_full(&w->shard)) || cmd_has_room(cmd)) {
         d->fn(cmd);

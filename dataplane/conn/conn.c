@@ -11,6 +11,8 @@
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 
+#define REST_MS 2000 /* of silence: a client is at rest */
+
 void inq_append(struct inq *q, const void *p, size_t n)
 {
     if (q->off == q->len)
@@ -67,7 +69,6 @@ struct conn *conn_create(struct worker *w, enum conn_kind kind, enum session_sou
     session_init(&c->ses, w->next_client++ * w->count + w->id + 1, source, w->now_ms);
     c->ses.worker = w->id;
     c->ses.authenticated = w->config.requirepass_len == 0;
-    resp_parser_init(&c->parser, &w->conn_mem);
     list_init(&c->slots);
     list_init(&c->dirty_node);
     list_init(&c->leaving_node);
@@ -126,9 +127,29 @@ void conn_gone(struct conn *c)
     list_push_back(&w->dead, &c->dirty_node);
 }
 
+struct partial *conn_part_make(struct conn *c)
+{
+    c->part = malloc(sizeof(*c->part));
+    if (!c->part) {
+        conn_kill(c);
+        return NULL;
+    }
+    resp_parser_init(&c->part->parser, &c->w->conn_mem);
+    return c->part;
+}
+
+static void part_free(struct conn *c)
+{
+    if (!c->part)
+        return;
+    resp_parser_fini(&c->part->parser);
+    free(c->part);
+    c->part = NULL;
+}
+
 static void conn_free(struct conn *c)
 {
-    resp_parser_fini(&c->parser);
+    part_free(c);
     session_fini(&c->ses);
     free(c->inq.p);
     free(c->backlog.p);
@@ -281,12 +302,29 @@ void conns_turn_end_now(struct worker *w)
         conn_free(list_entry(n, struct conn, dirty_node));
 }
 
-/* `timeout`: closes clients that said nothing for so long; a few per call. */
+static void inq_rest(struct inq *q)
+{
+    if (q->off != q->len)
+        return;
+    free(q->p);
+    *q = (struct inq){0};
+}
+
+/* A client that has said nothing for a while gives back what it does not need at rest. Between turns nothing points into it. */
+static void conn_rest(struct conn *c)
+{
+    if (c->paused || !list_empty(&c->slots))
+        return;
+    if (c->part && !c->tail_len && resp_parser_idle(&c->part->parser))
+        part_free(c);
+    inq_rest(&c->inq);
+    inq_rest(&c->backlog);
+}
+
+/* A few clients per call: buffers of those that are at rest; `timeout` closes those that said nothing for so long. */
 void conns_sweep(struct worker *w)
 {
     int64_t now_ms = w->now_ms;
-    if (w->config.timeout_s == 0)
-        return;
     for (int i = 0; i < 16; i++) {
         if (!w->sweep || w->sweep == &w->conns)
             w->sweep = w->conns.next;
@@ -294,7 +332,9 @@ void conns_sweep(struct worker *w)
             return;
         struct conn *c = list_entry(w->sweep, struct conn, node);
         w->sweep = w->sweep->next;
-        if (!c->closing && !c->paused &&
+        if (now_ms - c->ses.last_ms > REST_MS)
+            conn_rest(c);
+        if (w->config.timeout_s && !c->closing && !c->paused &&
             now_ms - c->ses.last_ms > (int64_t)w->config.timeout_s * 1000) {
             STAT_INC(w->stats->timeout_closed);
             conn_close(c);

@@ -49,6 +49,13 @@ struct inq { /* heap bytes that wait to be parsed */
 
 #define TAIL_BYTES 240
 
+/* What is kept of a request that is not whole. Not there while a client is at rest: conns_sweep takes it back. */
+struct partial {
+    struct resp_parser parser;
+    uint8_t tail
+        [TAIL_BYTES]; /* the start of a known request that a segment's end has cut (stage.c); before it, all was staged */
+};
+
 enum conn_kind { CONN_TCP, CONN_DOOR };
 
 struct conn {
@@ -66,13 +73,13 @@ struct conn {
         };
         uint32_t state; /* the four at once; 0: goes on as always */
     };
-    bool fin_said; /* tcp_close was called */
-    bool dead;     /* on w->dead, freed at the end of the turn */
-    bool dirty;    /* on w->dirty */
-    struct resp_parser parser;
-    uint8_t tail_len;   /* of tail */
-    struct inq backlog; /* requests staged and put back, parsed first */
-    struct inq inq;     /* input behind them */
+    bool fin_said;        /* tcp_close was called */
+    bool dead;            /* on w->dead, freed at the end of the turn */
+    bool dirty;           /* on w->dirty */
+    uint8_t tail_len;     /* of part->tail */
+    struct partial *part; /* NULL: nothing is kept */
+    struct inq backlog;   /* requests staged and put back, parsed first */
+    struct inq inq;       /* input behind them */
     struct list slots;
     uint32_t nslots;
     size_t slot_bytes;        /* held in slots behind one that is not ready */
@@ -88,8 +95,6 @@ struct conn {
     /* door */
     uint64_t door_unacked; /* bytes received and not yet given back as credit */
     bool door_retry;       /* the ring was full */
-    uint8_t tail
-        [TAIL_BYTES]; /* the start of a known request that a segment's end has cut (stage.c); before it, all was staged */
 };
 
 /* ---- batches ---- */
@@ -326,6 +331,12 @@ static inline void conns_turn_end(struct worker *w)
 }
 void conns_sweep(struct worker *w); /* idle timeout, a bounded slice */
 size_t conn_held(const struct conn *c);
+/* c->part, made when it is not there; NULL: no memory, the client was killed. */
+struct partial *conn_part_make(struct conn *c);
+static inline struct partial *conn_part(struct conn *c)
+{
+    return likely_(c->part) ? c->part : conn_part_make(c);
+}
 const struct tcp_app *conn_tcp_app(void);
 void inq_append(struct inq *q, const void *p, size_t n);
 

@@ -27,7 +27,8 @@ static void host_session_info(struct host *h, struct session *s, struct session_
     static __thread char tcp[320]; /* valid until the next call on this worker */
     struct conn *c = (struct conn *)s;
     (void)h;
-    size_t qbuf = conn_held(c) + c->tail_len + resp_parser_held(&c->parser);
+    size_t qbuf = conn_held(c) + c->tail_len;
+    qbuf += c->part ? resp_parser_held(&c->part->parser) : 0;
     *ret = (struct session_info){.qbuf = qbuf,
                                  .qbuf_free = c->inq.cap + c->backlog.cap - conn_held(c),
                                  .argv_mem = 0,
@@ -36,7 +37,8 @@ static void host_session_info(struct host *h, struct session *s, struct session_
                                  .tcp = ""};
     for (struct out_block *b = c->out_first; b; b = b->next)
         ret->oll++;
-    ret->tot_mem = sizeof(*c) + qbuf + ret->qbuf_free + c->out_bytes;
+    ret->tot_mem =
+        sizeof(*c) + (c->part ? sizeof(*c->part) : 0) + qbuf + ret->qbuf_free + c->out_bytes;
     if (c->tc) {
         struct tcp_info i;
         tcp_info(c->tc, &i);

@@ -103,7 +103,7 @@ static void run_here(struct worker *w, struct staged *s)
     cmd.session = &c->ses;
     cmd.db = c->ses.db;
     cmd.hash = s->hash;
-    cmd.parser = s->big ? &c->parser : NULL;
+    cmd.parser = s->big ? &c->part->parser : NULL;
     cmd_call(&cmd);
     target_end(&t, w);
 }

@@ -327,8 +327,11 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
                               .authenticated = c->ses.authenticated};
     struct resp_cmd cmd;
     const uint8_t *line = *cur;
+    struct partial *part = conn_part(c);
     ASSERT(b->end < b->full);
-    switch (resp_parse(&c->parser, &lim, cur, end, b->args_end,
+    if (!part)
+        return false;
+    switch (resp_parse(&part->parser, &lim, cur, end, b->args_end,
                        (size_t)(b->args_full - b->args_end), &cmd)) {
     case RESP_DONE:
         if (likely_(cmd.argc != 0))
@@ -339,8 +342,8 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
     case RESP_MORE: return false;
     case RESP_FULL: batch_run(w); return true;
     case RESP_BAD:
-        if (!c->parser.over_limit) {
-            stage_error(c, c->parser.error);
+        if (!part->parser.over_limit) {
+            stage_error(c, part->parser.error);
             return false;
         }
         batch_run(w);
@@ -358,12 +361,16 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
 
 static bool feed_known_now(const struct worker *w, const struct conn *c)
 {
-    return likely_(w->known_ready && c->ses.authenticated && resp_parser_idle(&c->parser));
+    return likely_(w->known_ready && c->ses.authenticated) &&
+           (!c->part || likely_(resp_parser_idle(&c->part->parser)));
 }
 
 static void tail_keep(struct conn *c, const uint8_t *p, size_t n)
 {
-    memcpy(c->tail + c->tail_len, p, n);
+    struct partial *part = conn_part(c);
+    if (!part)
+        return; /* killed: the bytes are nobody's */
+    memcpy(part->tail + c->tail_len, p, n);
     c->tail_len = (uint8_t)(c->tail_len + n);
 }
 
@@ -378,7 +385,7 @@ static __attribute__((noinline)) const uint8_t *feed_tail(struct conn *c, const 
         more = TAIL_BYTES;
     if (feed_known_now(w, c) && LIMIT_BATCH_SCRATCH_BYTES - b->scratch_used >= tail + more) {
         uint8_t *joined = b->scratch + b->scratch_used;
-        memcpy(joined, c->tail, tail);
+        memcpy(joined, c->part->tail, tail);
         memcpy(joined + tail, p, more);
         size_t used =
             (size_t)(stage_known_here(w, c, joined, joined + tail + more, b->end + 1) - joined);
@@ -394,7 +401,7 @@ static __attribute__((noinline)) const uint8_t *feed_tail(struct conn *c, const 
     }
     uint8_t first[TAIL_BYTES];
     const uint8_t *cur = first;
-    memcpy(first, c->tail, tail);
+    memcpy(first, c->part->tail, tail);
     c->tail_len = 0;
     while (cur < first + tail && !conn_stopped(c) && feed_one(c, &cur, first + tail)) {
     }
