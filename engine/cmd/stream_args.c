@@ -218,16 +218,63 @@ void stream_reply_bad_sub(struct cmd *c)
 
 /* ---- replies ---- */
 
+/* 0..9999 as four characters: both pairs of digits are worked out at once. */
+static inline uint32_t four_digits(uint32_t v)
+{
+    uint32_t high = v / 100, pairs = high | (v - high * 100) << 16;
+    uint32_t tens = pairs * 103 >> 10 & 0x000f000f;
+    return 0x30303030 | tens | (pairs - tens * 10) << 8;
+}
+
+/* Returns how many characters; ID_CHARS is enough. */
+static inline size_t put_id(char *to, struct stream_id id)
+{
+    size_t n = 13;
+    if (likely_(id.ms - 1000000000000 < 9000000000000)) { /* a clock between 2001 and 2286 */
+        uint32_t high = (uint32_t)(id.ms / 100000000), low = (uint32_t)(id.ms % 100000000);
+        uint32_t part[] = {four_digits(high % 10000), four_digits(low / 10000),
+                           four_digits(low % 10000)};
+        to[0] = (char)('0' + high / 10000);
+        memcpy(to + 1, part, sizeof(part));
+    } else {
+        n = num_format_u64(to, id.ms);
+    }
+    to[n++] = '-';
+    if (likely_(id.seq < 10)) {
+        to[n++] = (char)('0' + id.seq);
+        return n;
+    }
+    return n + num_format_u64(to + n, id.seq);
+}
+
 void stream_reply_id(struct reply *out, struct stream_id id)
 {
     char text[ID_CHARS];
-    size_t n = num_format_u64(text, id.ms);
-    text[n++] = '-';
-    if (likely_(id.seq < 10))
-        text[n++] = (char)('0' + id.seq);
-    else
-        n += num_format_u64(text + n, id.seq);
-    reply_bulk_inline(out, span_of(text, n));
+    reply_bulk_inline(out, span_of(text, put_id(text, id)));
+}
+
+#define HEAD_ROOM 96 /* the head of an entry, with what is written beyond its end */
+
+/* Up to the first field. */
+static inline void reply_entry_head(struct reply *out, const struct stream_entry *e)
+{
+    char id[ID_CHARS];
+    size_t n = put_id(id, e->id);
+    if (likely_(e->fields < 5) && likely_(reply_has_room(out, HEAD_ROOM))) {
+        uint8_t *to = out->cur;
+        memcpy(to, "*2\r\n", 4);
+        memcpy(to + 4, &reply_bulk_head[n], 8);
+        to += 8 + (n >= 10);
+        bytes_copy_64(to, (const uint8_t *)id, n);
+        to += n;
+        memcpy(to, "\r\n*0\r\n", 6);
+        to[3] = (uint8_t)('0' + e->fields * 2);
+        out->cur = to + 6;
+        return;
+    }
+    reply_array(out, 2);
+    reply_bulk(out, span_of(id, n));
+    reply_array(out, e->fields * 2);
 }
 
 static inline const uint8_t *reply_element(struct reply *out, const uint8_t *at)
@@ -243,9 +290,7 @@ static inline const uint8_t *reply_element(struct reply *out, const uint8_t *at)
 void stream_reply_entry(struct reply *out, struct stream_walk *w, const struct stream_entry *e)
 {
     const uint8_t *at = e->at, *field = e->master;
-    reply_array(out, 2);
-    stream_reply_id(out, e->id);
-    reply_array(out, e->fields * 2);
+    reply_entry_head(out, e);
     for (uint64_t i = 0; i < e->fields; i++) {
         if (likely_(e->same))
             field = reply_element(out, field);
@@ -257,19 +302,24 @@ void stream_reply_entry(struct reply *out, struct stream_walk *w, const struct s
         stream_walk_passed(w, at);
 }
 
-uint64_t stream_reply_range(struct reply *out, const struct stream *s, struct stream_id from,
-                            struct stream_id to, uint64_t most, bool back)
+void stream_reply_rest(struct reply *out, struct stream_walk *w, struct stream_entry *e, uint64_t n)
+{
+    reply_array(out, n);
+    if (!n)
+        return;
+    do {
+        stream_reply_entry(out, w, e);
+    } while (--n && !out->failed && stream_walk_next(w, e));
+}
+
+void stream_reply_range(struct reply *out, const struct stream *s, struct stream_id from,
+                        struct stream_id to, uint64_t most, bool back)
 {
     struct stream_walk w;
     struct stream_entry e;
-    uint64_t n = stream_count_range(s, from, to, most);
-    reply_array(out, n);
-    if (!n)
-        return 0;
     stream_walk_init(&w, s, from, to, back);
-    for (uint64_t i = 0; i < n && !out->failed && stream_walk_next(&w, &e); i++)
-        stream_reply_entry(out, &w, &e);
-    return n;
+    bool any = stream_walk_next(&w, &e);
+    stream_reply_rest(out, &w, &e, any ? 1 + stream_walk_left(&w, most - 1) : 0);
 }
 
 bool stream_reply_one(struct reply *out, const struct stream *s, struct stream_id id)

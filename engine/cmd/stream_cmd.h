@@ -105,8 +105,11 @@ void stream_reply_bad_sub(struct cmd *c);
 void stream_reply_id(struct reply *out, struct stream_id id);
 /* The entry that the walk has just given. */
 void stream_reply_entry(struct reply *out, struct stream_walk *w, const struct stream_entry *e);
-/* The array of the first `most` entries of an interval. Returns how many. */
-uint64_t stream_reply_range(struct reply *out, const struct stream *s, struct stream_id from,
-                            struct stream_id to, uint64_t most, bool back);
+/* The array of n entries: the one that the walk has just given, and those behind it. */
+void stream_reply_rest(struct reply *out, struct stream_walk *w, struct stream_entry *e,
+                       uint64_t n);
+/* The array of the first `most` (not 0) entries of an interval. */
+void stream_reply_range(struct reply *out, const struct stream *s, struct stream_id from,
+                        struct stream_id to, uint64_t most, bool back);
 /* One entry by its id. False: it is not there, nothing was written. */
 bool stream_reply_one(struct reply *out, const struct stream *s, struct stream_id id);

@@ -38,25 +38,27 @@ void stream_serve(struct reply *out, const struct stream_source *src, uint64_t m
     stream_reply_range(out, src->key.st, behind(src->after), STREAM_ID_MAX, most, false);
 }
 
-/* New entries become the consumer's. Returns how many; `most` of them, or as many as there is memory for. */
-static uint64_t deliver(const struct stream_source *src, struct stream_consumer *consumer,
-                        const struct stream_reader *r)
+/* New entries become the consumer's: ret->n, which is `most`, or as many as there is memory for. */
+static void deliver(struct stream_given *ret, const struct stream_reader *r)
 {
+    struct stream_group *g = ret->src.group;
     struct stream_walk w;
     struct stream_entry e;
-    uint64_t n = 0;
-    stream_walk_init(&w, src->key.st, behind(src->after), STREAM_ID_MAX, false);
-    for (; n < r->most && stream_walk_next(&w, &e); n++) {
+    stream_walk_init(&w, ret->src.key.st, behind(g->last), STREAM_ID_MAX, false);
+    for (; ret->n < r->most && stream_walk_next(&w, &e); ret->n++) {
+        if (!ret->n) {
+            ret->walk = w;
+            ret->first = e;
+        }
         if (!r->noack) {
-            struct stream_pending *p = stream_pending_give(src->group, e.id, consumer);
+            struct stream_pending *p = stream_pending_give(g, e.id, ret->consumer);
             if (!p)
                 break;
             p->time_ms = r->now_ms;
             p->deliveries = 1;
         }
-        stream_group_delivered(src->key.st, src->group, e.id);
+        stream_group_delivered(ret->src.key.st, g, e.id);
     }
-    return n;
 }
 
 enum stream_served stream_take(const struct stream_source *src, const struct stream_reader *r,
@@ -73,8 +75,7 @@ enum stream_served stream_take(const struct stream_source *src, const struct str
         return STREAM_OUT_OF_MEMORY;
     ret->consumer = c;
     if (src->fresh) {
-        ret->src.after = g->last;
-        ret->n = deliver(&ret->src, c, r);
+        deliver(ret, r);
         if (!ret->n) {
             if (made)
                 stream_consumer_destroy(g, made);
@@ -111,11 +112,11 @@ static void give_history(struct reply *out, const struct stream_given *g,
     }
 }
 
-void stream_give(struct reply *out, const struct stream_given *g, const struct stream_reader *r)
+void stream_give(struct reply *out, struct stream_given *g, const struct stream_reader *r)
 {
     reply_source(out, &g->src);
     if (g->src.fresh)
-        stream_reply_range(out, g->src.key.st, behind(g->src.after), STREAM_ID_MAX, g->n, false);
+        stream_reply_rest(out, &g->walk, &g->first, g->n);
     else
         give_history(out, g, r);
 }

@@ -26,7 +26,10 @@ struct stream_reader {
 struct stream_given {
     struct stream_source src;
     struct stream_consumer *consumer;
-    uint64_t n; /* fresh ones */
+    /* Fresh ones: n of them, from the first on. */
+    struct stream_walk walk;
+    struct stream_entry first;
+    uint64_t n;
 };
 enum stream_served { STREAM_SERVED, STREAM_NOTHING, STREAM_OUT_OF_MEMORY };
 /* New entries, which wait for the consumer from now on (fewer than there are when memory ends), or those that wait for it already. A consumer is made if
@@ -34,4 +37,4 @@ enum stream_served { STREAM_SERVED, STREAM_NOTHING, STREAM_OUT_OF_MEMORY };
 enum stream_served stream_take(const struct stream_source *src, const struct stream_reader *r,
                                struct stream_given *ret);
 /* Writes it, as stream_serve does. */
-void stream_give(struct reply *out, const struct stream_given *g, const struct stream_reader *r);
+void stream_give(struct reply *out, struct stream_given *g, const struct stream_reader *r);

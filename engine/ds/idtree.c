@@ -336,6 +336,11 @@ void *idtree_insert(struct mem_count *m, struct idtree *t, struct stream_id id, 
     *is_new = false;
     if (!first_leaf(m, t))
         return NULL;
+    if (likely_(t->last->n != 0) &&
+        likely_(stream_id_less(record_id(t, t->last, t->last->n - 1), id))) {
+        *is_new = true;
+        return idtree_append(m, t, id);
+    }
     descend(t, id, &path);
     uint32_t i = lower_bound(t, path.leaf, id);
     if (i < path.leaf->n && stream_id_cmp(record_id(t, path.leaf, i), id) == 0)

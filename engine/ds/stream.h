@@ -117,6 +117,8 @@ struct stream_walk {
     struct id_at node, stop; /* stop: the last node to be looked at */
     bool back, check_from, check_to, done;
     /* of the node */
+    bool whole; /* all its entries are of the interval: count is right */
+    uint64_t count, given;
     struct stream_id base;
     uint8_t *at, *begin, *end; /* begin: the first entry; end: behind the last */
     const uint8_t *master;
@@ -126,7 +128,8 @@ struct stream_walk {
 void stream_walk_init(struct stream_walk *w, const struct stream *s, struct stream_id from,
                       struct stream_id to, bool back);
 bool stream_walk_next(struct stream_walk *w, struct stream_entry *ret);
-/* As many as the walk will give, `most` at most. */
+/* How many entries it will still give, `most` at most. */
+uint64_t stream_walk_left(const struct stream_walk *w, uint64_t most);
 uint64_t stream_count_range(const struct stream *s, struct stream_id from, struct stream_id to,
                             uint64_t most);
 /* The walk has been read up to here: it need not go over the elements of the entry again. `at`: behind the last one. */

@@ -52,8 +52,33 @@ static void open_node(struct stream_walk *w)
     w->master_fields = h.fields;
     w->check_from = must_check_from(n, w->from);
     w->check_to = must_check_to(w->s, w->back || at_same(w->node, w->stop), w->to);
+    w->whole = !w->check_from && !w->check_to;
+    w->count = h.count;
+    w->given = 0;
     w->at = w->back ? w->end : w->begin;
     w->skip = 0;
+}
+
+/* Over the entries that are more than a millisecond before the first of the interval, without a look at the rest of them. */
+static void pass_older(struct stream_walk *w)
+{
+    uint64_t least = w->from.ms - w->base.ms;
+    uint8_t *at = w->at;
+    while (*at != LP_END) {
+        uint8_t *p = lp_skip(at);
+        if ((uint64_t)lp_read(p).number >= least)
+            break;
+        p = lp_skip(lp_skip(p));
+        uint64_t n = w->master_fields;
+        if (unlikely_(!(*at & STREAM_SAME_FIELDS))) {
+            n = (uint64_t)lp_read(p).number * 2;
+            p = lp_skip(p);
+        }
+        for (; n; n--)
+            p = lp_skip(p);
+        at = lp_skip(p);
+    }
+    w->at = at;
 }
 
 void stream_walk_init(struct stream_walk *w, const struct stream *s, struct stream_id from,
@@ -70,6 +95,8 @@ void stream_walk_init(struct stream_walk *w, const struct stream *s, struct stre
     w->node = back ? last : first;
     w->stop = back ? first : last;
     open_node(w);
+    if (w->check_from && !back)
+        pass_older(w);
 }
 
 /* The entry whose flags are at `at`; ret->at is where its texts begin. */
@@ -122,6 +149,7 @@ static bool walk_forward(struct stream_walk *w, struct stream_entry *ret)
             w->done = true;
             return false;
         }
+        w->given++;
         return true;
     }
     return false;
@@ -148,6 +176,7 @@ static bool walk_back(struct stream_walk *w, struct stream_entry *ret)
             w->done = true;
             return false;
         }
+        w->given++;
         return true;
     }
     return false;
@@ -160,39 +189,37 @@ bool stream_walk_next(struct stream_walk *w, struct stream_entry *ret)
 
 /* ---- questions ---- */
 
-/* Of the node that the walk stands at. */
-static uint64_t count_node(struct stream_walk *w, uint64_t most)
+/* Of the node that the walk stands at: told by its header, or counted. */
+static uint64_t left_in_node(const struct stream_walk *w, uint64_t most)
 {
     struct stream_entry e;
+    struct stream_walk here = *w;
     uint64_t n = 0;
-    w->stop = w->node;
-    while (n < most && stream_walk_next(w, &e))
+    if (w->whole)
+        return w->count - w->given;
+    here.stop = here.node;
+    while (n < most && stream_walk_next(&here, &e))
         n++;
     return n;
+}
+
+uint64_t stream_walk_left(const struct stream_walk *w, uint64_t most)
+{
+    if (w->done)
+        return 0;
+    struct stream_walk next = *w;
+    uint64_t sum = left_in_node(w, most);
+    while (sum < most && next_node(&next))
+        sum += left_in_node(&next, most - sum);
+    return sum < most ? sum : most;
 }
 
 uint64_t stream_count_range(const struct stream *s, struct stream_id from, struct stream_id to,
                             uint64_t most)
 {
-    struct id_at at, last;
-    uint64_t sum = 0;
-    if (!nodes_between(s, from, to, &at, &last))
-        return 0;
-    for (;; at = idtree_next(at)) {
-        const struct stream_node *n = stream_node_at(s, at);
-        bool is_last = at_same(at, last);
-        if (must_check_from(n, from) || must_check_to(s, is_last, to)) {
-            struct stream_walk w = {.s = s, .from = from, .to = to, .node = at, .stop = last};
-            open_node(&w);
-            sum += count_node(&w, most - sum);
-        } else {
-            sum += stream_master_of(n).count;
-        }
-        if (sum >= most)
-            return most;
-        if (is_last)
-            return sum;
-    }
+    struct stream_walk w;
+    stream_walk_init(&w, s, from, to, false);
+    return stream_walk_left(&w, most);
 }
 
 bool stream_has(const struct stream *s, struct stream_id id)

@@ -1,7 +1,7 @@
 """Streams for generate.py.
 
-Ids come from a small range, so that entries are found again; "*" is used on streams whose last id lies in the future, where it means the
-next one. Times that entries have waited are near 0 or 2 hours, and are compared with one hour, so that the moment of a command does not decide.
+New ids ascend with a clock of the generator's own and those asked for are near it, so that entries are found again; "*" is used on streams whose last
+id lies in the future, where it means the next one. Large values make nodes of few entries. Times that entries have waited are near 0 or 2 hours, and are compared with one hour, so that the moment of a command does not decide.
 """
 
 HOUR = 3600000
@@ -15,23 +15,28 @@ FUTURE = 5000000000000
 
 
 class Commands:
-    WEIGHTS = {"xadd": 16, "xfuture": 3, "xgrow": 2, "xrange": 8, "xdel": 4, "xtrim": 2, "xsetid": 1, "xread": 4, "xgroup": 5, "xreadgroup": 12, "xack": 4, "xclaim": 5,
+    WEIGHTS = {"xadd": 16, "xfuture": 3, "xplain": 6, "xrange": 8, "xdel": 4, "xtrim": 2, "xsetid": 1, "xread": 4, "xgroup": 5, "xcreate": 9, "xreadgroup": 12, "xack": 4, "xclaim": 5,
                "xautoclaim": 4, "xpending": 5, "xinfo": 4, "xlen": 1, "xmix": 2}
 
+    stream_clock = 1
+
     def stream_key(self):
-        return self.typed(b"stream")
+        return self.r.choice([b"stream1", b"stream1", b"stream2"]) if self.chance(80) else self.typed(b"stream")
 
     def stream_id(self):
-        if self.chance(4):
+        if self.chance(3):
             return self.r.choice(ODD_IDS)
-        kind = self.r.randrange(10)
-        if kind < 6:
-            return b"%d-%d" % (self.r.randint(1, 60), self.r.randint(0, 3))
-        if kind < 8:
-            return b"%d" % self.r.randint(0, 60)
-        if kind == 8:
+        kind = self.r.randrange(12)
+        if kind == 0:
             return b"%d-%d" % (self.r.choice([0, 1, 255, 256, 65535, 65536, 2**32, 2**40, 2**63]), self.r.choice([0, 1, 128, 4096, 2**32, 2**64 - 1]))
-        return b"%d-%d" % (self.r.randint(1000, 1200), self.r.randint(0, 3))
+        near = max(0, self.stream_clock - int(self.r.expovariate(1 / 15)))
+        return b"%d" % near if kind == 1 else b"%d-%d" % (near, self.r.choice([0, 0, 0, 1]))
+
+    def stream_new_id(self):
+        if self.chance(6):
+            return self.stream_id()
+        self.stream_clock += self.r.choice([0, 1, 1, 1, 1, 1, 2, 3, 300 if self.chance(5) else 1])
+        return b"%d-*" % self.stream_clock if self.chance(30) else b"%d-%d" % (self.stream_clock, self.r.choice([0, 0, 0, 0, 1]))
 
     def stream_end(self, word):
         if self.chance(50):
@@ -39,12 +44,14 @@ class Commands:
         return (b"(" if self.chance(20) else b"") + self.stream_id()
 
     def stream_group(self):
-        return self.r.choice([b"g1", b"g1", b"g1", b"g2", b"g2", b"group three", b"", b"nosuch"])
+        return b"g1" if self.chance(80) else self.r.choice([b"g2", b"g2", b"group three", b"", b"nosuch"])
 
     def stream_consumer(self):
         return self.r.choice([b"alice", b"alice", b"bob", b"bob", b"", b"c\x00\r\nd"])
 
     def stream_fields(self, most=3):
+        if self.chance(15):
+            return [b"f", self.r.choice([b"B" * 900, b"C" * 1800, b"D" * 5000, b"E" * 400]), b"g", b"1"]
         if self.chance(50):
             return [b"f", self.r.choice(VALUES), b"g", self.r.choice(VALUES)]
         out = []
@@ -62,7 +69,7 @@ class Commands:
             if by_id:
                 out.append(self.stream_id())
             else:
-                out.append(b"%d" % self.r.choice([0, 1, 2, 3, 5, 10, 30, 100, 150, 250]) if self.chance(92) else self.integer())
+                out.append(b"%d" % self.r.choice([0 if self.chance(20) else 40, 3, 5, 10, 10, 20, 30, 30, 60, 100]) if self.chance(92) else self.integer())
         if self.chance(25):
             out += [self.case(b"LIMIT"), b"%d" % self.r.choice([0, 1, 10, 50, 100, 101, 1000]) if self.chance(90) else self.integer()]
         return out
@@ -75,7 +82,7 @@ class Commands:
             out += self.stream_trim()
         if self.chance(4):
             out.append(self.r.choice([b"foo", b"NOMKSTREAM", b"MAXLEN", b"LIMIT", b"="]))
-        new = self.r.choice([self.stream_id, lambda: b"%d-*" % self.r.randint(1, 70), lambda: b"%d-*" % self.r.randint(1000, 1300)])()
+        new = self.stream_new_id()
         return out + [new if new != b"*" else b"7-*"] + self.stream_fields()
 
     def c_xfuture(self):
@@ -88,18 +95,15 @@ class Commands:
             return [b"XRANGE", key, b"-", b"+"]
         return [b"XADD", key, b"NOMKSTREAM"] + (self.stream_trim() if self.chance(20) else []) + [b"*"] + self.stream_fields()
 
-    def c_xgrow(self):
-        """Many entries, so that streams have several nodes."""
-        if self.group_of_adds:
-            return self.group_of_adds.pop()
-        key, first = self.stream_key(), self.r.randint(1000, 1300)
-        value = self.r.choice([b"v", b"w" * 40, b"1"])
-        self.group_of_adds = [[b"XADD", key, b"%d-*" % (first + i // 7), b"f", value] + ([b"g", b"%d" % i] if self.chance(80) else [])
-                              for i in range(self.r.choice([30, 120, 250]), 0, -1)]
-        self.group_of_adds.sort(key=lambda a: -int(a[2][:-2]))
-        return self.group_of_adds.pop()
-
-    group_of_adds = []
+    def c_xplain(self):
+        """A stream without groups holds no times: its DUMP has the same bytes."""
+        key = b"plain%d" % self.r.randint(1, 2)
+        kind = self.r.randrange(20)
+        if kind < 13:
+            return [b"XADD", key, self.stream_new_id()] + self.stream_fields()
+        if kind < 15:
+            return [b"XDEL", key, self.stream_id()]
+        return [b"XTRIM", key] + self.stream_trim() if kind < 17 else [b"DUMP", key]
 
     def c_xlen(self):
         return [b"XLEN", self.stream_key()]
@@ -161,12 +165,15 @@ class Commands:
         ids = [self.r.choice([b">", b">", b">", b"0", b"0", self.stream_id(), b"$" if self.chance(10) else b">"]) for _ in range(n)]
         return out + [self.case(b"STREAMS")] + keys + ids[:n - self.chance(2)]
 
+    def c_xcreate(self):
+        return [b"XGROUP", b"CREATE", self.stream_key(), self.stream_group(), self.r.choice([b"0", b"0", b"$", self.stream_id()]), b"MKSTREAM"]
+
     def c_xgroup(self):
         key, group = self.stream_key(), self.stream_group()
         kind = self.r.randrange(12)
         if kind < 6:
             out = [b"XGROUP", self.case(b"CREATE"), key, group, self.r.choice([b"$", b"0", b"0", self.stream_id()])]
-            if self.chance(30):
+            if self.chance(60):
                 out.append(self.case(b"MKSTREAM"))
             if self.chance(25):
                 out += [self.case(b"ENTRIESREAD"), b"%d" % self.r.randint(-1, 50) if self.chance(90) else self.integer()]
@@ -175,7 +182,7 @@ class Commands:
             if self.chance(40):
                 out += [self.case(b"ENTRIESREAD"), b"%d" % self.r.randint(-1, 50) if self.chance(90) else self.integer()]
         elif kind == 8:
-            out = [b"XGROUP", b"DESTROY", key, group]
+            out = [b"XGROUP", b"DESTROY", key, group if self.chance(30) else b"g2"]
         elif kind == 9:
             out = [b"XGROUP", b"CREATECONSUMER", key, group, self.stream_consumer()]
         elif kind == 10:
@@ -188,7 +195,7 @@ class Commands:
         return [b"XACK", self.stream_key(), self.stream_group()] + [self.stream_id() for _ in range(self.r.choice([1, 1, 2, 5, 12]))]
 
     def stream_idle(self):
-        return self.r.choice([b"0", b"0", b"0", b"%d" % HOUR, b"-1", b"%d" % (10 * HOUR)]) if self.chance(97) else self.r.choice([b"x", b"", b"9223372036854775807", b"9223372036854775808"])
+        return self.r.choice([b"0", b"0", b"0", b"0", b"%d" % HOUR, b"-1", b"%d" % (10 * HOUR)]) if self.chance(97) else self.r.choice([b"x", b"", b"9223372036854775807", b"9223372036854775808"])
 
     def c_xclaim(self):
         out = [b"XCLAIM", self.stream_key(), self.stream_group(), self.stream_consumer(), self.stream_idle()]
@@ -227,5 +234,5 @@ class Commands:
     def c_xmix(self):
         """What other groups do with the keys of streams."""
         k = self.stream_key()
-        return self.r.choice([[b"COPY", k, self.stream_key(), b"REPLACE"], [b"RENAME", k, self.stream_key()], [b"OBJECT", b"ENCODING", k], [b"TYPE", k], [b"DEL", k], [b"UNLINK", k],
+        return self.r.choice([[b"COPY", k, self.stream_key(), b"REPLACE"], [b"RENAME", k, self.stream_key()], [b"OBJECT", b"ENCODING", k], [b"TYPE", k], [self.r.choice([b"DEL", b"UNLINK"]), self.typed(b"stream")],
                               [b"PEXPIRE", k, self.spaced(1000)], [b"PERSIST", k], [b"GET", k], [b"APPEND", k, b"x"], [b"LPUSH", k, b"x"], [b"MEMORY", b"USAGE", k]])
