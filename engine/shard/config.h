@@ -45,7 +45,8 @@ struct engine_config {
     uint32_t maxclients;                 /* whole server */
     uint32_t timeout_s;                  /* idle clients are closed; 0: never */
     uint32_t tcp_keepalive_s;
-    uint32_t tcp_stall_timeout_s; /* output full and nothing acknowledged for so long: closed; 0: never */
+    uint32_t
+        tcp_stall_timeout_s; /* output full and nothing acknowledged for so long: closed; 0: never */
     uint32_t tcp_backlog;
     uint32_t hz;
     uint32_t databases;
