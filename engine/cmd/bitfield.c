@@ -137,9 +137,9 @@ static int64_t field_read(const struct field *f, const uint8_t *p, size_t n)
 }
 
 /* Carries out a SET or INCRBY and answers it. True: the bits have changed. */
-static bool field_write(struct cmd *c, const struct field *f, uint8_t *p)
+static bool field_write(struct cmd *c, const struct field *f, uint8_t *p, size_t n)
 {
-    int64_t old = field_read(f, p, SIZE_MAX), now;
+    int64_t old = field_read(f, p, n), now;
     __int128 v = f->operand;
     if (f->op == OP_INCRBY)
         v += old;
@@ -164,7 +164,7 @@ static void carry_out(struct cmd *c, const struct plan *plan, const struct keyre
     reply_array(c->out, plan->count);
     for (uint32_t i = 2; next_field(c, &i, &f) == STEP_FIELD;) {
         if (f.op != OP_GET)
-            changed |= field_write(c, &f, p) || grown;
+            changed |= field_write(c, &f, p, value.n) || grown;
         else
             reply_int(c->out, field_read(&f, value.p, value.n));
     }
