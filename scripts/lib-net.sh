@@ -16,7 +16,7 @@ net_names() {
     net_prefix=10.$((16#${h:0:2})).$((16#${h:2:2}))
     server_address=$net_prefix.2
     client_address=$net_prefix.1
-    net_prefix6=fd${h:0:2}:${h:2:4}:${h:6:4}:
+    net_prefix6=fd${h:0:2}:$(printf %x "0x${h:2:4}"):$(printf %x "0x${h:6:4}"): # as inet_ntop writes it
     server_address6=$net_prefix6:2
     client_address6=$net_prefix6:1
     server_mac=02:${h:4:2}:${h:6:2}:${h:8:2}:${h:10:2}:02

@@ -127,7 +127,7 @@ class Lab:
     def client_addresses(self):
         """Of the clients' end: what scripts/lib-net.sh makes of the name; for options, which the lab needs before it is up."""
         h = hashlib.sha256(self.name.encode()).hexdigest()
-        return "10.%d.%d.1" % (int(h[:2], 16), int(h[2:4], 16)), "fd%s:%s:%s::1" % (h[:2], h[2:6], h[6:10])
+        return "10.%d.%d.1" % (int(h[:2], 16), int(h[2:4], 16)), "fd%s:%x:%x::1" % (h[:2], int(h[2:6], 16), int(h[6:10], 16))
 
     def __init__(self, kind="af_xdp", workers=1, relay=None, options=(), mtu=None, share=False, ip6=False):
         self.name = "smoke-%d-%d" % (os.getpid(), next(names))
