@@ -223,6 +223,7 @@ void worker_destroy(struct worker *w)
         free(a);
     }
     shard_fini(&w->shard);
+    free(w->spare_part); /* at rest: its parser holds nothing */
     mem_fini(&w->conn_mem);
     close(w->wake_fd);
     free(w->batch);

@@ -129,13 +129,12 @@ void conn_gone(struct conn *c)
 
 struct partial *conn_part_make(struct conn *c)
 {
-    c->part = malloc(sizeof(*c->part));
-    if (!c->part) {
+    struct partial *part = c->w->spare_part = malloc(sizeof(*part));
+    if (part)
+        resp_parser_init(&part->parser, &c->w->conn_mem);
+    else
         conn_kill(c);
-        return NULL;
-    }
-    resp_parser_init(&c->part->parser, &c->w->conn_mem);
-    return c->part;
+    return part;
 }
 
 static void part_free(struct conn *c)
@@ -362,9 +361,10 @@ static void *on_accepted(void *ctx, struct tcp_conn *tc)
     struct tcp_addr a;
     tcp_addr(tc, &a);
     c->tc = tc;
-    static_assert(sizeof(c->ses.peer) >= IP_ENDPOINT_BYTES, "holds an endpoint");
-    ip_format_endpoint(c->ses.peer, a.peer, a.peer_port);
-    ip_format_endpoint(c->ses.local, a.local, a.local_port);
+    c->ses.ip[SESSION_PEER] = a.peer;
+    c->ses.ip[SESSION_LOCAL] = a.local;
+    c->ses.port[SESSION_PEER] = a.peer_port;
+    c->ses.port[SESSION_LOCAL] = a.local_port;
     if (full) {
         STAT_INC(w->stats->connections_rejected);
         reply_raw(out_open(c), "-ERR max number of clients reached\r\n", 36);

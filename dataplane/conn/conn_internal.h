@@ -269,6 +269,7 @@ struct worker {
     bool open;                  /* protected mode refuses nobody */
     bool known_ready;           /* open, and proto-max-bulk-len is no less than RESP_ARG_KNOWN */
     uint8_t how[LINK_COMMANDS]; /* by cmd_desc.index: enum how */
+    struct partial *spare_part; /* at rest; NULL: to be made */
     struct mem conn_mem; /* query buffers: the shard's mem may be in another worker's hands */
     struct stats_worker *stats, own_stats;
     struct link *link;
@@ -331,11 +332,19 @@ static inline void conns_turn_end(struct worker *w)
 }
 void conns_sweep(struct worker *w); /* idle timeout, a bounded slice */
 size_t conn_held(const struct conn *c);
-/* c->part, made when it is not there; NULL: no memory, the client was killed. */
+/* c->part; where there is none the worker's spare one, at rest, which conn_part_keep makes the client's. NULL: no memory, the client was
+ * killed. */
 struct partial *conn_part_make(struct conn *c);
 static inline struct partial *conn_part(struct conn *c)
 {
-    return likely_(c->part) ? c->part : conn_part_make(c);
+    struct partial *spare = c->w->spare_part;
+    return c->part ? c->part : likely_(spare != NULL) ? spare : conn_part_make(c);
+}
+static inline void conn_part_keep(struct conn *c, struct partial *part)
+{
+    if (c->part != part)
+        c->w->spare_part = NULL;
+    c->part = part;
 }
 const struct tcp_app *conn_tcp_app(void);
 void inq_append(struct inq *q, const void *p, size_t n);

@@ -48,17 +48,19 @@ static void on_open(struct worker *w, struct span p)
         return;
     }
     struct conn *c = conn_create(w, CONN_DOOR, (enum session_source)m.source);
-    if (!c) {
+    if (c) {
+        w->doors++; /* conn_gone counts it down */
+        STAT_SET(w->stats->clients_door, w->doors);
+    }
+    m.peer[sizeof(m.peer) - 1] = m.local[sizeof(m.local) - 1] = 0;
+    if (!c || !session_set_ends(&c->ses, m.peer, m.local)) {
+        if (c)
+            conn_gone(c);
         struct msg_door closed = {m.door};
         ring_send(link_from_worker(w->link, w->id), MSG_DOOR_CLOSED, &closed, sizeof(closed));
         return;
     }
     c->door = m.door;
-    m.peer[sizeof(m.peer) - 1] = m.local[sizeof(m.local) - 1] = 0;
-    strcpy(c->ses.peer, m.peer);
-    strcpy(c->ses.local, m.local);
-    w->doors++;
-    STAT_SET(w->stats->clients_door, w->doors);
 }
 
 static void on_data(struct worker *w, struct span p)
@@ -288,7 +290,8 @@ static uint8_t *encode_admin(struct worker *w, struct conn *c, const struct stag
                                   .resp = c->ses.resp,
                                   .source = c->ses.source,
                                   .argc = s->argc};
-    memcpy(m.peer, c->ses.peer, sizeof(m.peer));
+    static_assert(sizeof(m.peer) >= SESSION_END_BYTES, "holds an end");
+    session_end_text(&c->ses, SESSION_PEER, m.peer);
     memcpy(msg, &m, sizeof(m));
     uint8_t *to = msg + sizeof(m);
     for (uint32_t i = 0; i < s->argc; i++) {

@@ -331,8 +331,11 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
     ASSERT(b->end < b->full);
     if (!part)
         return false;
-    switch (resp_parse(&part->parser, &lim, cur, end, b->args_end,
-                       (size_t)(b->args_full - b->args_end), &cmd)) {
+    enum resp_status status = resp_parse(&part->parser, &lim, cur, end, b->args_end,
+                                         (size_t)(b->args_full - b->args_end), &cmd);
+    if (!resp_parser_idle(&part->parser) || (status == RESP_DONE && cmd.gathered))
+        conn_part_keep(c, part); /* else it holds nothing: the next client's */
+    switch (status) {
     case RESP_DONE:
         if (likely_(cmd.argc != 0))
             stage(c, &cmd, line);
@@ -370,6 +373,7 @@ static void tail_keep(struct conn *c, const uint8_t *p, size_t n)
     struct partial *part = conn_part(c);
     if (!part)
         return; /* killed: the bytes are nobody's */
+    conn_part_keep(c, part);
     memcpy(part->tail + c->tail_len, p, n);
     c->tail_len = (uint8_t)(c->tail_len + n);
 }

@@ -21,6 +21,7 @@ int flow_init(struct flow *f, uint32_t max, const void *keys, size_t stride,
     void *p = mmap(NULL, f->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return -ENOMEM;
+    madvise(p, f->bytes, MADV_HUGEPAGE); /* touched at random */
     f->bucket = p;
     return 0;
 }

@@ -162,11 +162,11 @@ static void client_line(struct cmd *c, struct session *s, struct reply *to)
 {
     struct session_info info = {.tcp = ""};
     c->host->ops->session_info(c->host, s, &info);
-    char text[512], flags[8];
+    char text[512], flags[8], peer[SESSION_END_BYTES], local[SESSION_END_BYTES];
     int64_t now_ms = c->now_us / 1000;
-    int n = snprintf(text, sizeof(text),
-                     "id=%llu addr=%.63s laddr=%.63s fd=-1 name=", (unsigned long long)s->id,
-                     s->peer, s->local);
+    int n = snprintf(
+        text, sizeof(text), "id=%llu addr=%.63s laddr=%.63s fd=-1 name=", (unsigned long long)s->id,
+        session_end_text(s, SESSION_PEER, peer), session_end_text(s, SESSION_LOCAL, local));
     reply_raw(to, text, (size_t)n);
     reply_raw(to, text_or_empty(s->name), strlen(text_or_empty(s->name)));
     n = snprintf(
@@ -333,11 +333,17 @@ static bool kill_parse(struct cmd *c, struct kill_filter *f)
     return true;
 }
 
+static bool end_is(const struct session *s, enum session_end end, struct span text)
+{
+    char is[SESSION_END_BYTES];
+    return span_eq(text, span_str(session_end_text(s, end, is)));
+}
+
 static bool kill_matches(const struct cmd *c, const struct kill_filter *f, const struct session *s)
 {
     return !f->nobody && !(f->id && s->id != (uint64_t)f->id) &&
-           !(f->by_peer && !span_eq(f->peer, span_str(s->peer))) &&
-           !(f->by_local && !span_eq(f->local, span_str(s->local))) &&
+           !(f->by_peer && !end_is(s, SESSION_PEER, f->peer)) &&
+           !(f->by_local && !end_is(s, SESSION_LOCAL, f->local)) &&
            !(f->skip_me && s == c->session);
 }
 

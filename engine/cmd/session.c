@@ -1,7 +1,10 @@
 /* session: what a connection is to the commands. The thread of its home worker. */
 #include "engine/cmd/session.h"
 
+#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void session_init(struct session *s, uint64_t id, enum session_source source, int64_t now_ms)
 {
@@ -15,8 +18,39 @@ void session_init(struct session *s, uint64_t id, enum session_source source, in
     };
 }
 
+const char *session_end_text(const struct session *s, enum session_end end,
+                             char to[SESSION_END_BYTES])
+{
+    static_assert(SESSION_END_BYTES >= IP_ENDPOINT_BYTES, "holds an endpoint");
+    if (s->source == SESSION_NETWORK)
+        ip_format_endpoint(to, s->ip[end], s->port[end]);
+    else
+        snprintf(to, SESSION_END_BYTES, "%s", s->end_text[end] ? s->end_text[end] : "");
+    return to;
+}
+
+bool session_set_ends(struct session *s, const char *peer, const char *local)
+{
+    char *p = strndup(peer, SESSION_END_BYTES - 1), *l = strndup(local, SESSION_END_BYTES - 1);
+    if (!p || !l) {
+        free(p);
+        free(l);
+        return false;
+    }
+    free(s->end_text[SESSION_PEER]);
+    free(s->end_text[SESSION_LOCAL]);
+    s->end_text[SESSION_PEER] = p;
+    s->end_text[SESSION_LOCAL] = l;
+    return true;
+}
+
 void session_fini(struct session *s)
 {
+    if (s->source != SESSION_NETWORK) {
+        free(s->end_text[SESSION_PEER]);
+        free(s->end_text[SESSION_LOCAL]);
+        s->end_text[SESSION_PEER] = s->end_text[SESSION_LOCAL] = NULL;
+    }
     free(s->name);
     free(s->lib_name);
     free(s->lib_ver);

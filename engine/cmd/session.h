@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "engine/base/bytes.h"
+#include "engine/base/ip.h"
 
 struct cmd_desc;
 
@@ -31,11 +32,26 @@ struct session {
     uint64_t commands;
     const struct cmd_desc *last_cmd; /* set by the caller before each command */
     char *name, *lib_name, *lib_ver; /* heap, NULL when unset; freed by session_fini */
-    char peer[64], local[64];        /* "10.1.0.2:51000", or "/path:0" for a unix socket */
+    /* Its two ends, by enum session_end; session_end_text makes words of them. */
+    union {
+        struct { /* SESSION_NETWORK */
+            struct ip_addr ip[2];
+            uint16_t port[2];
+        };
+        char *end_text[2]; /* the door: heap, freed by session_fini */
+    };
 };
+
+enum session_end { SESSION_PEER, SESSION_LOCAL };
+#define SESSION_END_BYTES 64
 
 void session_init(struct session *s, uint64_t id, enum session_source source, int64_t now_ms);
 void session_fini(struct session *s);
+/* "10.1.0.2:51000", "[fd00::1]:51000", or "/path:0" for a unix socket; returns `to`. */
+const char *session_end_text(const struct session *s, enum session_end end,
+                             char to[SESSION_END_BYTES]);
+/* A client of the door; copies, cut at SESSION_END_BYTES. False: no memory, unchanged. */
+bool session_set_ends(struct session *s, const char *peer, const char *local);
 /* RESET: back to a fresh connection but for its id, addresses, client library and, as in Redis 7.0, NO-EVICT. `authenticated`: whether
  * a fresh connection is (no password is set). */
 void session_reset(struct session *s, bool authenticated);

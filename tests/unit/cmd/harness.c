@@ -87,8 +87,10 @@ struct session *harness_connect(struct harness *h)
         struct session *s = &h->sessions[i];
         session_init(s, i + 1, SESSION_NETWORK, h->now_us / 1000);
         s->authenticated = !h->config.requirepass_len;
-        snprintf(s->peer, sizeof(s->peer), "10.1.0.%u:5000%u", i + 2, i);
-        snprintf(s->local, sizeof(s->local), "10.1.0.1:6379");
+        s->ip[SESSION_PEER] = ip_from_v4(0x0a010002 + i); /* 10.1.0.2:50000, 10.1.0.3:50001 ... */
+        s->port[SESSION_PEER] = (uint16_t)(50000 + i);
+        s->ip[SESSION_LOCAL] = ip_from_v4(0x0a010001);
+        s->port[SESSION_LOCAL] = 6379;
         h->open[i] = true;
         return h->session = s;
     }
