@@ -286,7 +286,8 @@ static void conn_timers(struct tcp_conn *tc)
 void tcp_timers_run(struct net *net)
 {
     wheel_advance(&net->wheel, net->now_ns);
-    for (struct wheel_node *n; (n = wheel_pop(&net->wheel)) != NULL;) {
+    struct wheel_node *n;
+    for (uint32_t left = WHEEL_BUDGET; left && (n = wheel_pop(&net->wheel)) != NULL; left--) {
         struct tcp_cold *c = list_entry(n, struct tcp_cold, timer);
         conn_timers(&net->conns[c - net->cold]);
     }

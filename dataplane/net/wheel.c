@@ -11,6 +11,7 @@ void wheel_init(struct wheel *w, uint64_t now_ns)
             list_init(&w->slot[l][s]);
     }
     list_init(&w->expired);
+    list_init(&w->coarse);
 }
 
 void wheel_node_init(struct wheel_node *n)
@@ -94,18 +95,27 @@ static void cascade(struct wheel *w, int level)
 {
     unsigned s = (unsigned)(w->now >> (8 * level)) & (WHEEL_SLOTS - 1);
     w->bits[level][s / 64] &= ~(1ull << (s % 64));
-    /* An entry may belong to this very slot again one turn later: only those there now are moved. */
-    struct list moved;
-    list_init(&moved);
-    for (struct list *it; (it = list_pop_front(&w->slot[level][s])) != NULL;)
-        list_push_back(&moved, it);
-    for (struct list *it; (it = list_pop_front(&moved)) != NULL;)
-        place(w, list_entry(it, struct wheel_node, link));
+    /* In front of what a farther level has left: due within 134 ms, not within 34 s. */
+    list_splice_before(level == 1 ? w->coarse.next : &w->coarse, &w->slot[level][s]);
+}
+
+/* Moves what was taken out of coarse slots to its place; what fell due meanwhile has expired. */
+static void settle(struct wheel *w, uint32_t *budget)
+{
+    for (struct list *it; *budget && (it = list_pop_front(&w->coarse)) != NULL; (*budget)--) {
+        struct wheel_node *n = list_entry(it, struct wheel_node, link);
+        if (n->tick <= w->now)
+            list_push_back(&w->expired, it);
+        else
+            place(w, n);
+    }
 }
 
 void wheel_advance(struct wheel *w, uint64_t now_ns)
 {
     uint64_t target = now_ns >> WHEEL_TICK_SHIFT;
+    uint32_t budget = WHEEL_BUDGET;
+    settle(w, &budget);
     while (w->now < target) {
         uint64_t step = w->count ? ticks_to_event(w) : UINT64_MAX;
         if (step > target - w->now) {
@@ -118,10 +128,10 @@ void wheel_advance(struct wheel *w, uint64_t now_ns)
             cascade(w, 2);
         if ((w->now & 0xff) == 0)
             cascade(w, 1);
+        settle(w, &budget);
         unsigned s = (unsigned)w->now & (WHEEL_SLOTS - 1);
         w->bits[0][s / 64] &= ~(1ull << (s % 64));
-        for (struct list *it; (it = list_pop_front(&w->slot[0][s])) != NULL;)
-            list_push_back(&w->expired, it);
+        list_splice_before(&w->expired, &w->slot[0][s]);
     }
 }
 
@@ -136,7 +146,7 @@ struct wheel_node *wheel_pop(struct wheel *w)
 
 uint64_t wheel_next_ns(const struct wheel *w)
 {
-    if (!list_empty(&w->expired))
+    if (!list_empty(&w->expired) || !list_empty(&w->coarse))
         return w->now << WHEEL_TICK_SHIFT;
     uint64_t t = w->count ? ticks_to_event(w) : UINT64_MAX;
     return t == UINT64_MAX ? UINT64_MAX : (w->now + t) << WHEEL_TICK_SHIFT;

@@ -46,6 +46,17 @@ static inline void list_remove(struct list *n)
     n->next->prev = n->prev;
     list_init(n);
 }
+/* All of `from` before an entry, or before a head: at its list's end. `from` is empty then. */
+static inline void list_splice_before(struct list *at, struct list *from)
+{
+    if (from->next == from)
+        return;
+    from->next->prev = at->prev;
+    at->prev->next = from->next;
+    from->prev->next = at;
+    at->prev = from->prev;
+    list_init(from);
+}
 static inline struct list *list_pop_front(struct list *head)
 {
     struct list *n = head->next;

@@ -128,12 +128,79 @@ static void test_cancel_while_expired(void **state)
     free(w);
 }
 
+/* A hundred thousand timers whose coarse slot is reached at once: no advance moves more than its budget,
+ * none fires early, none is lost, and the last is late by no more advances than the budget asks for. */
+static void test_crowded_slot(void **state)
+{
+    (void)state;
+    enum { CROWD = 100000 };
+    struct wheel *w = malloc(sizeof(*w));
+    struct wheel_node *n = calloc(CROWD, sizeof(*n));
+    uint64_t base = 300000, fired = 0, advances = 0;
+    wheel_init(w, 0);
+    for (unsigned i = 0; i < CROWD; i++) {
+        wheel_node_init(&n[i]);
+        wheel_set(w, &n[i], (base + i % 100) * TICK);
+    }
+    wheel_advance(w, (base - 1000) * TICK);
+    assert_null(wheel_pop(w));
+    for (uint64_t now = base - 1000; fired < CROWD; now++) {
+        wheel_advance(w, now * TICK);
+        unsigned popped = 0;
+        for (struct wheel_node *e; (e = wheel_pop(w)) != NULL; popped++)
+            assert_true(e->tick <= now);
+        fired += popped;
+        assert_true(popped <= 2 * WHEEL_BUDGET + CROWD / 100); /* and those that stood in place */
+        advances++;
+        assert_true(advances < 1000 + 100 + 2 * CROWD / WHEEL_BUDGET);
+    }
+    assert_int_equal(w->count, 0);
+    assert_true(advances > CROWD / 2 / WHEEL_BUDGET); /* the budget did bound them */
+    free(n);
+    free(w);
+}
+
+/* A clock that does not advance: while entries wait to be moved on, wheel_next_ns names the present, so
+ * wheel_due must be true and the next advance must move some. It was not, and whoever waited by the two
+ * spun for ever. */
+static void test_crowd_moves_on_while_time_stands(void **state)
+{
+    (void)state;
+    enum { CROWD = 5000 };
+    struct wheel *w = malloc(sizeof(*w));
+    struct wheel_node *n = calloc(CROWD, sizeof(*n));
+    uint64_t slot = 70000 & ~255ull, now_ns = slot * TICK;
+    wheel_init(w, 0);
+    for (unsigned i = 0; i < CROWD; i++) {
+        wheel_node_init(&n[i]);
+        wheel_set(w, &n[i], (slot + 40) * TICK);
+    }
+    unsigned turns = 0;
+    for (; wheel_next_ns(w) <= now_ns; turns++) {
+        assert_true(turns <= CROWD / WHEEL_BUDGET + 2);
+        assert_true(wheel_due(w, now_ns));
+        wheel_advance(w, now_ns);
+        assert_null(wheel_pop(w));
+    }
+    assert_true(turns >= CROWD / WHEEL_BUDGET);
+    assert_int_equal(wheel_next_ns(w), (slot + 40) * TICK);
+    wheel_advance(w, (slot + 40) * TICK);
+    unsigned popped = 0;
+    for (struct wheel_node *e; (e = wheel_pop(w)) != NULL; popped++)
+        assert_int_equal(e->tick, slot + 40);
+    assert_int_equal(popped, CROWD);
+    free(n);
+    free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_far_deadline_fires_early),
         cmocka_unit_test(test_cancel_while_expired),
+        cmocka_unit_test(test_crowded_slot),
+        cmocka_unit_test(test_crowd_moves_on_while_time_stands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
