@@ -11,7 +11,7 @@ enum { NODE_PLAIN = 1, NODE_PACKED = 2 };
 
 static void save_flat(struct rdb_writer *w, enum rdb_type type, const struct mem_block *b)
 {
-    rdb_put_u8(w, type);
+    rdb_put_type(w, type);
     rdb_put_blob(w, span_of(b->p, b->len));
 }
 
@@ -19,7 +19,7 @@ static void save_string(struct rdb_writer *w, const struct entry *e)
 {
     char scratch[NUM_I64_CHARS];
     int64_t v;
-    rdb_put_u8(w, RDB_STRING);
+    rdb_put_type(w, RDB_STRING);
     if (entry_int(e, &v))
         rdb_put_i64_string(w, v);
     else
@@ -47,7 +47,7 @@ static void save_packed_node(struct rdb_writer *w, const struct ql_block *b)
 
 static void save_list(struct rdb_writer *w, const struct mem_block *b, enum obj_enc enc)
 {
-    rdb_put_u8(w, RDB_LIST_QUICKLIST_2);
+    rdb_put_type(w, RDB_LIST_QUICKLIST_2);
     if (enc == ENC_LISTPACK) {
         rdb_put_len(w, 1);
         rdb_put_len(w, NODE_PACKED);
@@ -75,7 +75,7 @@ static void save_set(struct rdb_writer *w, const struct mem_block *b, enum obj_e
     struct set s = {.b = *b, .mem = w->mem};
     struct set_iter it;
     struct set_member m;
-    rdb_put_u8(w, RDB_SET);
+    rdb_put_type(w, RDB_SET);
     rdb_put_len(w, set_count(&s));
     set_iter_init(&it, &s);
     while (set_next(&it, &m) && !w->failed)
@@ -91,7 +91,7 @@ static void save_zset(struct rdb_writer *w, const struct mem_block *b, enum obj_
     }
     const struct zset *z = (const struct zset *)(const void *)b->p;
     size_t n = zset_count(z);
-    rdb_put_u8(w, RDB_ZSET_2);
+    rdb_put_type(w, RDB_ZSET_2);
     rdb_put_len(w, n);
     struct zset_at at = zset_seek(z, n - 1);
     for (; n && !w->failed; n--, zset_prev(&at)) {
@@ -111,7 +111,7 @@ static void save_hash_ttl(struct rdb_writer *w, const struct fieldmap *fm)
         if (item.expire_ms >= 0 && item.expire_ms < first)
             first = item.expire_ms;
     w->version = RDB_VERSION_HASH_TTL;
-    rdb_put_u8(w, RDB_HASH_METADATA);
+    rdb_put_type(w, RDB_HASH_METADATA);
     rdb_put_u64(w, (uint64_t)first);
     rdb_put_len(w, fieldmap_count(fm));
     fieldmap_iter_init(&it, fm);
@@ -135,7 +135,7 @@ static void save_hash(struct rdb_writer *w, const struct mem_block *b, enum obj_
     }
     struct fieldmap_iter it;
     struct fieldmap_item item;
-    rdb_put_u8(w, RDB_HASH);
+    rdb_put_type(w, RDB_HASH);
     rdb_put_len(w, fieldmap_count(fm));
     fieldmap_iter_init(&it, fm);
     while (fieldmap_next(&it, &item) && !w->failed) {

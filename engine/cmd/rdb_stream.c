@@ -62,7 +62,7 @@ static void save_group(struct rdb_writer *w, const struct stream_group *g)
 
 void rdb_save_stream(struct rdb_writer *w, const struct stream *s)
 {
-    rdb_put_u8(w, RDB_STREAM_LISTPACKS_2);
+    rdb_put_type(w, RDB_STREAM_LISTPACKS_2);
     save_nodes(w, s);
     rdb_put_len(w, s->length);
     put_id(w, s->last);

@@ -62,6 +62,7 @@ struct rdb_writer {
     uint8_t version;      /* of the format so far: RDB_VERSION_WRITTEN, or what a value needed */
     bool compress;        /* strings of more than 20 bytes by LZF */
     bool failed;          /* no memory: nothing more is written */
+    struct span key;      /* in files: goes between type and value; p NULL: none */
 };
 
 void rdb_writer_init(struct rdb_writer *w, struct mem *mem, bool compress);
@@ -76,6 +77,8 @@ void rdb_put_double(struct rdb_writer *w, double v); /* ZSET_2: 8 bytes, little-
 void rdb_put_len(struct rdb_writer *w, uint64_t n);
 /* As an integer when it reads as one of 32 bits, LZF when that is shorter, else as it is. */
 void rdb_put_string(struct rdb_writer *w, struct span s);
+/* The type byte of a value, and the key if there is one. */
+void rdb_put_type(struct rdb_writer *w, uint8_t type);
 /* Structures (listpacks, intsets): never as an integer. */
 void rdb_put_blob(struct rdb_writer *w, struct span s);
 void rdb_put_i64_string(struct rdb_writer *w, int64_t v);
@@ -89,6 +92,8 @@ struct rdb_reader {
     struct mem *mem;    /* for strings that must be made */
     bool failed;        /* too short, or nonsense: everything read from here on is 0 or empty */
     bool out_of_memory; /* then failed as well */
+    size_t
+        wants; /* failed because this many bytes were asked for at `cur` and are not there; 0: nonsense */
 };
 
 /* A string: borrowed from the input, or made. Free it before the next is read into it. */
@@ -120,5 +125,7 @@ uint64_t rdb_get_count(struct rdb_reader *r, size_t bytes_each);
 /* False: failed. */
 bool rdb_get_string(struct rdb_reader *r, struct rdb_text *ret);
 void rdb_text_free(struct rdb_reader *r, struct rdb_text *t);
+/* Over a string, whatever its form, without making it. False: failed. */
+bool rdb_skip_string(struct rdb_reader *r);
 /* The string as a block of its own, which the caller owns. False: failed. */
 bool rdb_get_block(struct rdb_reader *r, struct mem_block *ret);

@@ -32,6 +32,8 @@ bool rdb_check_footer(struct rdb_reader *r)
 const uint8_t *rdb_get(struct rdb_reader *r, size_t n)
 {
     if (r->failed || rdb_left(r) < n) {
+        if (!r->failed)
+            r->wants = n;
         r->failed = true;
         return NULL;
     }
@@ -179,6 +181,21 @@ bool rdb_get_string(struct rdb_reader *r, struct rdb_text *ret)
     case 3: return get_lzf(r, ret);
     default: r->failed = true; return false;
     }
+}
+
+bool rdb_skip_string(struct rdb_reader *r)
+{
+    bool form;
+    uint64_t n = get_len(r, &form);
+    if (form && n == 3) {
+        n = rdb_get_len(r);
+        rdb_get_len(r);
+    } else if (form) {
+        if (n > 3)
+            r->failed = true;
+        n = 1u << (n & 3);
+    }
+    return !r->failed && rdb_get(r, n) != NULL;
 }
 
 void rdb_text_free(struct rdb_reader *r, struct rdb_text *t)

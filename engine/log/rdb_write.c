@@ -175,6 +175,13 @@ void rdb_put_string(struct rdb_writer *w, struct span s)
     rdb_put_blob(w, s);
 }
 
+void rdb_put_type(struct rdb_writer *w, uint8_t type)
+{
+    rdb_put_u8(w, type);
+    if (w->key.p)
+        rdb_put_string(w, w->key);
+}
+
 void rdb_put_i64_string(struct rdb_writer *w, int64_t v)
 {
     char text[NUM_I64_CHARS];
