@@ -132,9 +132,11 @@ static void init_lists(struct worker *w)
     list_init(&w->dead);
     list_init(&w->leaving);
     list_init(&w->admin);
+    list_init(&w->events);
     list_init(&w->lease.waiting);
     list_init(&w->lease.deferred);
     w->lease.holder = LEASE_FREE;
+    wheel_init(&w->timers, monotonic_ns());
 }
 
 int worker_create(struct worker **ret, const struct worker_config *c)
@@ -195,6 +197,8 @@ static void drop_mail(struct worker *w)
     struct list *n;
     while ((n = list_pop_front(&w->lease.deferred)) != NULL)
         mail_delete(list_entry(n, struct mail, node));
+    while ((n = list_pop_front(&w->events)) != NULL)
+        free(list_entry(n, struct mail_event, node));
     for (uint32_t i = 0; i < w->count; i++) {
         if (w->outbox[i].cur)
             mail_delete(w->outbox[i].cur);
@@ -223,6 +227,7 @@ void worker_destroy(struct worker *w)
         free(a);
     }
     shard_fini(&w->shard);
+    free(w->named);
     free(w->spare_part); /* at rest: its parser holds nothing */
     mem_fini(&w->conn_mem);
     close(w->wake_fd);
@@ -388,6 +393,10 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
     if (w->link)
         worked |= door_receive(w);
     net_timers(w->net, now_ns);
+    if (unlikely_(!list_empty(&w->events)))
+        worked |= events_run(w);
+    if (unlikely_(w->timers.count))
+        worked |= client_timers_run(w);
     if (mine && w->lease.holder == LEASE_FREE && (!worked || (++w->loops & 7) == 0))
         worked |= shard_tick(&w->shard, TICK_BUDGET) > 0;
     worked |= !list_empty(&w->dirty);
@@ -465,6 +474,8 @@ static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
             w->sleep_ns = SLEEP_LAST_NS;
     }
     uint64_t ns = w->sleep_ns, timer = net_next_timer_ns(w->net);
+    if (w->timers.count && wheel_next_ns(&w->timers) < timer)
+        timer = wheel_next_ns(&w->timers);
     if (timer <= now_ns)
         return false;
     if (timer - now_ns < ns)

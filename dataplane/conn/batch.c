@@ -100,6 +100,8 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
             w->cmd_calls[d->index]++;
             if (unlikely_(r->errors))
                 route_errors(w, r, d);
+            if (unlikely_(after_command(w, &w->shard)))
+                return s + 1; /* the writer may be another's */
         } else {
             route_refused(w, r);
         }
@@ -114,11 +116,12 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
     return s;
 }
 
-/* A plain request runs in place now. A state of the client that is to see its requests before they run (MULTI) belongs here too. */
+/* A plain request runs in place now. */
 static inline bool plain_now(struct worker *w, const struct conn *c)
 {
     return likely_(!c->closing && !c->throttled && c->nslots == 0 &&
-                   c->ses.reply_mode == SESSION_REPLY_ON && c->ses.authenticated) &&
+                   c->ses.reply_mode == SESSION_REPLY_ON && c->ses.authenticated &&
+                   c->ses.mode == 0) &&
            (w->count == 1 || remote_shard_free(w));
 }
 
@@ -130,7 +133,7 @@ static bool execute_here(struct worker *w, struct staged *s)
     struct session *ses = &c->ses;
     const struct cmd_desc *d = s->desc;
     if (unlikely_(!(s->way & WAY_DIRECT) || c->closing || !list_empty(&c->slots) ||
-                  ses->reply_mode != SESSION_REPLY_ON || !ses->authenticated))
+                  ses->reply_mode != SESSION_REPLY_ON || !ses->authenticated || ses->mode))
         return false;
     struct reply *r = w->out_conn == c ? &w->out : out_open(c);
     struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
@@ -156,6 +159,7 @@ static bool execute_here(struct worker *w, struct staged *s)
     }
     if (unlikely_(ses->reply_mode != SESSION_REPLY_ON || ses->close_asap || ses->close_after_reply))
         route_after(c);
+    after_command(w, &w->shard);
     return true;
 }
 

@@ -88,6 +88,7 @@ static void conn_unlist(struct conn *c)
     if (w->sweep == &c->node)
         w->sweep = c->node.next;
     list_remove(&c->node);
+    conn_unname(c);
     w->clients--;
     STAT_SET(w->stats->clients, w->clients);
     if (c->kind == CONN_DOOR) {

@@ -7,6 +7,8 @@
  *   out.c     replies: writer on the transmit queue or heap blocks; slots that keep request order
  *   remote.c  mail between workers: posted commands, replies, neighbours
  *   lease.c   the right to touch several shards
+ *   event.c   what one worker tells another beside requests; clients that are found by their id
+ *   after.c   what a command has left to be done when it is over
  *   door.c    the link: door clients, admin requests and replies
  *   host.c    what commands may ask of their worker
  *
@@ -14,6 +16,7 @@
 #pragma once
 
 #include "dataplane/net/net.h"
+#include "dataplane/net/wheel.h"
 #include "dataplane/worker.h"
 #include "engine/base/assert.h"
 #include "engine/base/limits.h"
@@ -76,6 +79,7 @@ struct conn {
     bool fin_said;        /* tcp_close was called */
     bool dead;            /* on w->dead, freed at the end of the turn */
     bool dirty;           /* on w->dirty */
+    bool named;           /* in w->named */
     uint8_t tail_len;     /* of part->tail */
     struct partial *part; /* NULL: nothing is kept */
     struct inq backlog;   /* requests staged and put back, parsed first */
@@ -179,7 +183,8 @@ enum mail_tag {
     MAIL_LEASE_REQUEST,
     MAIL_LEASE_GRANT,
     MAIL_LEASE_RELEASE,
-    MAIL_NEIGH
+    MAIL_NEIGH,
+    MAIL_EVENT
 };
 #define MAIL_TAG_MASK 7u
 
@@ -196,6 +201,7 @@ struct mail_cmd {
     struct span *argv;
     uint32_t argc, db;
     uint64_t hash;
+    uint64_t client;
     uint8_t resp;
     bool part, keyed;
     size_t reply_off, reply_len; /* in the mail's replies */
@@ -208,6 +214,20 @@ struct mail {
     struct mail_cmd *first, *last;
     struct mail_block *blocks;
     struct reply_heap replies;
+};
+
+/* Something to be done on another worker, or on this one between two commands. First member of the sender's own record, which is one
+ * allocation; `run` frees it. */
+struct mail_event {
+    struct list node; /* worker.events: to itself */
+    void (*run)(struct worker *w, struct mail_event *ev);
+    uint32_t from;
+};
+
+/* A deadline of a client or of what it waits for, in worker.timers; part of its owner's record. */
+struct client_timer {
+    struct wheel_node node;
+    void (*fire)(struct worker *w, struct client_timer *t);
 };
 
 struct mail_neigh {
@@ -248,6 +268,11 @@ struct admin_wait {
     uint32_t generation; /* of the control process it was put to */
     uint8_t *msg;        /* not sent yet: the ring was full */
     uint32_t msg_len;
+};
+
+/* Reasons to look at every request before it runs: while one is set no request takes the short path. */
+enum careful {
+    CAREFUL_NONE = 0,
 };
 
 enum stage { STAGE_RX, STAGE_NET, STAGE_EXEC, STAGE_TX, STAGE_TXBURST, STAGES };
@@ -294,6 +319,12 @@ struct worker {
     struct lease_state lease;
     struct list leases; /* own requests that are complete and must run in mail_run */
     uint32_t posted;    /* commands whose replies are awaited */
+    struct list events; /* struct mail_event of this worker to itself */
+    /* clients that others name by their id (event.c): open addressing, a power of two */
+    struct conn **named;
+    uint32_t named_cap, named_count;
+    struct wheel timers; /* struct client_timer */
+    uint32_t careful;    /* enum careful */
     /* control */
     struct list admin;
     uint64_t next_admin;
@@ -455,6 +486,39 @@ void lease_on_grant(struct worker *w, struct lease *l);
 void lease_on_release(struct worker *w);
 void lease_defer(struct worker *w, struct mail *m);
 void lease_pump(struct worker *w); /* serves and grants while the shard is free */
+
+/* event.c */
+/* Runs ev->run on worker `to`, after what was sent there before; on this worker at the end of the turn. Takes ev over. */
+void event_send(struct worker *w, uint32_t to, struct mail_event *ev);
+bool events_run(struct worker *w);        /* those to itself; true: there were some */
+bool client_timers_run(struct worker *w); /* true: some fired */
+void client_timer_set(struct worker *w, struct client_timer *t, uint64_t at_ns); /* or moves it */
+void conn_name(struct conn *c); /* from now on conn_find finds it */
+void conn_unname(struct conn *c);
+struct conn *conn_find(struct worker *w, uint64_t id); /* NULL: it is gone, or closing */
+/* Home worker of a client, by its id. */
+static inline uint32_t client_home(const struct worker *w, uint64_t id)
+{
+    return (uint32_t)((id - 1) % w->count);
+}
+/* Bytes that answer no request (a message, an invalidation), behind all replies before them. Not while a command of this worker runs: its
+ * writer would be taken from it. */
+void conn_push(struct conn *c, struct span bytes);
+
+/* after.c */
+void after_now(struct worker *w, struct shard_set *set);
+/* After every command, EXEC or part: what it has left in the shards it held. The writer may have been closed. True: there was something. */
+static inline bool after_command(struct worker *w, struct shard *s)
+{
+    if (likely_(!s->after))
+        return false;
+    after_now(w, &w->set);
+    return true;
+}
+/* The same for the shards of a lease, while w->lease_set still has them. */
+void after_leased(struct worker *w, uint64_t shards);
+/* Sets and clears reasons; the batch being staged or run goes the long way from its next request on. */
+void careful_set(struct worker *w, enum careful why, bool on);
 
 /* door.c */
 bool door_receive(struct worker *w);

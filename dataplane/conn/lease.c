@@ -40,6 +40,7 @@ bool lease_start(struct worker *w, uint64_t want, struct slot *slot, const struc
     }
     mc->db = s->conn->ses.db;
     mc->resp = s->conn->ses.resp;
+    mc->client = s->conn->ses.id;
     mc->hash = s->hash;
     mc->keyed = s->keyed;
     l->holder = w->id;
@@ -118,6 +119,7 @@ static void lease_run(struct worker *w, struct lease *l)
     cmd.session = slot->conn ? &slot->conn->ses : NULL;
     cmd.db = mc->db;
     cmd.hash = mc->hash;
+    cmd.client = mc->client;
     cmd_call(&cmd);
     reply_heap_finish(&r, &h);
     if (r.errors) {
@@ -130,6 +132,7 @@ static void lease_run(struct worker *w, struct lease *l)
     reply_heap_free(&h);
     mail_delete(l->mail);
     free(l);
+    after_leased(w, shards);
     give_back(w, shards);
     slot->parts = 0;
     slot_ready(slot);

@@ -97,6 +97,7 @@ void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct 
     }
     mc->db = c->ses.db;
     mc->resp = c->ses.resp;
+    mc->client = c->ses.id;
     mc->part = part;
     mc->keyed = s->keyed;
     if (s->keyed)
@@ -189,6 +190,7 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
     cmd.db = mc->db;
     cmd.hash = mc->hash;
     cmd.part = mc->part;
+    cmd.client = mc->client;
     cmd_call(&cmd);
     reply_heap_finish(&r, &m->replies);
     mc->reply_len = m->replies.len - mc->reply_off;
@@ -197,6 +199,7 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
         stats_count_error(w->stats, r.error_code);
     }
     STAT_INC(w->stats->mail_served);
+    after_command(w, &w->shard);
 }
 
 void remote_serve(struct worker *w, struct mail *m)
@@ -254,6 +257,7 @@ static void dispatch(struct worker *w, void *tagged)
     case MAIL_LEASE_GRANT: lease_on_grant(w, p); break;
     case MAIL_LEASE_RELEASE: lease_on_release(w); break;
     case MAIL_NEIGH: on_neigh(w, p); break;
+    case MAIL_EVENT: ((struct mail_event *)p)->run(w, p); break;
     }
 }
 

@@ -106,6 +106,7 @@ static void run_here(struct worker *w, struct staged *s)
     cmd.parser = s->big ? &c->part->parser : NULL;
     cmd_call(&cmd);
     target_end(&t, w);
+    after_command(w, &w->shard);
 }
 
 /* ---- several workers ---- */
@@ -146,6 +147,7 @@ static void part_here(struct worker *w, struct staged *s, struct slot *slot, str
     agg_part(slot->agg, span_of(h.p, h.len), w->rng);
     reply_heap_free(&h);
     slot->parts--;
+    after_command(w, &w->shard);
 }
 
 static struct slot *slot_split(struct worker *w, struct staged *s, uint32_t parts)

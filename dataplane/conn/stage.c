@@ -22,15 +22,16 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
     uint8_t how = 0;
     if ((d->route == ROUTE_KEY || d->route == ROUTE_KEYS) && d->first_key > 0)
         how |= HOW_KEYED;
-    if (!many && d->route != ROUTE_CONTROL && !(d->flags & CMD_PROTECTED))
+    if (!many && d->route != ROUTE_CONTROL && !(d->flags & (CMD_PROTECTED | CMD_BLOCKING)) &&
+        !w->careful)
         how |= HOW_DIRECT;
-    if (d->route == ROUTE_CONTROL ||
+    if (d->route == ROUTE_CONTROL || (d->flags & CMD_BLOCKING) ||
         (many && (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS)))
         how |= HOW_BARRIER;
     bool data = d->fn && !d->nsubs && d->first_key == 1 &&
                 (d->flags & (CMD_READONLY | CMD_WRITE)) &&
                 !(d->flags & (CMD_PROTECTED | CMD_BLOCKING | CMD_NOSCRIPT | CMD_ADMIN));
-    if ((how & HOW_KEYED) && !(how & HOW_BARRIER) && data)
+    if ((how & HOW_KEYED) && !(how & HOW_BARRIER) && data && !w->careful)
         how |= HOW_PLAIN;
     return how;
 }

@@ -116,6 +116,7 @@ struct cmd {
     const struct cmd_desc *desc;
     struct session *
         session; /* the client's; on another worker than home: NULL (commands with a key never need it) */
+    uint64_t client; /* its id, where session is NULL; cmd_client */
     struct reply *out;
     struct shard_set *shards;
     struct shard *shard; /* the shard of the first key, or the part's shard */
@@ -143,6 +144,12 @@ bool cmd_keys_open(const struct cmd_desc *d, const struct span *argv, uint32_t a
 bool cmd_has_room(struct cmd *c);
 /* Runs it on c->shard(s): memory check, call, account. */
 void cmd_call(struct cmd *c);
+
+/* CLIENT ID of who asked; 0: nobody. */
+static inline uint64_t cmd_client(const struct cmd *c)
+{
+    return c->session ? c->session->id : c->client;
+}
 
 static inline struct shard *cmd_shard(struct cmd *c, struct span key)
 {

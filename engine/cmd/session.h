@@ -17,6 +17,14 @@ enum session_reply {
     SESSION_REPLY_SKIP_NEXT
 };
 
+/* States in which a request of the client is not simply run: bits of session.mode. A client with none takes the short path. */
+enum session_mode {
+    SESSION_MULTI = 1 << 0,      /* between MULTI and EXEC: requests are queued */
+    SESSION_SUBSCRIBED = 1 << 1, /* to at least one channel: RESP2 allows it little else */
+    SESSION_MONITOR = 1 << 2,
+    SESSION_TRACKING = 1 << 3, /* what it reads is remembered */
+};
+
 struct session {
     uint64_t id;     /* CLIENT ID: unique in the server, ascending per worker */
     uint32_t worker; /* home */
@@ -24,6 +32,7 @@ struct session {
     uint8_t resp;       /* 2 or 3 */
     uint8_t source;     /* enum session_source */
     uint8_t reply_mode; /* enum session_reply */
+    uint8_t mode;       /* enum session_mode */
     bool authenticated; /* set at accept when no password is set, later by AUTH and HELLO */
     bool no_evict, no_touch;
     bool close_asap;        /* killed: close without answering further */

@@ -261,7 +261,7 @@ static __attribute__((noinline)) void set_any(struct cmd *c)
 void cmd_set(struct cmd *c)
 {
     const struct span *argv = c->argv;
-    if (likely_(c->argc == 3) && likely_(!c->shard->on_change) &&
+    if (likely_(c->argc == 3) && likely_(!c->shard->listen) &&
         likely_(access_overwrite(c->shard, argv[1], c->candidate, argv[2]))) {
         c->shard->stats.dirty++; /* ks_changed, and nobody listens */
         reply_ok_inline(c->out);

@@ -24,8 +24,8 @@ void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls
 {
     if (!(cls & (KS_EXPIRED | KS_EVICTED)))
         s->stats.dirty++;
-    if (s->on_change)
-        s->on_change(s->on_change_ctx, s, db, key, cls, event);
+    if (unlikely_(s->listen))
+        ks_tell(s, db, key, cls, event);
 }
 
 /* ---- look-up ---- */

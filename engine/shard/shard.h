@@ -44,6 +44,17 @@ enum ks_class {
     KS_NEW = 1 << 14
 };
 
+/* Who hears of a shard's changes: bits of struct shard.listen. While none is set a change costs one test. */
+enum ks_listen {
+    LISTEN_HOOK = 1 << 0, /* on_change */
+};
+
+/* What a change has left to be done once the command is over: bits of struct shard.after, looked at after every command by whoever runs
+ * it (dataplane/conn/after.c). */
+enum ks_after {
+    AFTER_NONE = 0,
+};
+
 /* It stays where it was initialised: dicts point at its hash key. */
 struct shard {
     uint32_t id, count; /* this shard of how many */
@@ -63,7 +74,8 @@ struct shard {
     int64_t expire_last_ms;
     bool expire_paused; /* DEBUG SET-ACTIVE-EXPIRE 0 */
     bool expire_hot;    /* the last slice met more than a tenth of stale entries: go on at once */
-    /* Told of every change, after it. The key may point into an entry that is freed after the call. NULL: nobody listens. */
+    uint32_t listen, after; /* enum ks_listen, enum ks_after */
+    /* shard_hook: told of every change, after it. The key may point into an entry that is freed after the call. */
     void (*on_change)(void *ctx, struct shard *s, uint32_t db, struct span key, enum ks_class cls,
                       const char *event);
     void *on_change_ctx;
@@ -79,6 +91,17 @@ struct shard {
 int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphash_key *key,
                const struct engine_config *config, uint64_t seed);
 void shard_fini(struct shard *s);
+
+/* Sets on_change; NULL: nobody. */
+static inline void shard_hook(struct shard *s,
+                              void (*fn)(void *ctx, struct shard *s, uint32_t db, struct span key,
+                                         enum ks_class cls, const char *event),
+                              void *ctx)
+{
+    s->on_change = fn;
+    s->on_change_ctx = ctx;
+    s->listen = fn ? s->listen | LISTEN_HOOK : s->listen & ~(uint32_t)LISTEN_HOOK;
+}
 
 static inline uint64_t shard_hash(const struct shard *s, struct span key)
 {

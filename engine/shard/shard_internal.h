@@ -135,6 +135,8 @@ db_find(const struct shard *s, uint32_t db, struct span key, uint64_t hash)
     return keys ? dict_find_inline(keys, hash, key, entry_equal) : NULL;
 }
 /* Takes the entry out, says "expired", frees it. */
+/* listen.c: for ks_changed, when s->listen is set. */
+void ks_tell(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event);
 void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash);
 /* The same with "evicted". */
 void ks_evict_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash);

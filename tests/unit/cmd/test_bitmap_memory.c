@@ -70,7 +70,7 @@ static void test_events(void **state)
 {
     struct harness h;
     harness_init(&h, 1);
-    h.shards[0].on_change = note;
+    shard_hook(&h.shards[0], note, NULL);
     expect_events(&h, "SETBIT k 1 0", 1, "setbit"); /* the key is new */
     expect_events(&h, "SETBIT k 1 0", 0, NULL);
     expect_events(&h, "SETBIT k 1 1", 1, "setbit");
@@ -82,7 +82,7 @@ static void test_events(void **state)
     expect_events(&h, "BITOP NOT d k", 1, "set");
     expect_events(&h, "BITOP OR d missing", 1, "del");
     expect_events(&h, "BITOP OR d missing", 0, NULL);
-    h.shards[0].on_change = NULL;
+    shard_hook(&h.shards[0], NULL, NULL);
     harness_run(&h, "FLUSHALL SYNC");
     harness_fini(&h);
 }

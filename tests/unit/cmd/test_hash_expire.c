@@ -21,7 +21,7 @@ static int setup(void **state)
 {
     harness_init(&h, *state ? 3 : 1);
     for (uint32_t i = 0; i < h.count; i++)
-        h.shards[i].on_change = heard;
+        shard_hook(&h.shards[i], heard, NULL);
     events[0] = 0;
     return 0;
 }
@@ -255,7 +255,7 @@ static void test_bounded_turns(void **state)
         harness_run(&h, line);
     }
     harness_advance_ms(&h, 20);
-    h.shards[0].on_change = NULL;
+    shard_hook(&h.shards[0], NULL, NULL);
     size_t turns = 0, before = ks_count(&h.shards[0], 0);
     assert_int_equal(before, 1);
     while (ks_count(&h.shards[0], 0)) {

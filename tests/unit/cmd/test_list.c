@@ -162,7 +162,7 @@ static void test_events(void **state)
 {
     struct harness *h = *state;
     for (uint32_t i = 0; i < h->count; i++)
-        h->shards[i].on_change = note;
+        shard_hook(&h->shards[i], note, NULL);
     expect_events(h, "LPUSH a 1 2 3", "a:lpush");
     expect_events(h, "RPUSH a 4", "a:rpush");
     expect_events(h, "RPUSHX none 4", "");
@@ -181,7 +181,7 @@ static void test_events(void **state)
     expect_events(h, "LPOP c 5", "c:lpop c:del!");
     expect_events(h, "LRANGE c 0 -1", "");
     for (uint32_t i = 0; i < h->count; i++)
-        h->shards[i].on_change = NULL;
+        shard_hook(&h->shards[i], NULL, NULL);
 }
 
 /* ---- several shards ---- */

@@ -73,7 +73,7 @@ static void test_events(void **state)
 {
     struct harness *h = *state;
     for (uint32_t i = 0; i < h->count; i++)
-        h->shards[i].on_change = note;
+        shard_hook(&h->shards[i], note, NULL);
     expect_events(h, "XADD a NOMKSTREAM * f v", "");
     expect_events(h, "XADD a 1-1 f v", "a:xadd");
     expect_events(h, "XADD a 1-1 f v", "");
@@ -105,7 +105,7 @@ static void test_events(void **state)
     expect_events(h, "XDEL a 1-3", "a:xdel");
     expect_events(h, "XLEN a", "");
     for (uint32_t i = 0; i < h->count; i++)
-        h->shards[i].on_change = NULL;
+        shard_hook(&h->shards[i], NULL, NULL);
 }
 
 /* ---- ids ---- */

@@ -297,7 +297,7 @@ static void test_events(void **state)
 {
     struct harness *h = *state;
     for (uint32_t i = 0; i < h->count; i++)
-        h->shards[i].on_change = record;
+        shard_hook(&h->shards[i], record, NULL);
     expect_events(h, "SET k v", "0:k:string:set");
     expect_events(h, "SET k v NX", "");
     expect_events(h, "SET k v IFEQ w", "");

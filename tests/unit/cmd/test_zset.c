@@ -28,7 +28,7 @@ static void hear(void *ctx, struct shard *s, uint32_t db, struct span key, enum 
 static void expect_events(struct harness *h, const char *line, const char *want)
 {
     for (uint32_t i = 0; i < h->count; i++)
-        h->shards[i].on_change = hear;
+        shard_hook(&h->shards[i], hear, NULL);
     told[0] = 0;
     harness_run(h, line);
     if (strcmp(told, want) != 0)
@@ -260,7 +260,7 @@ static int teardown(void **state)
 {
     struct harness *h = *state;
     for (uint32_t i = 0; i < h->count; i++)
-        h->shards[i].on_change = NULL;
+        shard_hook(&h->shards[i], NULL, NULL);
     harness_run(h, "FLUSHALL SYNC");
     for (uint32_t i = 0; i < h->count; i++)
         while (h->shards[i].lazy_pending)

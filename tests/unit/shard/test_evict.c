@@ -40,7 +40,7 @@ static int setup(void **state)
     engine_config_defaults(&config);
     shard_init(&s, 0, 1, &key, &config, 7);
     s.now_ms = 1700000000000;
-    s.on_change = heard;
+    shard_hook(&s, heard, NULL);
     evictions = 0;
     return 0;
 }

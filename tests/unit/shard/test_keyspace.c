@@ -444,8 +444,7 @@ static void listen(void *ctx, struct shard *sh, uint32_t db, struct span key, en
 static void active_expiry(void **state)
 {
     struct heard heard = {0};
-    s.on_change = listen;
-    s.on_change_ctx = &heard;
+    shard_hook(&s, listen, &heard);
     char text[32];
     uint32_t n = 5000;
     for (uint32_t i = 0; i < n; i++) {

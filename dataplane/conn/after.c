@@ -1,0 +1,35 @@
+/* After a command: what it has left in the shards it held is done before the next one runs.
+ *
+ * Listeners of the keyspace (engine/shard/listen.c) set bits of shard.after while a command runs; here they are served, by whoever holds the
+ * shard. Thread: the holder's. */
+#include "dataplane/conn/conn_internal.h"
+
+void after_now(struct worker *w, struct shard_set *set)
+{
+    out_close(w);
+    for (uint32_t i = 0; i < set->count; i++) {
+        struct shard *s = set->v[i];
+        if (s)
+            s->after = AFTER_NONE;
+    }
+}
+
+void after_leased(struct worker *w, uint64_t shards)
+{
+    uint32_t after = 0;
+    for (uint64_t m = shards; m; m &= m - 1)
+        after |= w->lease_set.v[__builtin_ctzll(m)]->after;
+    if (after)
+        after_now(w, &w->lease_set);
+}
+
+void careful_set(struct worker *w, enum careful why, bool on)
+{
+    uint32_t was = w->careful;
+    w->careful = on ? w->careful | (uint32_t)why : w->careful & ~(uint32_t)why;
+    if (!was == !w->careful)
+        return;
+    batch_prepare(w);
+    for (struct staged *s = w->batch->cmd; w->careful && s != w->batch->end; s++)
+        s->way &= WAY_ERROR;
+}
