@@ -4,9 +4,13 @@
  * (an mbuf does not outlive its burst) into blocks, disjoint and ascending, bounded per connection in
  * bytes and in number and per worker in bytes; of overlapping copies the first that came stays.
  * Blocks that were delivered are kept until net_input_done, for `received` promises that. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "dataplane/net/tcp_internal.h"
+
+#define QUICK_ACKS \
+    16 /* after text that was lost or came twice: the sender's window is a few segments, often an odd number */
 
 /* Of heap, the allocator's own share included. */
 static inline uint64_t block_bytes(uint32_t len)
@@ -152,31 +156,37 @@ static void fin_received(struct tcp_conn *tc)
     }
 }
 
-/* What was kept and is next in order now. False: the connection ended, or its FIN came. */
-static bool drain(struct tcp_conn *tc)
+/* What was kept and is next in order now, or was before. */
+static void drain(struct tcp_conn *tc)
 {
     for (struct tcp_ooo *o; (o = tc->cold->ooo) != NULL && seq_le(o->seq, tc->rcv_nxt);) {
         block_unlink(tc, o);
         o->next = tc->net->ooo_done;
         tc->net->ooo_done = o;
         uint32_t skip = tc->rcv_nxt - o->seq;
-        if (skip < o->len)
+        if (skip < o->len) {
+            if (tc->flags &
+                TF_APP_CLOSED) { /* as text_and_fin has it: the application left meanwhile */
+                tcp_conn_reset(tc, -ECONNRESET, true);
+                return;
+            }
             tcp_deliver(tc->net, tc, o->data + skip, o->len - skip);
-        if (tc->state == TCP_CLOSED || (tc->flags & TF_APP_CLOSED))
-            return false;
+        }
+        if (tc->state == TCP_CLOSED)
+            return;
         if (o->fin && tc->rcv_nxt == o->seq + o->len) {
             fin_received(tc);
-            return false;
+            return;
         }
         tcp_ack_now(tc); /* RFC 5681 4.2: at once when a gap was filled */
     }
-    return true;
 }
 
 /* RFC 5681 4.2: an ACK for each segment behind a gap. They are counted, not folded into the pass's
  * one ACK: a sender without SACK needs three to repair the gap before its timer does. */
 static void duplicate_ack(struct tcp_conn *tc)
 {
+    tc->cold->quick_acks = QUICK_ACKS;
     if (tc->flags & TF_SACK)
         tc->cold->dup_acks_due = 1; /* its blocks tell of the whole burst */
     else if (tc->cold->dup_acks_due < LIMIT_TCP_DUP_ACKS)
@@ -236,6 +246,6 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
         fin_received(tc);
         return;
     }
-    if (tc->cold->ooo && !(tc->flags & TF_APP_CLOSED))
+    if (tc->cold->ooo)
         drain(tc);
 }

@@ -558,6 +558,62 @@ static void test_closing_inside_callbacks(void **state)
     }
 }
 
+static void leave_at_ten(void *cookie, const uint8_t *p, size_t n)
+{
+    struct stream *s = cookie;
+    (void)p;
+    s->rx_seen += n;
+    if (s->rx_seen >= 10)
+        tcp_close(s->tc);
+}
+
+/* The last octets came early, then all of them at once, and the application leaves at that: what was kept
+ * is in order by then and must go, not be told of as SACKed (RFC 2018 3: blocks lie beyond the ACK). */
+static void test_close_while_early_text_is_kept(void **state)
+{
+    (void)state;
+    struct peer p;
+    peer_up(&p, NULL);
+    p.sack = true;
+    peer_handshake(&p, 1460, -1, false);
+    p.stack->net->app.received = leave_at_ten;
+    struct tcp_conn *tc = p.s->tc;
+    peer_seg(&p, PEER_ACK, p.seq + 7, p.ack, peer_octets(7), 3);
+    assert_int_equal(peer_get(&p)->sack_n, 1);
+    peer_seg(&p, PEER_ACK, p.seq, p.ack, peer_octets(0), 10);
+    struct pkt *k = peer_get(&p);
+    assert_int_equal(k->flags, PEER_FIN | PEER_ACK);
+    assert_int_equal(k->ack, p.seq + 10);
+    assert_null(tc->cold->ooo);
+    peer_seg(&p, PEER_ACK, p.seq, p.ack - 1, peer_octets(0), 10);
+    k = peer_get(&p);
+    assert_int_equal(k->sack_n, 1);
+    assert_int_equal(k->sack[0][0], p.seq);
+    assert_int_equal(k->sack[0][1], p.seq + 10);
+    p.seq += 10;
+    peer_seg(&p, PEER_FIN | PEER_ACK, p.seq, p.ack, NULL, 0);
+    peer_get(&p);
+    peer_wait(&p, 61 * WIRE_SEC);
+    assert_int_equal(p.s->err, 0);
+    gone(&p);
+}
+
+/* More was kept than the application stayed for: lost, and said so, as for data that comes later. */
+static void test_close_before_early_text(void **state)
+{
+    (void)state;
+    struct peer p;
+    open_plain(&p, NULL);
+    p.stack->net->app.received = leave_at_ten;
+    peer_seg(&p, PEER_ACK, p.seq + 10, p.ack, peer_octets(10), 5);
+    peer_get(&p);
+    peer_seg(&p, PEER_ACK, p.seq, p.ack, peer_octets(0), 10);
+    assert_true(peer_get(&p)->flags & PEER_RST);
+    assert_int_equal(p.s->rx_seen, 10);
+    assert_int_equal(p.s->err, -ECONNRESET);
+    gone(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -568,6 +624,8 @@ int main(void)
         cmocka_unit_test(test_close_sends_queue_first),
         cmocka_unit_test(test_data_after_close),
         cmocka_unit_test(test_close_with_unread_data),
+        cmocka_unit_test(test_close_while_early_text_is_kept),
+        cmocka_unit_test(test_close_before_early_text),
         cmocka_unit_test(test_abort),
         cmocka_unit_test(test_fin_out_of_order),
         cmocka_unit_test(test_fin_wait_2_ends),
