@@ -52,6 +52,8 @@ void net_config_defaults(struct net_config *c)
         .stall_timeout_s = 300,
         .initial_window_segs = 10, /* RFC 6928 */
         .dad_probes = 1,           /* RFC 4862 5.1 */
+        .trace = TCP_TRACE_ERRORS,
+        .trace_events = 16384,
         .socket = -1,
     };
 }
@@ -154,7 +156,8 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     /* Three index arrays: free stack, dirty list, reap list. */
     net->free_conns = net_map(3 * sizeof(uint32_t) * (size_t)n);
     struct siphash_key key;
-    if (!keys_init(net, &key) || !net->stats || !net->conns || !net->cold || !net->loss ||
+    if (!keys_init(net, &key) || !tcp_trace_init(&net->trace, cfg->trace, cfg->trace_events) ||
+        !net->stats || !net->conns || !net->cold || !net->loss ||
         !net->free_conns ||
         flow_init(&net->flow, n, net->conns, sizeof(struct tcp_conn), &key) != 0) {
         net_destroy(net);
@@ -185,6 +188,7 @@ void net_destroy(struct net *net)
         rte_pktmbuf_free(net->held[i]);
     tcp_ooo_done_free(net);
     flow_fini(&net->flow);
+    tcp_trace_fini(&net->trace);
     net_unmap(net->keys, sizeof(*net->keys));
     net_unmap(net->free_conns, 3 * sizeof(uint32_t) * (size_t)net->cfg.max_conns);
     net_unmap(net->cold, net->cold_bytes);

@@ -43,10 +43,19 @@ struct tcp_app {
     /* The connection is gone for good; `err` 0 after an orderly close, else -ECONNRESET, -ETIMEDOUT, ... The cookie is forgotten.
      * Told at the end of net_input_done, net_timers or net_output, never from inside another callback. */
     void (*closed)(void *cookie, int err);
+    /* What traces call a connection: CLIENT ID. NULL: none is kept of those that end. */
+    uint64_t (*trace_id)(void *cookie);
 };
 
 /* net_config.congestion; what there is by what name: dataplane/options.c, control/config/config.def. */
 enum tcp_congestion { TCP_CC_CUBIC, TCP_CC_NEWRENO, TCP_CC_DCTCP, TCP_CC_COUNT };
+
+/* What connections leave in the worker's ring of events (tcp_trace.h). */
+enum tcp_trace_mode {
+    TCP_TRACE_NO,
+    TCP_TRACE_ERRORS, /* all but the segments that were expected */
+    TCP_TRACE_YES
+};
 
 struct net_prefix {
     struct ip_addr addr;
@@ -79,6 +88,8 @@ struct net_config {
     uint32_t initial_window_segs;
     enum tcp_congestion congestion;
     bool no_sack, no_ecn; /* neither offered nor agreed to */
+    enum tcp_trace_mode trace;
+    uint32_t trace_events; /* of the ring; rounded up to a power of two */
     uint64_t secret
         [2]; /* every key is made of it; the stack keeps no copy where a core dump would find one */
     struct rte_mempool *pool; /* frames, data */
@@ -139,6 +150,11 @@ struct tcp_conn *tcp_connect_to(struct net *net, struct ip_addr peer, uint16_t p
 void tcp_addr(const struct tcp_conn *tc, struct tcp_addr *ret);
 void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret);
 const char *tcp_state_name(uint8_t state);
+/* The last events of a connection as lines, oldest first, after one that names it; returns their number. */
+typedef void tcp_trace_fn(void *ctx, const char *line, size_t n);
+unsigned tcp_trace_read(const struct tcp_conn *tc, uint64_t id, tcp_trace_fn *fn, void *ctx);
+/* The same of a connection that an error ended not long ago; 0: none of that id. */
+unsigned tcp_trace_read_kept(const struct net *net, uint64_t id, tcp_trace_fn *fn, void *ctx);
 
 /* Room at the tail of the send queue: a pointer into the last mbuf (a new one when that is full), *room bytes of it. NULL: snd_buf or the pool
  * is used up; `writable` will be called. Written bytes count from tcp_tx_commit on; nothing leaves before net_output, and no pointer

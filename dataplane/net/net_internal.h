@@ -15,6 +15,7 @@
 
 #include "dataplane/net/flow.h"
 #include "dataplane/net/net.h"
+#include "dataplane/net/tcp_trace.h"
 #include "dataplane/net/wheel.h"
 #include "engine/base/assert.h"
 #include "engine/base/be.h"
@@ -255,6 +256,7 @@ struct net {
     void *resolve_ctx;
 
     struct ip6 ip6;
+    struct tcp_trace trace;
     uint64_t rate_ns[RATE_KINDS][LIMIT_NET_RATE_CLASSES]; /* token buckets, kept as times */
     uint16_t ephemeral_port;
 };

@@ -123,6 +123,7 @@ bool tcp_ack_input(struct tcp_conn *tc, const struct tcp_seg *seg)
     /* RFC 5961 5.2: neither beyond what was sent nor older than a window. */
     if (seq_lt(tc->snd_nxt, seg->ack) || seq_lt(seg->ack, tc->snd_una - c->snd_wnd_max)) {
         STAT_INC(tc->net->stats->drop_tcp_ack);
+        tcp_trace_drop(tc, DROP_ACK, seg->seq);
         tcp_challenge_ack(tc);
         return false;
     }
@@ -146,6 +147,8 @@ bool tcp_ack_input(struct tcp_conn *tc, const struct tcp_seg *seg)
     if (advances || seq_lt(tc->snd_wl1, seg->seq) ||
         (tc->snd_wl1 == seg->seq && seq_le(tc->snd_wl2, seg->ack))) {
         tc->snd_wnd = wnd;
+        if (unlikely_(!old != !wnd))
+            tcp_trace(tc, TR_WINDOW, 0, wnd);
         tc->snd_wl1 = seg->seq;
         tc->snd_wl2 = seg->ack;
         if (wnd > c->snd_wnd_max)

@@ -78,6 +78,9 @@ struct tcp_conn *tcp_conn_new(struct net *net, const struct flow_key *key, uint6
     c->ts_offset = tcp_ts_offset(hash);
     tc->rcv_mss = 536;
     tcp_rtt_init(tc);
+    if (unlikely_(net->trace.all))
+        tc->flags |= TF_TRACE;
+    tcp_trace(tc, TR_OPEN, 0, 0);
     flow_insert(&net->flow, hash, index);
     STAT_ADD(net->stats->tcp_conns, 1);
     return tc;
@@ -153,7 +156,7 @@ void tcp_conn_established(struct tcp_conn *tc)
 {
     struct net *net = tc->net;
     half_open_leave(tc);
-    tc->state = TCP_ESTABLISHED;
+    tcp_state_set(tc, TCP_ESTABLISHED);
     tc->flags |= TF_ESTAB;
     STAT_ADD(net->stats->tcp_curr_estab, 1);
     tc->cold->backoff = 0;
@@ -193,6 +196,9 @@ void tcp_conn_kill(struct tcp_conn *tc, int err, bool notify)
         STAT_INC(net->stats->tcp_attempt_fails);
     else if (err == -ECONNRESET && (tc->flags & TF_ESTAB))
         STAT_INC(net->stats->tcp_estab_resets);
+    tcp_trace(tc, TR_CLOSED, 0, (uint32_t)-err);
+    if (err && notify && (tc->flags & TF_ESTAB) && tcp_traced(tc))
+        tcp_trace_keep(tc, err);
     half_open_leave(tc);
     estab_leave(tc);
     flow_remove(&net->flow, flow_hash(&net->flow, &tc->key), tcp_index(tc));
@@ -227,7 +233,7 @@ void tcp_conn_time_wait(struct tcp_conn *tc)
     estab_leave(tc);
     tcp_queue_free(tc);
     tcp_ooo_free(tc);
-    tc->state = TCP_TIME_WAIT;
+    tcp_state_set(tc, TCP_TIME_WAIT);
     list_push_back(&net->time_wait, &tc->cold->link);
     net->time_wait_count++;
     if (net->cfg.time_wait_max && net->time_wait_count > net->cfg.time_wait_max)
@@ -319,7 +325,7 @@ struct tcp_conn *tcp_connect_to(struct net *net, struct ip_addr peer, uint16_t p
         return NULL;
     struct tcp_cold *c = tc->cold;
     tc->cookie = cookie;
-    tc->state = TCP_SYN_SENT;
+    tcp_state_set(tc, TCP_SYN_SENT);
     tc->flags |= TF_ACTIVE | TF_SYN_DUE;
     tc->rcv_wscale = tcp_opt_wscale(net->cfg.rcv_buf_bytes);
     c->iss = tcp_isn(net, &key, peer);

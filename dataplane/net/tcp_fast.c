@@ -142,7 +142,7 @@ checksums_ok(const struct net *net, const struct rte_mbuf *m, const uint8_t *p, 
 }
 
 /* What must hold of the record, in one compare of the eight bytes from `state` on. */
-#define FAST_TROUBLE (TF_APP_CLOSED | TF_RECOVERY | TF_LOSS | TF_CARE | TF_ECE)
+#define FAST_TROUBLE (TF_APP_CLOSED | TF_RECOVERY | TF_LOSS | TF_CARE | TF_ECE | TF_TRACE)
 #define FAST_MASK    TCP_STATE_WORD(0xff | TCP_STATE_WORD_DUPACKS, FAST_TROUBLE | TF_TS)
 
 /* A segment that may be just what tc expects next, in a frame that net_plain_tcp and the key let pass;

@@ -46,11 +46,13 @@ static bool timestamps_ok(struct tcp_conn *tc, const struct tcp_seg *seg)
         return true;
     if (!seg->has_ts) {
         STAT_INC(tc->net->stats->drop_tcp_no_timestamp);
+        tcp_trace_drop(tc, DROP_NO_TIMESTAMP, seg->seq);
         return false;
     }
     if (seq_lt(seg->tsval, tc->ts_recent)) {
         if (now - c->ts_recent_ns < PAWS_IDLE_NS) {
             STAT_INC(tc->net->stats->drop_tcp_paws);
+            tcp_trace_drop(tc, DROP_PAWS, seg->seq);
             tcp_ack_now(tc);
             return false;
         }
@@ -74,6 +76,7 @@ static void not_acceptable(struct tcp_conn *tc, const struct tcp_seg *seg)
 {
     if (seg->len == 0 || seg->seq + seg->len != tc->rcv_nxt)
         STAT_INC(tc->net->stats->drop_tcp_window);
+    tcp_trace_drop(tc, DROP_WINDOW, seg->seq);
     if (seg->flags & TH_RST)
         return;
     if (tc->state == TCP_SYN_RCVD && (seg->flags & (TH_SYN | TH_ACK)) == TH_SYN &&
@@ -98,6 +101,7 @@ static void not_acceptable(struct tcp_conn *tc, const struct tcp_seg *seg)
 static void rst_input(struct tcp_conn *tc, const struct tcp_seg *seg)
 {
     if (seg->seq != tc->rcv_nxt) { /* inside the window, but not where the peer must be */
+        tcp_trace_drop(tc, DROP_RST, seg->seq);
         tcp_challenge_ack(tc);
         return;
     }
@@ -116,7 +120,7 @@ static void fin_acked(struct tcp_conn *tc)
 {
     switch (tc->state) {
     case TCP_FIN_WAIT_1:
-        tc->state = TCP_FIN_WAIT_2;
+        tcp_state_set(tc, TCP_FIN_WAIT_2);
         tcp_timer_set(tc, TT_LIFE, tc->net->now_ns + LIMIT_TCP_FIN_WAIT2_S * NSEC_PER_S);
         return;
     case TCP_CLOSING: tcp_conn_time_wait(tc); return;
@@ -159,8 +163,11 @@ static void input_slow(struct tcp_conn *tc, struct tcp_seg *seg)
         tcp_syn_sent_input(tc, seg);
         return;
     }
-    if (!tcp_opt_parse(seg, NULL)) {
+    bool options = tcp_opt_parse(seg, NULL);
+    tcp_trace_in(tc, seg);
+    if (!options) {
         STAT_INC(net->stats->drop_tcp_header);
+        tcp_trace_drop(tc, DROP_OPTIONS, seg->seq);
         return;
     }
     /* TIME_WAIT gives way to a new incarnation that cannot be mistaken for the old one (RFC 6191,
@@ -190,10 +197,12 @@ static void input_slow(struct tcp_conn *tc, struct tcp_seg *seg)
             tcp_conn_kill(tc, 0, false); /* back to LISTEN */
         else
             tcp_challenge_ack(tc);
+        tcp_trace_drop(tc, DROP_SYN, seg->seq);
         return;
     }
     if (!(seg->flags & TH_ACK)) { /* five */
         STAT_INC(net->stats->drop_tcp_flags);
+        tcp_trace_drop(tc, DROP_FLAGS, seg->seq);
         return;
     }
     if (tc->state == TCP_SYN_RCVD && !tcp_syn_rcvd_ack(tc, seg))

@@ -65,6 +65,7 @@ enum tcp_state {
 #define TF_SPLIT       (1u << 28) /* unsent segments may be larger than mss: it was lowered */
 #define TF_V6          (1u << 29) /* an IPv6 connection */
 #define TF_PARKED      (1u << 30) /* the send queue has parked segments (tcp_pressure.c) */
+#define TF_TRACE       (1u << 31) /* each segment leaves an event: no short ways */
 
 /* ---- send queue ----
  * One mbuf per segment. Its bookkeeping stands at the start of its headroom, the payload at
@@ -145,6 +146,7 @@ struct tcp_cold {
     uint8_t tmpl_len, l2_len; /* tmpl_len: of all headers */
     uint8_t backoff, keep_sent;
     uint8_t pmtu_changes;     /* ICMP errors obeyed */
+    uint8_t quick_acks;       /* ACKs that will not be delayed: text was lost a moment ago */
     uint32_t ip_sum, tcp_sum; /* checksums of the template's constant part */
     struct wheel_node timer;
     uint64_t timer_ns; /* when the wheel entry fires; UINT64_MAX: none */
@@ -259,6 +261,61 @@ static inline uint32_t tcp_ts_offset(uint64_t flow_hash)
 static inline uint32_t tcp_ts_now(const struct tcp_conn *tc)
 {
     return tc->net->now_ms + tc->cold->ts_offset;
+}
+
+/* ---- tcp_trace.c ---- */
+/* Only while net->trace.ring is there. Time, connection and state are filled in. */
+void tcp_trace_put(struct tcp_conn *tc, struct tcp_event e);
+/* A connection ends by an error: a copy of its events. */
+void tcp_trace_keep(struct tcp_conn *tc, int err);
+static inline bool tcp_traced(const struct tcp_conn *tc)
+{
+    return tc->net->trace.ring != NULL;
+}
+static inline void tcp_trace(struct tcp_conn *tc, enum tcp_event_kind kind, uint8_t what,
+                             uint32_t wnd)
+{
+    if (tcp_traced(tc))
+        tcp_trace_put(tc, (struct tcp_event){.kind = (uint8_t)kind,
+                                             .what = what,
+                                             .seq = tc->snd_una,
+                                             .ack = tc->snd_nxt,
+                                             .wnd = wnd});
+}
+static inline void tcp_trace_in(struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    if (tcp_traced(tc))
+        tcp_trace_put(tc, (struct tcp_event){.kind = TR_IN,
+                                             .flags = seg->flags,
+                                             .seq = seg->seq,
+                                             .ack = seg->ack,
+                                             .wnd = seg->wnd << tc->snd_wscale,
+                                             .len = (uint16_t)seg->len,
+                                             .sack_n = seg->sack_n});
+}
+/* After its headers were built: the window is the one they tell. */
+static inline void tcp_trace_out(struct tcp_conn *tc, bool again, uint8_t flags, uint32_t seq,
+                                 uint32_t len, unsigned sack_n)
+{
+    if (tcp_traced(tc))
+        tcp_trace_put(tc, (struct tcp_event){.kind = again ? TR_AGAIN : TR_OUT,
+                                             .flags = flags,
+                                             .seq = seq,
+                                             .ack = tc->rcv_nxt,
+                                             .wnd = tc->rcv_edge - tc->rcv_nxt,
+                                             .len = (uint16_t)len,
+                                             .sack_n = (uint8_t)sack_n});
+}
+static inline void tcp_trace_drop(struct tcp_conn *tc, enum tcp_drop why, uint32_t seq)
+{
+    if (tcp_traced(tc))
+        tcp_trace_put(tc, (struct tcp_event){.kind = TR_DROP, .what = (uint8_t)why, .seq = seq});
+}
+static inline void tcp_state_set(struct tcp_conn *tc, enum tcp_state state)
+{
+    uint8_t was = tc->state;
+    tc->state = (uint8_t)state;
+    tcp_trace(tc, TR_STATE, was, 0);
 }
 
 /* ---- tcp_conn.c ---- */

@@ -53,7 +53,7 @@ static bool cookie_input(struct net *net, struct tcp_seg *seg, struct tcp_syn_op
         return true;
     }
     STAT_INC(net->stats->tcp_passive_opens);
-    tc->state = TCP_SYN_RCVD;
+    tcp_state_set(tc, TCP_SYN_RCVD);
     if (ecn)
         tc->flags |= TF_ECN;
     tc->cold->iss = seg->ack - 1;
@@ -107,7 +107,8 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
         return;
     }
     STAT_INC(st->tcp_passive_opens);
-    tc->state = TCP_SYN_RCVD;
+    tcp_state_set(tc, TCP_SYN_RCVD);
+    tcp_trace_in(tc, seg);
     tc->flags |= TF_HALF_OPEN | TF_SYN_DUE;
     if ((seg->flags & (TH_ECE | TH_CWR)) == (TH_ECE | TH_CWR) && !net->cfg.no_ecn)
         tc->flags |= TF_ECN; /* RFC 3168 6.1.1 */
@@ -195,7 +196,7 @@ void tcp_syn_sent_input(struct tcp_conn *tc, struct tcp_seg *seg)
         open_now(tc, seg);
         return; /* text in a SYN-ACK is sent again */
     }
-    tc->state = TCP_SYN_RCVD; /* simultaneous open, RFC 9293 3.5 figure 8 */
+    tcp_state_set(tc, TCP_SYN_RCVD); /* simultaneous open, RFC 9293 3.5 figure 8 */
     tc->flags |= TF_SYN_DUE;
     tcp_mark(tc);
 }

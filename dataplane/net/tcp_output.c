@@ -280,6 +280,8 @@ static __attribute__((noinline)) bool send_bare(struct tcp_conn *tc, uint32_t se
         options_end(tc, m, opt);
     if (tc->flags & TF_ECN)
         clear_ect(tc, m);
+    if (flags != TH_ACK || opt || (tc->flags & TF_TRACE) || tc->rcv_edge == tc->rcv_nxt)
+        tcp_trace_out(tc, (tc->flags & TF_FIN_LOST) && (flags & TH_FIN), flags, seq, 0, opt / 8);
     ack_sent(tc, tc->cold);
     hand_over(tc, m);
     return true;
@@ -347,6 +349,7 @@ static bool send_syn(struct tcp_conn *tc)
         ack_sent(tc, tc->cold);
     tc->snd_nxt = c->iss + 1;
     c->last_tx_ns = net->now_ns;
+    tcp_trace_out(tc, c->retrans != 0, passive ? TH_SYN | TH_ACK : TH_SYN, c->iss, 0, 0);
     if (c->deadline_ns[TT_REXMIT] == UINT64_MAX)
         tcp_timer_set(tc, TT_REXMIT, net->now_ns + tcp_rto_ns(tc));
     hand_over(tc, m);
@@ -397,6 +400,7 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
         c->loss->cwr_due = false;
     }
     build(tc, m, off, s->len, s->seq, flags);
+    tcp_trace_out(tc, again, (uint8_t)flags, s->seq, s->len, 0);
     if ((tc->flags & TF_ECN) && (again || (tc->flags & TF_PROBE_DUE)))
         clear_ect(tc, m);
     ack_sent(tc, c);
@@ -560,6 +564,10 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
     if ((tc->flags & TF_WND_CHECK) && window_update_due(tc))
         tc->flags |= TF_ACK_NOW;
     tc->flags &= ~TF_WND_CHECK;
+    if ((tc->flags & TF_ACK_DELAYED) && unlikely_(tc->cold->quick_acks)) {
+        tc->cold->quick_acks--;
+        tc->flags |= TF_ACK_NOW;
+    }
     if ((tc->flags & TF_ACK_DELAYED) && tc->cold->deadline_ns[TT_DELACK] == UINT64_MAX)
         tcp_timer_set(tc, TT_DELACK, net->now_ns + net->delack_ns);
     if (!(tc->flags & (TF_ACK_NOW | TF_DUP_ACKS)))
@@ -586,7 +594,7 @@ static inline bool output_ack(struct tcp_conn *tc)
 /* What keeps a connection from the common pass. */
 #define OUTPUT_TROUBLE                                                                        \
     (TF_APP_CLOSED | TF_PROBE_DUE | TF_RECOVERY | TF_LOSS | TF_CWND_FULL | TF_CARE | TF_ECE | \
-     TF_SPLIT | TF_PARKED)
+     TF_SPLIT | TF_PARKED | TF_TRACE)
 
 /* data_off, refcnt (ours and the wire's), nb_segs, port */
 static const uint64_t rearm_plain = (TX_PAYLOAD_OFF - 66) | 2u << 16 | 1ull << 32 | 0xffffull << 48;

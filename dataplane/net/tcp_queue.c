@@ -248,6 +248,7 @@ void tcp_queue_mark_lost(struct tcp_conn *tc, bool all)
             break;
     }
     c->rtx = NULL;
+    tcp_trace(tc, TR_LOST, 0, c->lost_bytes);
     bool data_in_flight = tc->q_head && (tc->q_head->flags & TXS_SENT);
     if (all || !data_in_flight)
         tcp_queue_mark_fin_lost(tc);

@@ -135,6 +135,8 @@ uint32_t tcp_rack_detect(struct tcp_conn *tc)
         tcp_timer_set(tc, TT_REO, now + wait);
     else
         tcp_timer_clear(tc, TT_REO);
+    if (marked)
+        tcp_trace(tc, TR_LOST, 0, marked);
     return marked;
 }
 
@@ -149,6 +151,7 @@ void tcp_rack_timeout(struct tcp_conn *tc)
         if (s == tc->q_head || s->sent_ns + patience <= now)
             mark_lost(tc, s);
     }
+    tcp_trace(tc, TR_LOST, 0, tc->cold->lost_bytes);
     tcp_timer_clear(tc, TT_REO);
 }
 

@@ -80,6 +80,7 @@ static bool block_insert(struct tcp_conn *tc, struct tcp_ooo **pp, uint32_t seq,
     struct tcp_ooo *o = block_room(tc, n) ? malloc(sizeof(*o) + n) : NULL;
     if (!o) {
         STAT_INC(net->stats->drop_tcp_ooo);
+        tcp_trace_drop(tc, DROP_OOO, seq);
         return false;
     }
     o->next = *pp;
@@ -141,7 +142,7 @@ static void fin_received(struct tcp_conn *tc)
     tcp_ooo_free(tc); /* nothing can follow */
     switch (tc->state) {
     case TCP_ESTABLISHED:
-        tc->state = TCP_CLOSE_WAIT;
+        tcp_state_set(tc, TCP_CLOSE_WAIT);
         if (tc->cookie && !(tc->flags & TF_APP_CLOSED))
             tc->net->app.peer_closed(tc->cookie);
         break;
@@ -149,7 +150,7 @@ static void fin_received(struct tcp_conn *tc)
         if (tcp_fin_acked(tc))
             tcp_conn_time_wait(tc);
         else
-            tc->state = TCP_CLOSING;
+            tcp_state_set(tc, TCP_CLOSING);
         break;
     case TCP_FIN_WAIT_2: tcp_conn_time_wait(tc); break;
     default: break;
@@ -223,6 +224,7 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
         if (!ahead) /* else the ACK for text ahead of order says it: one per segment */
             tcp_ack_now(tc);
         STAT_INC(tc->net->stats->drop_tcp_window);
+        tcp_trace_drop(tc, DROP_WINDOW, seq);
     }
     if (ahead) {
         /* A FIN alone ahead of data is not kept: it is sent again. */

@@ -64,6 +64,7 @@ static void undo_now(struct tcp_conn *tc)
     c->recover = tc->snd_una - 1;
     tc->dupacks = 0;
     l->undo = false;
+    tcp_trace(tc, TR_UNDO, 0, tc->cwnd);
     tcp_mark(tc);
 }
 
@@ -158,6 +159,7 @@ void tcp_recovery_begin(struct tcp_conn *tc)
     struct tcp_cold *c = tc->cold;
     struct tcp_loss *l = c->loss;
     STAT_INC(tc->net->stats->tcp_fast_retrans);
+    tcp_trace(tc, TR_RECOVERY, 0, tc->cwnd);
     undo_begin(tc, false);
     c->recover = tc->snd_nxt;
     l->recover_fs = tcp_flight(tc);

@@ -256,6 +256,19 @@ static void on_delack(struct tcp_conn *tc)
     tcp_ack_now(tc);
 }
 
+static void trace_timer(struct tcp_conn *tc, int t)
+{
+    uint64_t rto_ms = tc->cold->rto_ns / NSEC_PER_MS;
+    if (tcp_traced(tc))
+        tcp_trace_put(tc, (struct tcp_event){.kind = TR_TIMER,
+                                             .what = (uint8_t)t,
+                                             .seq = tc->snd_una,
+                                             .ack = tc->snd_nxt,
+                                             .wnd = tc->cwnd,
+                                             .len = rto_ms < UINT16_MAX ? (uint16_t)rto_ms
+                                                                        : UINT16_MAX});
+}
+
 static void conn_timers(struct tcp_conn *tc)
 {
     static void (*const handler[TT_COUNT])(struct tcp_conn *) = {
@@ -270,6 +283,8 @@ static void conn_timers(struct tcp_conn *tc)
         if (c->deadline_ns[t] > tc->net->now_ns)
             continue;
         c->deadline_ns[t] = UINT64_MAX;
+        if (t != TT_DELACK)
+            trace_timer(tc, t);
         handler[t](tc);
         if (tc->state == TCP_CLOSED)
             return;
