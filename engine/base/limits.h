@@ -62,6 +62,10 @@
 #define LIMIT_TCP_USER_TIMEOUT_S 120 /* retransmission without progress (RFC 9293 3.8.3, R2) */
 #define LIMIT_TCP_FIN_WAIT2_S    60  /* a peer that never sends its FIN */
 
+/* --- durability --- */
+#define LIMIT_SNAPSHOT_WAIT_BYTES \
+    (2ull << 30) /* of a shard's entries saved early: over it the snapshot fails */
+
 /* --- clients --- */
 #define LIMIT_CONN_OUT_PAUSE_BYTES \
     (1024 * 1024) /* heap output of a client at which its requests wait */

@@ -4,8 +4,12 @@
  * they are read: lengths against what is left, listpacks, intsets and ziplists through and through, duplicates, NaN. */
 #pragma once
 
+#include "engine/ds/fieldmap.h"
+#include "engine/ds/idtree.h"
+#include "engine/ds/zset.h"
 #include "engine/log/rdb.h"
 #include "engine/shard/object.h"
+#include "engine/shard/snapshot.h"
 
 /* A value that no key has yet. */
 struct rdb_object {
@@ -17,6 +21,22 @@ struct rdb_object {
 
 /* Appends the type byte and the value. w->failed: no memory. */
 void rdb_save_object(struct rdb_writer *w, const struct entry *e);
+
+/* The same in parts, for values that take longer than a turn of the loop. The value must not change in between. */
+struct rdb_save {
+    const struct entry *e;
+    uint8_t kind; /* of rdb_save.c */
+    size_t at;    /* bytes of a string, nodes of a list, members left of a sorted set */
+    int64_t first_ms;
+    struct fieldmap_iter map;
+    struct zset_at zset;
+    struct id_at node;
+};
+/* Type and what comes before the elements. True: that was all. */
+bool rdb_save_begin(struct rdb_save *s, struct rdb_writer *w, const struct entry *e);
+/* About `budget` elements, bytes of long strings counted by 64. True: done, or failed. */
+bool rdb_save_some(struct rdb_save *s, struct rdb_writer *w, size_t budget);
+extern const struct snapshot_ops rdb_snapshot_ops; /* rdb_snapshot.c */
 /* Reads a value whose type byte was `type`, on the shard's memory and by its thresholds. False: r->out_of_memory, or the bytes are no such value;
  * nothing is left behind. */
 bool rdb_load_object(struct rdb_reader *r, struct shard *s, uint8_t type, struct rdb_object *ret);

@@ -25,18 +25,6 @@ static void put_id_raw(struct rdb_writer *w, struct stream_id id)
     rdb_put_u64_be(w, id.seq);
 }
 
-static void save_nodes(struct rdb_writer *w, const struct stream *s)
-{
-    rdb_put_len(w, s->nodes.count);
-    for (struct id_at at = idtree_first(&s->nodes); at.leaf && !w->failed; at = idtree_next(at)) {
-        const struct stream_node *n = idtree_record(&s->nodes, at);
-        struct mem_block lp = stream_node_block(n);
-        rdb_put_len(w, ID_BYTES);
-        put_id_raw(w, n->id);
-        rdb_put_blob(w, span_of(lp.p, lp.len));
-    }
-}
-
 static void save_group(struct rdb_writer *w, const struct stream_group *g)
 {
     rdb_put_string(w, g->name);
@@ -60,10 +48,26 @@ static void save_group(struct rdb_writer *w, const struct stream_group *g)
     }
 }
 
-void rdb_save_stream(struct rdb_writer *w, const struct stream *s)
+void rdb_save_stream_begin(struct rdb_writer *w, const struct stream *s, struct id_at *at)
 {
     rdb_put_type(w, RDB_STREAM_LISTPACKS_2);
-    save_nodes(w, s);
+    rdb_put_len(w, s->nodes.count);
+    *at = idtree_first(&s->nodes);
+}
+
+bool rdb_save_stream_some(struct rdb_writer *w, const struct stream *s, struct id_at *at,
+                          size_t budget)
+{
+    for (size_t work = 0; at->leaf && work < budget && !w->failed; *at = idtree_next(*at)) {
+        const struct stream_node *n = idtree_record(&s->nodes, *at);
+        struct mem_block lp = stream_node_block(n);
+        rdb_put_len(w, ID_BYTES);
+        put_id_raw(w, n->id);
+        rdb_put_blob(w, span_of(lp.p, lp.len));
+        work += 1 + lp.len / 64;
+    }
+    if (at->leaf)
+        return w->failed;
     rdb_put_len(w, s->length);
     put_id(w, s->last);
     put_id(w, s->first);
@@ -72,6 +76,7 @@ void rdb_save_stream(struct rdb_writer *w, const struct stream *s)
     rdb_put_len(w, s->groups.n);
     for (uint32_t i = 0; i < s->groups.n && !w->failed; i++)
         save_group(w, stream_group_at(s, i));
+    return true;
 }
 
 /* ---- reading ---- */

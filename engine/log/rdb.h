@@ -62,6 +62,7 @@ struct rdb_writer {
     uint8_t version;      /* of the format so far: RDB_VERSION_WRITTEN, or what a value needed */
     bool compress;        /* strings of more than 20 bytes by LZF */
     bool failed;          /* no memory: nothing more is written */
+    bool parts;           /* long strings are written in parts, uncompressed */
     struct span key;      /* in files: goes between type and value; p NULL: none */
 };
 

@@ -7,12 +7,13 @@
 
 #include "engine/shard/shard_internal.h"
 
-/* The LRU clock of this millisecond, worked out once for all that are touched in it. False: the policy counts accesses. */
+/* The LRU clock of this millisecond, worked out once for all that are touched in it. False: the policy counts accesses, or a snapshot
+ * must see entries before they change. */
 static inline __attribute__((always_inline)) bool access_clock(struct shard *s)
 {
     if (likely_(s->touch_ms == s->now_ms))
         return true;
-    s->touch_ms = policy_counts(s) ? -1 : s->now_ms;
+    s->touch_ms = policy_counts(s) || s->snapshot ? -1 : s->now_ms;
     s->touch_clock = lru_now(s);
     return s->touch_ms >= 0;
 }

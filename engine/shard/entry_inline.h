@@ -21,6 +21,8 @@
 #define ENTRY_TTL       1 /* has room for an expiry */
 #define ENTRY_LONG_KEY  2
 #define ENTRY_BLOCK     4 /* the value is a struct mem_block */
+#define ENTRY_SAVED     8 /* snapshot.h; these two only while one is made */
+#define ENTRY_PENDING   16
 
 /* A string value beyond this hangs on a block of its own. */
 #define ENTRY_EMBED_MAX 1024

@@ -7,6 +7,7 @@
 
 #include "engine/shard/object.h"
 #include "engine/shard/shard_internal.h"
+#include "engine/shard/snapshot.h"
 
 #define WALK_PAGES_PER_MS 64
 #define HEAP_MIN          16
@@ -181,9 +182,20 @@ static void told_expired(void *ctx, const struct fieldmap_item *item)
     ks_changed(x->s, x->db, x->key, KS_HASH, "hexpired");
 }
 
+/* Before fields leave that nobody but their own time removes. */
+static void touch_key(struct shard *s, uint32_t db, struct span key)
+{
+    uint64_t hash = shard_hash(s, key);
+    struct entry *e = db_find(s, db, key, hash);
+    if (e)
+        snapshot_touch(s, db, hash, e);
+}
+
 void field_expire_now(struct shard *s, uint32_t db, struct span key, struct fieldmap *fm,
                       uint64_t field_hash, struct span field)
 {
+    if (unlikely_(s->snapshot != NULL))
+        touch_key(s, db, key);
     fieldmap_remove(fm, field_hash, field);
     ks_changed(s, db, key, KS_HASH, "hexpired");
 }
@@ -194,6 +206,8 @@ void field_timer_purge(struct shard *s, uint32_t db, struct span key, struct fie
     uint64_t pos = 0;
     int64_t least = INT64_MAX;
     size_t removed = 0;
+    if (unlikely_(s->snapshot != NULL))
+        touch_key(s, db, key);
     while (!fieldmap_expire(fm, s->now_ms, &pos, SIZE_MAX, &least, &removed, told_expired, &x))
         ;
     fieldmap_set_next_due(fm, least);
@@ -248,6 +262,8 @@ static size_t walk_slice(struct shard *s, struct field_timer *t, size_t budget)
             timer_free(t);
         return 1;
     }
+    if (unlikely_(s->snapshot != NULL))
+        snapshot_touch_now(s, db, shard_hash(s, key), e);
     struct expiring x = {s, db, key};
     size_t removed = 0, pages = fieldmap_pages(fm);
     if (!t->walk_pos)

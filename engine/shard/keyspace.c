@@ -5,6 +5,7 @@
  * Writing of strings: keyspace_string.c. Thread: the lease holder's. */
 #include "engine/base/assert.h"
 #include "engine/shard/shard_internal.h"
+#include "engine/shard/snapshot.h"
 
 struct dict *db_keys(struct shard *s, uint32_t db)
 {
@@ -33,6 +34,7 @@ void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls
 /* Out of both dicts; the entry itself stays. */
 static void unlink_entry(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
 {
+    snapshot_touch(s, db, hash, e);
     if (entry_expire_fast(e) >= 0)
         dict_remove(s->db[db].expires, hash, e);
     dict_remove(s->db[db].keys, hash, e);
@@ -85,8 +87,10 @@ struct entry *ks_read(struct shard *s, uint32_t db, struct span key, uint64_t ha
 struct entry *ks_write(struct shard *s, uint32_t db, struct span key, uint64_t hash)
 {
     struct entry *e = find(s, db, key, hash);
-    if (e)
+    if (e) {
+        snapshot_touch(s, db, hash, e);
         clock_touch(s, e);
+    }
     return e;
 }
 
@@ -139,6 +143,7 @@ bool ks_set_expire(struct shard *s, uint32_t db, struct entry **e, uint64_t hash
     bool has = entry_expire_fast(*e) >= 0;
     if (expire_ms == KS_KEEP_TTL)
         return true;
+    snapshot_touch(s, db, hash, *e);
     if (expire_ms == KS_NO_TTL) {
         if (has) {
             dict_remove(s->db[db].expires, hash, *e);
@@ -172,7 +177,9 @@ void ks_flush(struct shard *s, uint32_t db, bool lazy)
 {
     struct shard_db *d = &s->db[db];
     s->stats.dirty += ks_count(s, db);
-    if (lazy && ks_count(s, db))
+    if (unlikely_(s->snapshot != NULL) && snapshot_keeps(s, db, d->keys, d->expires))
+        ; /* it frees them when it has written them down */
+    else if (lazy && ks_count(s, db))
         lazy_free_db(s, d->keys, d->expires);
     else
         db_free_now(s, d->keys, d->expires);

@@ -8,6 +8,7 @@
 #include "engine/shard/field_timer.h"
 #include "engine/shard/object.h"
 #include "engine/shard/shard_internal.h"
+#include "engine/shard/snapshot.h"
 
 #define STRING_MAX \
     (1ull << 40)        /* far above what commands allow: keeps the sums below from overflow */
@@ -29,6 +30,7 @@ static struct entry *store_new(struct shard *s, uint32_t db, struct span key, ui
     if (expires && !dict_insert(expires, hash, e))
         goto unlink_key;
     clock_begin(s, db, hash, e);
+    snapshot_born(s, db, hash, e);
     return e;
 unlink_key:
     dict_remove(keys, hash, e);
@@ -86,6 +88,7 @@ static __attribute__((noinline)) struct entry *store_over(struct shard *s, uint3
         return NULL;
     }
     clock_inherit(s, e, old);
+    e->flags |= old->flags & ENTRY_SAVED;
     lazy_drop_entry(s, old);
     return e;
 }
@@ -99,6 +102,8 @@ static inline __attribute__((always_inline)) struct entry *find_old(struct shard
         ks_expire_now(s, db, old, hash);
         return NULL;
     }
+    if (old)
+        snapshot_touch(s, db, hash, old);
     return old;
 }
 
@@ -264,6 +269,7 @@ struct entry *ks_move(struct shard *from, uint32_t from_db, struct entry *e, uin
                       struct shard *to, uint32_t db, struct span key, uint64_t hash)
 {
     int64_t when = entry_expire_fast(e);
+    snapshot_touch(from, from_db, from_hash, e);
     if (!(e->flags & ENTRY_BLOCK)) {
         struct entry *copy = ks_copy(to, db, key, hash, e, when);
         if (copy) {
@@ -325,6 +331,7 @@ uint8_t *ks_string_resize(struct shard *s, uint32_t db, struct entry **entry, ui
                           size_t new_len)
 {
     struct entry *e = *entry;
+    snapshot_touch(s, db, hash, e);
     if (e->flags & ENTRY_BLOCK)
         return resize_block(s, e, new_len);
     char scratch[NUM_I64_CHARS];

@@ -6,6 +6,7 @@
 #include "engine/base/crc.h"
 #include "engine/shard/field_timer.h"
 #include "engine/shard/shard_internal.h"
+#include "engine/shard/snapshot.h"
 
 /* ---- what the dicts need of entries ---- */
 
@@ -72,6 +73,7 @@ int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphas
 
 void shard_fini(struct shard *s)
 {
+    snapshot_end(s);
     for (uint32_t db = 0; db < LIMIT_DATABASES; db++)
         ks_flush(s, db, false);
     while (s->lazy_head)

@@ -86,6 +86,7 @@ struct shard {
     struct field_timers
         *field_timers; /* hashes with fields that expire (field_timer.h); NULL: none */
     struct evict evict;
+    struct snapshot *snapshot; /* that is being made (snapshot.h); NULL: none */
 };
 
 int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphash_key *key,
