@@ -31,6 +31,9 @@
 #define LIMIT_LINK_RING_BYTES   (1024 * 1024) /* each direction, each worker; power of two */
 #define LIMIT_LINK_MSG_BYTES \
     (64 * 1024) /* longest record in a link ring; longer payloads are split */
+#define LIMIT_LINK_BULK_BYTES \
+    (1024 *                   \
+     1024) /* of a worker's ring of snapshots, and of its ring of keys to load; power of two */
 #define LIMIT_PASSWORD_BYTES      512
 #define LIMIT_NET_ALLOW           64 /* source prefixes of net-allow */
 

@@ -3,7 +3,8 @@
  *   0        struct link_header     identity line, dataplane line, control line, banner
  *   +        struct link_config     config page (sequence lock)
  *   +        struct link_control    counters of the control process
- *   +        worker 0: stats_worker | link_cmdstat[LINK_COMMANDS] | ring to worker | ring from worker
+ *   +        worker 0: stats_worker | link_cmdstat[LINK_COMMANDS] | ring to worker | ring from worker |
+ *                      snapshot ring (from) | load ring (to)
  *   +        worker 1 ...           every block starts on a page
  *
  * Offsets only; both sides compute them with the functions below from (workers), after they agreed on version and sizes.
@@ -119,6 +120,10 @@ static_assert((LIMIT_LINK_RING_BYTES & (LIMIT_LINK_RING_BYTES - 1)) == 0, "power
 static_assert(LIMIT_LINK_MSG_BYTES * 2 < LIMIT_LINK_RING_BYTES,
               "the longest record fits with a wrap before it");
 
+static_assert((LIMIT_LINK_BULK_BYTES & (LIMIT_LINK_BULK_BYTES - 1)) == 0 &&
+                  LIMIT_LINK_MSG_BYTES * 2 < LIMIT_LINK_BULK_BYTES,
+              "as the other rings");
+
 static inline size_t link_pages(size_t n)
 {
     return (n + LINK_PAGE - 1) & ~(size_t)(LINK_PAGE - 1);
@@ -133,7 +138,10 @@ static inline size_t link_pages(size_t n)
     (LINK_CMDSTATS_OFFSET + link_pages(sizeof(struct link_cmdstat) * LINK_COMMANDS))
 #define LINK_RING_SPAN        link_pages(sizeof(struct ring_shm) + LIMIT_LINK_RING_BYTES)
 #define LINK_RING_FROM_OFFSET (LINK_RING_TO_OFFSET + LINK_RING_SPAN)
-#define LINK_WORKER_SPAN      (LINK_RING_FROM_OFFSET + LINK_RING_SPAN)
+#define LINK_BULK_SPAN        link_pages(sizeof(struct ring_shm) + LIMIT_LINK_BULK_BYTES)
+#define LINK_SNAPSHOT_OFFSET  (LINK_RING_FROM_OFFSET + LINK_RING_SPAN)
+#define LINK_LOAD_OFFSET      (LINK_SNAPSHOT_OFFSET + LINK_BULK_SPAN)
+#define LINK_WORKER_SPAN      (LINK_LOAD_OFFSET + LINK_BULK_SPAN)
 
 static inline size_t link_total_bytes(uint32_t workers)
 {

@@ -16,7 +16,7 @@
 #include "engine/shard/config.h"
 
 #define LINK_MAGIC          0x4b4e494c57524142ull /* "BARWLINK" */
-#define LINK_LAYOUT_VERSION 1
+#define LINK_LAYOUT_VERSION 2
 #define LINK_COMMANDS       512 /* command statistics slots per worker, by cmd_desc.index */
 
 enum link_dp_state { LINK_DP_NONE, LINK_DP_STARTING, LINK_DP_RUNNING, LINK_DP_STOPPED };
@@ -54,6 +54,11 @@ struct link_control *link_control_stats(struct link *l);
 /* Rings; each process gets its own views, made at open (dataplane: again by link_dp_begin, control: again by link_refresh). */
 struct ring *link_to_worker(struct link *l, uint32_t worker);
 struct ring *link_from_worker(struct link *l, uint32_t worker);
+
+/* This side's view of a ring for much at once, in the caller's own record, since other threads than the main one use it: control's writer of
+ * files takes snapshots, its reader of files gives keys to load. Void when the generation moves. -EINVAL: not a sane ring. */
+int link_snapshot_ring(struct link *l, uint32_t worker, struct ring *ret);
+int link_load_ring(struct link *l, uint32_t worker, struct ring *ret);
 
 /* Config page: written by control under a sequence lock; a worker copies it when the version moved. */
 void link_config_publish(struct link *l, const struct engine_config *c);

@@ -23,6 +23,8 @@ enum link_msg {
         3, /* struct msg_door: the client is gone, or asked to close after what was sent */
     MSG_ADMIN_REPLY = 4, /* struct msg_admin_reply, RESP bytes */
     MSG_SHUTDOWN = 5,    /* the dataplane stops cleanly */
+    MSG_SNAPSHOT = 7,    /* struct msg_snapshot */
+    MSG_LOADED = 8,      /* the dataset is whole: clients are served */
     MSG_NEIGH = 6,       /* struct msg_neigh: net-share kernel, what Linux knows of a neighbour */
     /* worker -> control */
     MSG_DOOR_REPLY = 16,  /* struct msg_door, bytes */
@@ -31,6 +33,16 @@ enum link_msg {
     MSG_ADMIN_REQUEST =
         19,             /* struct msg_admin_request, then argc times { u32 len, bytes } unaligned */
     MSG_NEIGH_ASK = 20, /* struct msg_neigh, its address: MSG_NEIGH is wanted */
+    MSG_LOAD_STATE = 21, /* struct msg_load_state */
+    /* in a snapshot ring; all of one snapshot between its begin and its end */
+    MSG_SNAPSHOT_BEGIN = 32, /* struct msg_snapshot_begin */
+    MSG_SNAPSHOT_DATA = 33,  /* struct msg_snapshot_data, bytes of an RDB file */
+    MSG_SNAPSHOT_END = 34,   /* struct msg_snapshot_end */
+    /* in a load ring */
+    MSG_LOAD_BEGIN = 48, /* struct msg_load: what the shard holds is dropped */
+    MSG_LOAD_KEYS = 49,  /* struct msg_load, then keys, each struct msg_load_key and its bytes */
+    MSG_LOAD_PART = 50,  /* struct msg_load, then a part of a longer key; MSG_LOAD_LAST: its last */
+    MSG_LOAD_END = 51,   /* struct msg_load: MSG_LOAD_STATE is wanted */
 };
 
 struct msg_door_open {
@@ -61,6 +73,58 @@ struct msg_admin_reply {
     uint32_t pad;
 };
 #define MSG_ADMIN_LAST 1u
+/* Snapshots. Control asks worker 0 for the cut (it takes the lease of all shards), and every worker then sends what it has at the cut, what it
+ * writes down, and how it ended. Bytes of several workers may be put behind each other where a worker's are whole. */
+enum msg_snapshot_what { MSG_SNAPSHOT_CUT = 1, MSG_SNAPSHOT_GIVE_UP = 2 };
+struct msg_snapshot {
+    uint64_t id; /* chosen by control */
+    uint32_t what, compress;
+};
+struct msg_snapshot_begin {
+    uint64_t id;
+    int64_t cut_ms;        /* unix time */
+    uint64_t journal_seq;  /* records of this shard's journal before the cut */
+    uint64_t dirty;        /* changes of the shard before it */
+    uint32_t version, pad; /* of the RDB format that its values need */
+    uint64_t keys[16], expires[16];
+};
+struct msg_snapshot_data {
+    uint64_t id;
+    uint32_t whole, pad; /* 1: it ends behind a key */
+};
+enum msg_snapshot_status {
+    MSG_SNAPSHOT_OK,
+    MSG_SNAPSHOT_FAILED, /* no memory */
+    MSG_SNAPSHOT_BUSY,   /* no cut was made: another one is not over yet; from worker 0 alone */
+};
+struct msg_snapshot_end {
+    uint64_t id;
+    uint32_t status, pad;
+    uint64_t keys, early, most_bytes;
+};
+
+/* Loading. Control cuts a file into keys and gives each to its owner. */
+#define MSG_LOAD_LAST 1u
+struct msg_load {
+    uint64_t id; /* of the load: control chooses; what is left over from another one is dropped */
+    uint32_t flags, pad;
+};
+struct msg_load_key { /* unaligned */
+    uint64_t offset;  /* in the file, for who finds it damaged */
+    int64_t expire_ms, idle_s;
+    uint32_t
+        bytes; /* of key and value, as in the file behind the type; UINT32_MAX: all that follows (MSG_LOAD_PART) */
+    int16_t freq; /* -1: none; and so the two above */
+    uint8_t db, type;
+};
+enum msg_load_status { MSG_LOAD_OK, MSG_LOAD_BAD_VALUE, MSG_LOAD_TWICE, MSG_LOAD_NO_MEMORY };
+struct msg_load_state {
+    uint64_t id;
+    uint32_t status, pad; /* not OK: at once, otherwise at the end */
+    uint64_t offset;      /* of the key that is wrong */
+    uint64_t keys;
+};
+
 struct msg_neigh {
     uint8_t addr[16]; /* IPv4 as ::ffff:a.b.c.d */
     uint8_t mac[6];

@@ -65,11 +65,23 @@ static struct ring_shm *ring_from(struct link *l, uint32_t worker)
     return (struct ring_shm *)worker_at(l, worker, LINK_RING_FROM_OFFSET);
 }
 
+static struct ring_shm *ring_snapshot(struct link *l, uint32_t worker)
+{
+    return (struct ring_shm *)worker_at(l, worker, LINK_SNAPSHOT_OFFSET);
+}
+
+static struct ring_shm *ring_load(struct link *l, uint32_t worker)
+{
+    return (struct ring_shm *)worker_at(l, worker, LINK_LOAD_OFFSET);
+}
+
 void link_rings_format(struct link *l, uint32_t generation)
 {
     for (uint32_t i = 0; i < l->workers; i++) {
         ring_format(ring_to(l, i), LIMIT_LINK_RING_BYTES, generation);
         ring_format(ring_from(l, i), LIMIT_LINK_RING_BYTES, generation);
+        ring_format(ring_snapshot(l, i), LIMIT_LINK_BULK_BYTES, generation);
+        ring_format(ring_load(l, i), LIMIT_LINK_BULK_BYTES, generation);
     }
 }
 
@@ -97,6 +109,20 @@ struct ring *link_from_worker(struct link *l, uint32_t worker)
 {
     ASSERT(worker < l->workers);
     return &l->from[worker];
+}
+
+int link_snapshot_ring(struct link *l, uint32_t worker, struct ring *ret)
+{
+    struct ring_shm *shm = ring_snapshot(l, worker);
+    return l->control ? ring_attach_consumer(ret, shm, LIMIT_LINK_BULK_BYTES)
+                      : ring_attach_producer(ret, shm, LIMIT_LINK_BULK_BYTES);
+}
+
+int link_load_ring(struct link *l, uint32_t worker, struct ring *ret)
+{
+    struct ring_shm *shm = ring_load(l, worker);
+    return l->control ? ring_attach_producer(ret, shm, LIMIT_LINK_BULK_BYTES)
+                      : ring_attach_consumer(ret, shm, LIMIT_LINK_BULK_BYTES);
 }
 
 bool link_refresh(struct link *l)
