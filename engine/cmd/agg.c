@@ -9,6 +9,7 @@
 
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/gather.h"
 
 static const char malformed[] = "ERR a part of the reply was lost";
 
@@ -24,6 +25,7 @@ void agg_begin(struct agg *a, const struct cmd_desc *d, const struct span *argv,
                uint8_t resp)
 {
     agg_init(a, d->split, resp);
+    a->desc = d;
     a->kill_one = d == &cmd_table[CMD_client_kill] && argc == 3;
 }
 
@@ -69,6 +71,19 @@ static bool part_text(struct agg *a, struct span reply)
     if ((type != '=' && type != '$') || (uint64_t)n < prefix)
         return false;
     body_append(a, rest.p + prefix, (size_t)n - prefix);
+    return true;
+}
+
+/* The bytes of a bulk string behind their length. */
+static bool part_gather(struct agg *a, struct span reply)
+{
+    uint8_t type;
+    int64_t n;
+    struct span rest;
+    if (!header(reply, &type, &n, &rest) || type != '$' || n < 0 || rest.n != (uint64_t)n + 2)
+        return false;
+    body_append(a, &(uint64_t){(uint64_t)n}, sizeof(uint64_t));
+    body_append(a, rest.p, (size_t)n);
     return true;
 }
 
@@ -123,6 +138,7 @@ static bool part_add(struct agg *a, struct span reply, uint64_t random)
         return true;
     case SPLIT_TEXT: return part_text(a, reply);
     case SPLIT_RANDOM: return part_random(a, reply, random);
+    case SPLIT_GATHER: return part_gather(a, reply);
     default: return false; /* SPLIT_LEASE has no parts */
     }
 }
@@ -168,6 +184,9 @@ void agg_finish(struct agg *a, struct reply *out)
         reply_raw(out, body.p, body.n);
     } else if (a->split == SPLIT_TEXT) {
         reply_verbatim(out, "txt", body);
+    } else if (a->split == SPLIT_GATHER) {
+        if (!gather_finish(a->desc, body, out))
+            reply_error(out, malformed);
     } else if (a->weight) {
         reply_raw(out, body.p, body.n);
     } else {

@@ -35,6 +35,7 @@ enum cmd_split {
     SPLIT_CONCAT, /* arrays are joined */
     SPLIT_TEXT,   /* bulk strings are joined */
     SPLIT_RANDOM, /* RANDOMKEY: part = [count, key]; one is drawn by weight */
+    SPLIT_GATHER, /* bulk strings: the command makes the reply of all of them (gather.h) */
 };
 
 /* Flags, as COMMAND INFO names them. */
@@ -159,6 +160,7 @@ static inline struct shard *cmd_shard(struct cmd *c, struct span key)
 
 /* ---- aggregation of split commands (engine/cmd/agg.c) ---- */
 struct agg {
+    const struct cmd_desc *desc;
     uint8_t split;
     uint8_t resp;
     int64_t sum;
