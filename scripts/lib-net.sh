@@ -41,14 +41,27 @@ make_ns() {
     ip netns add "$1" || return
     ip -n "$1" link set dev lo up
     in_ns "$1" sh -c 'for f in all default; do echo 1 >/proc/sys/net/ipv6/conf/$f/disable_ipv6; done
-        echo cubic >/proc/sys/net/ipv4/tcp_congestion_control
         echo 0 >/proc/sys/net/core/txrehash' 2>/dev/null || true # kernels without IPv6 or older than 5.18
 }
 
-# add_address6 NAMESPACE DEVICE ADDRESS: IPv6 on one device of such a namespace; both ends are up, so nobody has to wait for anything.
+# use_cubic NAMESPACE DEVICE 4|6: the congestion control that the server has too, on the routes of a device. The sysctl of a namespace
+# refuses what the machine does not allow everybody, and its default may be BBR, which takes no notice of losses.
+use_cubic() {
+    local route
+    ip -n "$1" "-$3" route show dev "$2" proto kernel | while read -r route; do
+        # shellcheck disable=SC2086 # words
+        ip -n "$1" "-$3" route replace $route dev "$2" proto kernel congctl cubic || exit
+    done
+}
+
+# add_address4 NAMESPACE DEVICE ADDRESS, and IPv6 on one device of such a namespace; both ends are up, so nobody has to wait for anything.
+add_address4() {
+    ip -n "$1" addr add "$3/24" dev "$2" && use_cubic "$1" "$2" 4
+}
+
 add_address6() {
     ip netns exec "$1" sh -c 'echo 0 >"/proc/sys/net/ipv6/conf/$0/disable_ipv6"' "$2" &&
-        ip -n "$1" addr add "$3/64" dev "$2" nodad
+        ip -n "$1" addr add "$3/64" dev "$2" nodad && use_cubic "$1" "$2" 6
 }
 
 # No checksum may be left to a device and no packet may be larger than the wire's: the other end is no kernel.
@@ -70,7 +83,7 @@ make_veth() {
     plain_wire "$3" "$4"
     ip_in "$1" link set dev "$2" mtu "$6" up || return
     ip_in "$3" link set dev "$4" mtu "$6" up || return
-    ip_in "$3" addr add "$client_address/24" dev "$4"
+    if [ "$3" = - ]; then ip addr add "$client_address/24" dev "$4"; else add_address4 "$3" "$4" "$client_address"; fi
 }
 
 # A TAP that outlives the process on it, so that a dataplane that is started again finds it with its address.
@@ -78,7 +91,7 @@ make_tap() { # NAMESPACE|- DEVICE MTU
     ip_in "$1" tuntap add dev "$2" mode tap multi_queue || return
     ip_in "$1" link set dev "$2" address "$client_mac" mtu "$3" up || return
     plain_wire "$1" "$2"
-    ip_in "$1" addr add "$client_address/24" dev "$2"
+    if [ "$1" = - ]; then ip addr add "$client_address/24" dev "$2"; else add_address4 "$1" "$2" "$client_address"; fi
 }
 
 # Does something at ADDRESS PORT, or behind a socket, answer PING? Any RESP answer to it is one.

@@ -104,7 +104,7 @@ class Redis(Server):
 
     def start(self):
         make = 'net_names "$1" && make_ns "$2" && make_ns "$3" && make_veth "$2" srv "$3" cli 1 "$4" && echo $server_address'
-        self.address = bash_with_net(make + ' && ip -n "$2" addr add $server_address/24 dev srv', f"{self.tag}-r",
+        self.address = bash_with_net(make + ' && add_address4 "$2" srv $server_address', f"{self.tag}-r",
                                      self.server_ns, self.ns, str(self.mtu)).strip()
         if self.offloads:
             run(["ip", "netns", "exec", self.ns, "ethtool", "-K", "cli", "tx", "on", "tso", "on", "gso", "on", "gro", "on"])

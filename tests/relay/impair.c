@@ -2,8 +2,9 @@
  *
  *   in -> lost? -> corrupted? -> twice? -> held back? -> queue (rate, delay, jitter) -> out
  *
- * A corrupted frame has one bit of its IPv4 packet flipped: the IPv4 header checksum or TCP's catches every single bit. ARP is left
- * alone, it has no checksum: a flipped bit there would be a lie that no stack can see. Ethernet addresses and types stay too. */
+ * A corrupted frame has one bit of its IP packet flipped: the IPv4 header checksum, TCP's or ICMPv6's catches every single bit but those
+ * of IPv6's traffic class, flow label and hop limit, which are no part of what is carried. ARP is left alone, it has no checksum: a
+ * flipped bit there would be a lie that no stack can see. Ethernet addresses and types stay too. */
 #include "tests/relay/impair.h"
 
 #include <errno.h>
@@ -186,9 +187,10 @@ static void pass(struct impair *im, const uint8_t *bytes, uint32_t len, uint64_t
             i++;
 }
 
-static bool is_ip4(const uint8_t *bytes, uint32_t len)
+static bool is_ip(const uint8_t *bytes, uint32_t len)
 {
-    return len > ETH_HEADER_BYTES && bytes[12] == 0x08 && bytes[13] == 0x00;
+    return len > ETH_HEADER_BYTES &&
+           ((bytes[12] == 0x08 && bytes[13] == 0x00) || (bytes[12] == 0x86 && bytes[13] == 0xdd));
 }
 
 void impair_input(struct impair *im, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
@@ -201,7 +203,7 @@ void impair_input(struct impair *im, const uint8_t *bytes, uint32_t len, uint64_
         im->counters.lost++;
         return;
     }
-    if (corrupt && is_ip4(bytes, len)) {
+    if (corrupt && is_ip(bytes, len)) {
         uint64_t bit = random_next(im) % ((len - ETH_HEADER_BYTES) * 8ull);
         memcpy(changed, bytes, len);
         changed[ETH_HEADER_BYTES + bit / 8] ^= (uint8_t)(1u << (bit % 8));

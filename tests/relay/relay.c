@@ -65,7 +65,7 @@ static const char usage_text[] =
     "LIST: words with commas between, later ones win:\n"
     "  loss=PCT          frames lost\n"
     "  dup=PCT           frames sent twice\n"
-    "  corrupt=PCT       IPv4 frames with one bit flipped, anywhere behind the Ethernet header\n"
+    "  corrupt=PCT       IPv4 and IPv6 frames with one bit flipped, anywhere behind the Ethernet header\n"
     "  reorder=PCT[:K]   frames held back until K others passed (3)\n"
     "  hold=MS           or until this time (5)\n"
     "  delay=MS          each frame later by this\n"
