@@ -564,9 +564,14 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
     if ((tc->flags & TF_WND_CHECK) && window_update_due(tc))
         tc->flags |= TF_ACK_NOW;
     tc->flags &= ~TF_WND_CHECK;
-    if ((tc->flags & TF_ACK_DELAYED) && unlikely_(tc->cold->quick_acks)) {
-        tc->cold->quick_acks--;
-        tc->flags |= TF_ACK_NOW;
+    bool again = false;
+    if (unlikely_(tc->cold->quick_acks)) {
+        again = (tc->flags & TF_SACK) &&
+                (tc->rcv_nxt - tc->rcv_acked > tc->rcv_mss || tc->cold->dup_acks_due > 1);
+        if (tc->flags & TF_ACK_DELAYED) {
+            tc->cold->quick_acks--;
+            tc->flags |= TF_ACK_NOW;
+        }
     }
     if ((tc->flags & TF_ACK_DELAYED) && tc->cold->deadline_ns[TT_DELACK] == UINT64_MAX)
         tcp_timer_set(tc, TT_DELACK, net->now_ns + net->delack_ns);
@@ -574,14 +579,19 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
         return true;
     /* An ACK of new data is none of the duplicates that follow it. */
     bool own = (tc->flags & TF_ACK_NOW) || tc->rcv_acked != tc->rcv_nxt;
+    uint32_t sent = 0;
     for (; own || tc->cold->dup_acks_due; own = false) {
         if (net_tx_full(net) || !send_bare(tc, tc->snd_nxt, TH_ACK))
             return false;
         STAT_INC(net->stats->tcp_pure_acks_out);
+        sent++;
         if (!(tc->flags & TF_SACK)) /* else it knows whether there is more to tell */
             tc->cold->dup_acks_due -= !own;
     }
     tc->flags &= ~TF_DUP_ACKS;
+    /* A path that loses text loses ACKs, and this one spoke for several segments. */
+    if (again && sent == 1 && !net_tx_full(net) && send_bare(tc, tc->snd_nxt, TH_ACK))
+        STAT_INC(net->stats->tcp_pure_acks_out);
     return true;
 }
 

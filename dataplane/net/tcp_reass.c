@@ -188,9 +188,7 @@ static void drain(struct tcp_conn *tc)
 static void duplicate_ack(struct tcp_conn *tc)
 {
     tc->cold->quick_acks = QUICK_ACKS;
-    if (tc->flags & TF_SACK)
-        tc->cold->dup_acks_due = 1; /* its blocks tell of the whole burst */
-    else if (tc->cold->dup_acks_due < LIMIT_TCP_DUP_ACKS)
+    if (tc->cold->dup_acks_due < LIMIT_TCP_DUP_ACKS) /* with SACK one tells of the whole burst */
         tc->cold->dup_acks_due++;
     tc->flags |= TF_DUP_ACKS;
     tcp_mark(tc);
