@@ -72,6 +72,7 @@ static int workers_create(const struct options *o, struct link *link, struct por
                               .all = dataplane.all,
                               .link = link,
                               .config = &engine,
+                              .loading = o->load != 0,
                               .rx = port_rx,
                               .wire = {.tx = port_tx,
                                        .tx_ip_checksum = info->tx_ip_checksum,

@@ -23,6 +23,7 @@
 #define SPIN_NS         100000ull /* adaptive: polls hard for so long after the last work */
 /* The longest sleep: frames and mail end it early, the door's and control's messages wait for it. */
 #define SLEEP_NS        5000000ull
+#define SLEEP_BULK_NS   200000ull  /* control writes or reads a file: nobody wakes us when it has */
 #define SLEEP_DOOR_NS   1000000ull /* while the door has clients */
 /* A port without a descriptor to sleep on: growing steps that bound the wake latency. */
 #define SLEEP_FIRST_NS  20000ull
@@ -155,13 +156,19 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     w->control_generation = c->link ? link_control_generation(c->link) : 0;
     w->rng = c->seed | 1;
     init_lists(w);
-    int err = init_memory(w, c);
+    int err = c->link ? link_snapshot_ring(c->link, c->id, &w->snapshot_ring) : 0;
+    if (!err)
+        err = c->link ? link_load_ring(c->link, c->id, &w->load_ring) : 0;
+    if (!err)
+        err = init_memory(w, c);
     if (err)
         goto undo_worker;
     w->set.count = w->lease_set.count = w->count;
     w->set.v[w->id] = &w->shard;
     host_init(w);
     batch_prepare(w);
+    if (c->loading)
+        load_set(w, true);
     w->nowhere = (struct reply){.muted = true, .resp = 2};
     w->cmd = route_cmd(w, NULL, NULL, 0, NULL);
     struct net_wire wire = c->wire;
@@ -226,6 +233,7 @@ void worker_destroy(struct worker *w)
         slot_free(a->slot);
         free(a);
     }
+    free(w->load.part);
     shard_fini(&w->shard);
     free(w->named);
     free(w->spare_part); /* at rest: its parser holds nothing */
@@ -310,6 +318,7 @@ static void take_config(struct worker *w)
         w->config = fresh;
         w->config_version = version;
         batch_prepare(w);
+        careful_set(w, CAREFUL_MISCONF, w->config.misconf);
     }
 }
 
@@ -399,6 +408,10 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
         worked |= client_timers_run(w);
     if (mine && w->lease.holder == LEASE_FREE && (!worked || (++w->loops & 7) == 0))
         worked |= shard_tick(&w->shard, TICK_BUDGET) > 0;
+    if (unlikely_(w->load.on))
+        worked |= load_receive(w);
+    else if (w->lease.holder == LEASE_FREE)
+        worked |= snapshot_turn(w);
     worked |= !list_empty(&w->dirty);
     conns_turn_end(w);
     if (many)
@@ -480,6 +493,8 @@ static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
         return false;
     if (timer - now_ns < ns)
         ns = timer - now_ns;
+    if ((w->load.on || w->snapshot.state != SNAPSHOT_NONE) && ns > SLEEP_BULK_NS)
+        ns = SLEEP_BULK_NS;
     sleep_until_woken(w, ns);
     return true;
 }

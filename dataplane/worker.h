@@ -26,6 +26,7 @@ struct worker_config {
     struct net_config net; /* pool, addresses */
     uint64_t hash_seed[2]; /* the same in all workers */
     uint64_t seed;         /* this worker's own randomness */
+    bool loading;          /* clients wait until control has loaded the dataset */
 };
 
 /* 0 or -errno. Runs on the thread that sets up; worker_run may be another one. */

@@ -13,6 +13,7 @@ enum metric_section {
     METRIC_PERSISTENCE,
     METRIC_STATS,
     METRIC_DATAPLANE,
+    METRIC_DATAPLANE_MAX,
     METRIC_DROPS,
     METRIC_TCP,
 };

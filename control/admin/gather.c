@@ -105,7 +105,8 @@ static void gather_worker(struct gathered *g, uint32_t w)
     for (int m = 0; m < M_COUNT; m++) {
         if (is_reset(m))
             v[m] = since(v[m], b->metric[m]);
-        if (admin_metrics[m].section == METRIC_CLIENTS_MAX)
+        if (admin_metrics[m].section == METRIC_CLIENTS_MAX ||
+            admin_metrics[m].section == METRIC_DATAPLANE_MAX)
             g->total[m] = v[m] > g->total[m] ? v[m] : g->total[m];
         else
             g->total[m] += v[m];

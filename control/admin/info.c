@@ -491,6 +491,7 @@ static void lines_dataplane(const struct gathered *g, struct config_text *t)
         lines_worker(g, t, w);
     lines_metrics(g, t, METRIC_NONE);
     lines_metrics(g, t, METRIC_DATAPLANE);
+    lines_metrics(g, t, METRIC_DATAPLANE_MAX);
     text_addf(t, "door_accepted:%" PRIu64 "\r\n", c->door_accepted);
     text_addf(t, "door_refused:%" PRIu64 "\r\n", c->door_refused);
     text_addf(t, "door_input_bytes:%" PRIu64 "\r\n", c->door_input_bytes);

@@ -10,6 +10,7 @@
  *   event.c   what one worker tells another beside requests; clients that are found by their id
  *   after.c   what a command has left to be done when it is over
  *   door.c    the link: door clients, admin requests and replies
+ *   snapshot.c, load.c  datasets to control's files and from them
  *   host.c    what commands may ask of their worker
  *
  * Everything belongs to one worker's thread unless a line says otherwise. */
@@ -23,6 +24,7 @@
 #include "engine/base/list.h"
 #include "engine/cmd/cmd.h"
 #include "engine/ds/dict_inline.h"
+#include "engine/link/msg.h"
 #include "engine/resp/parse.h"
 #include "engine/shard/mail.h"
 
@@ -250,7 +252,9 @@ struct lease {
     struct list node;    /* at the owner it waits for now */
     uint32_t holder;     /* worker */
     uint64_t want, have; /* shards, a bit each */
-    struct mail *mail;   /* holds the one command */
+    struct mail *mail;   /* holds the one command; NULL: `call` */
+    void (*call)(struct worker *w, void *ctx);
+    void *ctx;
 };
 
 struct lease_state {      /* of my own shard */
@@ -273,6 +277,29 @@ struct admin_wait {
 /* Reasons to look at every request before it runs: while one is set no request takes the short path. */
 enum careful {
     CAREFUL_NONE = 0,
+    CAREFUL_LOADING = 1 << 8, /* the dataset is not whole yet */
+    CAREFUL_MISCONF = 1 << 9, /* the last snapshot failed: writes are refused */
+};
+
+/* A snapshot of my shard; belongs to the shard: the holder of its lease writes it. */
+enum snapshot_state {
+    SNAPSHOT_NONE,
+    SNAPSHOT_BEGUN, /* control has not been told yet */
+    SNAPSHOT_WALKS,
+    SNAPSHOT_TIDIES, /* nobody wants it any more */
+};
+struct snapshot_job {
+    enum snapshot_state state;
+    struct msg_snapshot_begin begin;
+};
+
+struct load_job {
+    uint64_t id;
+    bool on; /* clients wait for the dataset */
+    bool tell_due;
+    struct msg_load_state state;
+    uint8_t *part; /* of a key longer than a record */
+    size_t part_n, part_cap;
 };
 
 enum stage { STAGE_RX, STAGE_NET, STAGE_EXEC, STAGE_TX, STAGE_TXBURST, STAGES };
@@ -325,6 +352,10 @@ struct worker {
     uint32_t named_cap, named_count;
     struct wheel timers; /* struct client_timer */
     uint32_t careful;    /* enum careful */
+    struct ring snapshot_ring, load_ring;
+    struct snapshot_job snapshot;
+    uint64_t snapshot_unwanted; /* id: given up as soon as the shard is mine */
+    struct load_job load;
     /* control */
     struct list admin;
     uint64_t next_admin;
@@ -481,6 +512,8 @@ void remote_neigh(void *worker, struct ip_addr ip, const uint8_t mac[6]);
 /* lease.c */
 bool lease_start(struct worker *w, uint64_t want, struct slot *slot,
                  const struct staged *s); /* false: no memory */
+/* The same for what is no request: `call` runs on this worker under the leases of all shards. False: no memory. */
+bool lease_call(struct worker *w, void (*call)(struct worker *w, void *ctx), void *ctx);
 void lease_on_request(struct worker *w, struct lease *l);
 void lease_on_grant(struct worker *w, struct lease *l);
 void lease_on_release(struct worker *w);
@@ -527,6 +560,19 @@ void door_turn_end(struct worker *w);
 bool admin_send(struct worker *w, struct conn *c, struct slot *slot, const struct staged *s);
 void door_check_control(struct worker *w);
 void door_ask_neigh(void *worker, struct ip_addr ip); /* of Linux, through control */
+
+/* snapshot.c */
+void snapshot_on_message(struct worker *w, struct span p);
+bool snapshot_turn_now(struct worker *w);
+/* A slice of the snapshot, if there is one. Only while my shard is mine. True: something was done. */
+static inline bool snapshot_turn(struct worker *w)
+{
+    return unlikely_(w->snapshot.state != SNAPSHOT_NONE) && snapshot_turn_now(w);
+}
+
+/* load.c */
+bool load_receive(struct worker *w);
+void load_set(struct worker *w, bool on); /* clients wait, or no longer */
 
 /* host.c */
 void host_init(struct worker *w);

@@ -141,7 +141,9 @@ static void on_admin_reply(struct worker *w, struct span p)
         bad_message(w);
         return;
     }
-    slot_bytes(a->slot, span_of(p.p + sizeof(m), p.n - sizeof(m)));
+    a->asked_ns = w->now_ns; /* without bytes: it is still at work on it (SAVE) */
+    if (p.n > sizeof(m))
+        slot_bytes(a->slot, span_of(p.p + sizeof(m), p.n - sizeof(m)));
     if (m.flags & MSG_ADMIN_LAST)
         admin_done(a);
 }
@@ -180,6 +182,8 @@ static void dispatch(struct worker *w, const struct ring_record *r)
     case MSG_DOOR_CLOSE: on_door_close(w, r->payload); break;
     case MSG_ADMIN_REPLY: on_admin_reply(w, r->payload); break;
     case MSG_NEIGH: on_neigh(w, r->payload); break;
+    case MSG_SNAPSHOT: snapshot_on_message(w, r->payload); break;
+    case MSG_LOADED: load_set(w, false); break;
     case MSG_SHUTDOWN: worker_stop_all(w->all, w->count); break;
     default: bad_message(w);
     }

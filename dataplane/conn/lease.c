@@ -88,6 +88,25 @@ void lease_on_grant(struct worker *w, struct lease *l)
     ask_next(w, l);
 }
 
+static uint64_t all_shards(const struct worker *w)
+{
+    return w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
+}
+
+bool lease_call(struct worker *w, void (*call)(struct worker *w, void *ctx), void *ctx)
+{
+    struct lease *l = calloc(1, sizeof(*l));
+    if (!l)
+        return false;
+    l->call = call;
+    l->ctx = ctx;
+    l->holder = w->id;
+    l->want = all_shards(w);
+    list_init(&l->node);
+    ask_next(w, l);
+    return true;
+}
+
 static void give_back(struct worker *w, uint64_t shards)
 {
     for (; shards; shards &= shards - 1) {
@@ -100,15 +119,29 @@ static void give_back(struct worker *w, uint64_t shards)
     }
 }
 
+/* What is no request. */
+static void run_call(struct worker *w, struct lease *l)
+{
+    uint64_t shards = l->want;
+    l->call(w, l->ctx);
+    STAT_INC(w->stats->leases_taken);
+    free(l);
+    give_back(w, shards);
+}
+
 static void lease_run(struct worker *w, struct lease *l)
 {
-    struct mail_cmd *mc = l->mail->first;
-    struct slot *slot = mc->slot;
     for (uint64_t m = l->want; m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         w->lease_set.v[i] = &w->all[i]->shard;
         w->lease_set.v[i]->now_ms = w->now_ms;
     }
+    if (!l->mail) {
+        run_call(w, l);
+        return;
+    }
+    struct mail_cmd *mc = l->mail->first;
+    struct slot *slot = mc->slot;
     struct reply_heap h = {0};
     struct reply r;
     reply_heap_init(&r, &h, mc->resp);

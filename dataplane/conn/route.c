@@ -6,6 +6,7 @@
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
+#include "engine/cmd/command_table.h"
 #include "engine/cmd/scan.h"
 
 /* Where one reply is written: straight to the client, or into a slot behind others. */
@@ -308,6 +309,29 @@ static bool refused(struct worker *w, struct staged *s)
     return true;
 }
 
+/* Not now: the dataset is being loaded, or the disk is in trouble. True: answered. */
+static __attribute__((noinline)) bool held_back(struct worker *w, struct staged *s)
+{
+    const struct cmd_desc *d = s->desc;
+    const char *why = NULL;
+    if ((w->careful & CAREFUL_MISCONF) && ((d->flags & CMD_WRITE) || d == &cmd_table[CMD_ping]))
+        why = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to "
+              "persist to disk. Commands that may modify the data set are disabled, because this "
+              "instance is configured to report errors during writes if RDB snapshotting fails "
+              "(stop-writes-on-bgsave-error option). Please check the Redis logs for details about "
+              "the RDB error.";
+    else if ((w->careful & CAREFUL_LOADING) && !(d->flags & CMD_LOADING))
+        why = "LOADING Redis is loading the dataset in memory";
+    if (!why)
+        return false;
+    struct target t;
+    w->cmd_rejected[d->index]++;
+    target_begin(&t, s->conn, is_muted(s->conn));
+    reply_error(t.r, why);
+    target_end(&t, w);
+    return true;
+}
+
 static void answer_protocol_error(struct worker *w, struct staged *s)
 {
     struct target t;
@@ -343,7 +367,8 @@ void route_staged(struct worker *w, struct staged *s)
     }
     c->ses.last_cmd = d;
     c->ses.commands++;
-    if (likely_(is_open(w, c, d)) || !refused(w, s)) {
+    if ((likely_(is_open(w, c, d)) || !refused(w, s)) &&
+        (likely_(!w->careful) || !held_back(w, s))) {
         if (unlikely_(d->route == ROUTE_CONTROL))
             run_in_control(w, s);
         else if (likely_(w->count == 1))

@@ -70,6 +70,8 @@ struct engine_config {
     int64_t stream_node_max_entries;
     uint64_t slowlog_slower_than_us; /* UINT64_MAX: off */
     uint64_t latency_threshold_ms;
+    uint32_t snapshot_slice_us; /* longest slice of a snapshot in a turn; 0: 20 */
+    uint32_t misconf;           /* the last snapshot failed, and writes are to be refused for it */
 };
 
 /* Redis 7.0's defaults. */
