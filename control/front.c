@@ -10,13 +10,13 @@
 #include "control/config/check.h"
 #include "control/config/config.h"
 
-static int run(int argc, char **argv)
+/* Becomes another of our programs: the one that `variable` names, or the first of `places`, which are relative to our own. */
+static int become(const char *program, const char *variable, const char *const *places,
+                  size_t n_places, char **argv)
 {
-    static const char *const places[] = {"barewire-control", "../libexec/barewire-control"};
-    const char *env = getenv("BAREWIRE_CONTROL");
+    const char *env = getenv(variable);
     char dir[PATH_MAX], path[PATH_MAX + 64];
-    (void)argc;
-    argv[0] = (char *)"barewire-control";
+    argv[0] = (char *)program;
     if (env && *env) {
         execv(env, argv);
         fprintf(stderr, "barewire: %s: %s\n", env, strerror(errno));
@@ -29,14 +29,30 @@ static int run(int argc, char **argv)
     }
     dir[n] = 0;
     *strrchr(dir, '/') = 0;
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+    for (size_t i = 0; i < n_places; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, places[i]);
         execv(path, argv);
     }
-    fprintf(stderr,
-            "barewire: no executable barewire-control in %s (BAREWIRE_CONTROL names another): %s\n",
-            dir, strerror(errno));
+    fprintf(stderr, "barewire: no executable %s beside %s (%s names another): %s\n", program, dir,
+            variable, strerror(errno));
     return 1;
+}
+
+static int run(int argc, char **argv)
+{
+    static const char *const places[] = {"barewire-control", "../libexec/barewire-control"};
+    (void)argc;
+    return become("barewire-control", "BAREWIRE_CONTROL", places, sizeof places / sizeof places[0],
+                  argv);
+}
+
+static int bench(int argc, char **argv)
+{
+    static const char *const places[] = {"barewire-bench", "../dataplane/bench/barewire-bench",
+                                         "../libexec/barewire-bench"};
+    (void)argc;
+    return become("barewire-bench", "BAREWIRE_BENCH", places, sizeof places / sizeof places[0],
+                  argv);
 }
 
 static int check(int argc, char **argv)
@@ -85,6 +101,8 @@ static const struct word {
      "start the server in the foreground; Ctrl-C stops it", run},
     {"check", "[CONF] [--directive value ...]",
      "look at this machine: what is wrong and the command that mends it", check},
+    {"bench", "[options | compare A.json B.json]",
+     "load a RESP server over our own stack or kernel sockets, and measure (bench --help)", bench},
     {"config-sample", "", "a commented barewire.conf with every directive", sample},
     {"config-docs", "", "the table of directives as Markdown", docs},
     {"version", "", "print the version", version},
