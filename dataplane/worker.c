@@ -156,6 +156,11 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     w->control_generation = c->link ? link_control_generation(c->link) : 0;
     w->rng = c->seed | 1;
     init_lists(w);
+    struct siphash_key key = {c->hash_seed[0], c->hash_seed[1]};
+    pubsub_init(&w->pubsub, &key);
+    w->pubsub.gauge[PUBSUB_CHANNEL] = &w->stats->pubsub_channels;
+    w->pubsub.gauge[PUBSUB_PATTERN] = &w->stats->pubsub_patterns;
+    w->pubsub.gauge[PUBSUB_SHARD] = &w->stats->pubsubshard_channels;
     int err = c->link ? link_snapshot_ring(c->link, c->id, &w->snapshot_ring) : 0;
     if (!err)
         err = c->link ? link_load_ring(c->link, c->id, &w->load_ring) : 0;
@@ -235,6 +240,8 @@ void worker_destroy(struct worker *w)
     }
     free(w->load.part);
     shard_fini(&w->shard);
+    pubsub_fini(&w->pubsub);
+    reply_heap_free(&w->message);
     free(w->named);
     free(w->spare_part); /* at rest: its parser holds nothing */
     mem_fini(&w->conn_mem);

@@ -13,7 +13,7 @@
 
 /* The client's output is over budget in the middle of a batch: what it asked further is written back as bytes, to be parsed again
  * when the output has drained. */
-static void unstage(struct worker *w, struct staged *from)
+void batch_put_back(struct worker *w, struct staged *from)
 {
     struct conn *c = from->conn;
     struct reply_heap h = {0};
@@ -172,7 +172,7 @@ static __attribute__((noinline)) void execute_any(struct worker *w, struct batch
     candidates_forget(b);
     c->ses.last_ms = w->now_ms;
     if (unlikely_(c->throttled && !(s->way & WAY_ERROR))) {
-        unstage(w, s);
+        batch_put_back(w, s);
         return;
     }
     if (!execute_here(w, s))

@@ -89,6 +89,7 @@ static void conn_unlist(struct conn *c)
         w->sweep = c->node.next;
     list_remove(&c->node);
     conn_unname(c);
+    pubsub_leave(&w->pubsub, &c->ses);
     w->clients--;
     STAT_SET(w->stats->clients, w->clients);
     if (c->kind == CONN_DOOR) {
@@ -149,6 +150,7 @@ static void part_free(struct conn *c)
 
 static void conn_free(struct conn *c)
 {
+    conflate_free(c);
     part_free(c);
     session_fini(&c->ses);
     free(c->inq.p);
@@ -264,6 +266,8 @@ static void turn_end_one(struct conn *c)
         return;
     if (c->out_first)
         out_pump(c);
+    if (unlikely_(c->conflate))
+        conflate_drain(c);
     if (c->dead)
         return;
     conn_out_limits(c);
@@ -334,6 +338,8 @@ void conns_sweep(struct worker *w)
         w->sweep = w->sweep->next;
         if (now_ms - c->ses.last_ms > REST_MS)
             conn_rest(c);
+        if (unlikely_(c->out_soft_since_ms))
+            conn_mark(c); /* a soft limit passes without a word of the client */
         if (w->config.timeout_s && !c->closing && !c->paused &&
             now_ms - c->ses.last_ms > (int64_t)w->config.timeout_s * 1000) {
             STAT_INC(w->stats->timeout_closed);

@@ -9,6 +9,8 @@
  *   lease.c   the right to touch several shards
  *   event.c   what one worker tells another beside requests; clients that are found by their id
  *   after.c   what a command has left to be done when it is over
+ *   pubsub.c  messages to subscribers here and on other workers
+ *   conflate.c  only the newest message of a channel for a subscriber that falls behind
  *   door.c    the link: door clients, admin requests and replies
  *   snapshot.c, load.c  datasets to control's files and from them
  *   host.c    what commands may ask of their worker
@@ -23,6 +25,7 @@
 #include "engine/base/limits.h"
 #include "engine/base/list.h"
 #include "engine/cmd/cmd.h"
+#include "engine/cmd/pubsub.h"
 #include "engine/ds/dict_inline.h"
 #include "engine/link/msg.h"
 #include "engine/resp/parse.h"
@@ -37,6 +40,7 @@ struct slot {
     uint32_t parts;    /* replies still to come; 0: ready */
     bool resumes;      /* the client was paused for this one */
     bool muted;        /* CLIENT REPLY OFF/SKIP at the time of the request */
+    bool publishes;    /* a PUBLISH: other messages need not wait for its answers */
     struct agg *agg;   /* split commands; NULL: one plain reply */
     struct reply_heap bytes;
 };
@@ -98,6 +102,7 @@ struct conn {
     struct out_block *out_first, *out_last;
     size_t out_bytes;
     uint64_t out_soft_since_ms;
+    struct conflate *conflate; /* messages that wait; NULL: none */
     /* door */
     uint64_t door_unacked; /* bytes received and not yet given back as credit */
     bool door_retry;       /* the ring was full */
@@ -350,8 +355,10 @@ struct worker {
     /* clients that others name by their id (event.c): open addressing, a power of two */
     struct conn **named;
     uint32_t named_cap, named_count;
-    struct wheel timers; /* struct client_timer */
-    uint32_t careful;    /* enum careful */
+    struct wheel timers;       /* struct client_timer */
+    uint32_t careful;          /* enum careful */
+    struct pubsub pubsub;      /* of this worker's clients; pubsub.filter is read by all */
+    struct reply_heap message; /* the one being delivered, encoded */
     struct ring snapshot_ring, load_ring;
     struct snapshot_job snapshot;
     uint64_t snapshot_unwanted; /* id: given up as soon as the shard is mine */
@@ -415,6 +422,8 @@ void inq_append(struct inq *q, const void *p, size_t n);
 void batch_init(struct batch *b);
 const uint8_t *batch_feed(struct conn *c, const uint8_t *p,
                           const uint8_t *end); /* returns what it left */
+/* Writes s, and what its client has staged behind it, back as bytes to be parsed again. */
+void batch_put_back(struct worker *w, struct staged *s);
 void batch_run_now(struct worker *w);
 /* Executes what is staged. */
 static inline void batch_run(struct worker *w)
@@ -552,6 +561,26 @@ static inline bool after_command(struct worker *w, struct shard *s)
 void after_leased(struct worker *w, uint64_t shards);
 /* Sets and clears reasons; the batch being staged or run goes the long way from its next request on. */
 void careful_set(struct worker *w, enum careful why, bool on);
+
+/* pubsub.c */
+int64_t pubsub_publish_here(struct worker *w, enum pubsub_kind kind, struct span channel,
+                            struct span message);
+/* Workers, a bit each, but this one, whose clients may want it. */
+uint64_t pubsub_others(struct worker *w, enum pubsub_kind kind, struct span channel);
+/* Sends it to them; each of them answers how many of its clients got it by calling `answer` here, in a turn to come. NULL: nobody asks. */
+typedef void publish_answer(struct worker *w, void *ctx, int64_t receivers);
+void pubsub_send(struct worker *w, uint64_t workers, enum pubsub_kind kind, struct span channel,
+                 struct span message, publish_answer *answer, void *ctx);
+/* Must a PUBLISH of this client wait for replies of other workers? Then it is paused until they are there, and what it asked is put back. */
+bool publish_waits(struct worker *w, struct staged *s);
+int64_t host_publish(struct host *h, int kind, struct span channel, struct span message);
+
+/* conflate.c: `bytes` of a message, the first `head` of which name its channel. */
+void conflate_push(struct conn *c, struct span bytes, size_t head);
+void conflate_flush(struct conn *c); /* all that waits, however much output there is */
+void conflate_drain(struct conn *c); /* as long as the client keeps up */
+void conflate_free(struct conn *c);
+uint64_t conflate_bytes(const struct conn *c);
 
 /* door.c */
 bool door_receive(struct worker *w);

@@ -83,8 +83,10 @@ void host_init(struct worker *w)
         .session_kill = host_session_kill,
         .sleep_ms = host_sleep_ms,
         .reset_stats = host_reset_stats,
+        .publish = host_publish,
     };
     w->host = (struct host){.ops = &ops,
+                            .pubsub = &w->pubsub,
                             .config = &w->config,
                             .worker = w->id,
                             .workers = w->count,

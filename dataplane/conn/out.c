@@ -48,16 +48,26 @@ static void heap_room(struct conn *c, struct reply *r, size_t hint)
     c->room_heap = true;
 }
 
-/* What client-output-buffer-limit looks at: as in Redis the first block is free. */
+/* What client-output-buffer-limit looks at: as in Redis the first block is free. Messages that wait behind a reply or to be conflated count
+ * as well. */
 static uint64_t counted_bytes(const struct conn *c)
 {
-    return c->out_bytes > LIMIT_REPLY_CHUNK_BYTES ? c->out_bytes - LIMIT_REPLY_CHUNK_BYTES : 0;
+    uint64_t bytes = c->out_bytes + conflate_bytes(c);
+    if (c->ses.mode & SESSION_SUBSCRIBED)
+        bytes += c->slot_bytes;
+    return bytes > LIMIT_REPLY_CHUNK_BYTES ? bytes - LIMIT_REPLY_CHUNK_BYTES : 0;
+}
+
+/* Class normal or pubsub; it may change from one request to the next. */
+static const struct output_limit *limit_of(const struct conn *c)
+{
+    return &c->w->config.output_limit[c->ses.mode & SESSION_SUBSCRIBED ? 2 : 0];
 }
 
 /* Over the client's own hard limit: it is closed at the end of the turn; stop filling memory for it. */
 static bool over_hard_limit(struct conn *c)
 {
-    uint64_t hard = c->w->config.output_limit[0].hard_bytes;
+    uint64_t hard = limit_of(c)->hard_bytes;
     return hard && counted_bytes(c) > hard;
 }
 
@@ -144,11 +154,11 @@ void out_pump(struct conn *c)
     }
 }
 
-/* client-output-buffer-limit normal: hard at once, soft when it lasts. */
+/* client-output-buffer-limit: hard at once, soft when it lasts. */
 void conn_out_limits(struct conn *c)
 {
     struct worker *w = c->w;
-    const struct output_limit *lim = &w->config.output_limit[0];
+    const struct output_limit *lim = limit_of(c);
     int64_t now_ms = w->now_ms;
     if (c->out_bytes > w->stats->client_recent_max_output)
         STAT_SET(w->stats->client_recent_max_output, c->out_bytes);

@@ -249,6 +249,44 @@ static uint32_t cursor_owner(const struct worker *w, const struct staged *s)
     return w->id; /* the command refuses it */
 }
 
+static void on_received(struct worker *w, void *ctx, int64_t receivers)
+{
+    struct slot *slot = ctx;
+    (void)w;
+    slot->agg->sum += receivers;
+    if (--slot->parts == 0)
+        slot_ready(slot);
+}
+
+/* PUBLISH: to the clients here at once (to the asker itself before its reply, as in Redis), to workers whose clients may want it by an
+ * event each; the reply is the sum. */
+static void run_publish(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    enum pubsub_kind kind = s->desc == &cmd_table[CMD_spublish] ? PUBSUB_SHARD : PUBSUB_CHANNEL;
+    if (publish_waits(w, s))
+        return;
+    out_close(w);
+    int64_t here = pubsub_publish_here(w, kind, s->argv[1], s->argv[2]);
+    uint64_t others = pubsub_others(w, kind, s->argv[1]);
+    w->cmd_calls[s->desc->index]++;
+    if (!others) {
+        struct target t;
+        if (c->dead)
+            return; /* its own message was too much for it */
+        target_begin(&t, c, is_muted(c));
+        reply_int(t.r, here);
+        target_end(&t, w);
+        return;
+    }
+    struct slot *slot = c->dead ? NULL : slot_split(w, s, (uint32_t)__builtin_popcountll(others));
+    if (slot) {
+        slot->agg->sum = here;
+        slot->publishes = true;
+    }
+    pubsub_send(w, others, kind, s->argv[1], s->argv[2], slot ? on_received : NULL, slot);
+}
+
 static void run_over_workers(struct worker *w, struct staged *s)
 {
     uint64_t all = w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
@@ -259,6 +297,7 @@ static void run_over_workers(struct worker *w, struct staged *s)
         run_keys(w, s);
         break;
     case ROUTE_CURSOR: run_on_owner(w, s, cursor_owner(w, s)); break;
+    case ROUTE_CHANNEL: run_publish(w, s); break;
     case ROUTE_ALL:
     case ROUTE_WORKERS:
         out_close(w);
@@ -332,6 +371,37 @@ static __attribute__((noinline)) bool held_back(struct worker *w, struct staged 
     return true;
 }
 
+/* In RESP2 a subscriber reads arrays that nobody asked for: only what cannot be mistaken for them is allowed. */
+static bool allowed_to_subscribers(const struct cmd_desc *d)
+{
+    static const uint16_t allowed[] = {CMD_ping,         CMD_subscribe,  CMD_ssubscribe,
+                                       CMD_unsubscribe,  CMD_psubscribe, CMD_punsubscribe,
+                                       CMD_sunsubscribe, CMD_quit,       CMD_reset};
+    for (size_t i = 0; i < ARRAY_LEN(allowed); i++)
+        if (d == &cmd_table[allowed[i]])
+            return true;
+    return false;
+}
+
+/* Its client has subscribed. True: answered. */
+static bool refused_to_subscriber(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    if (s->desc->flags & CMD_PUBSUB)
+        conflate_flush(c); /* what was published before a change of its subscriptions */
+    if (c->ses.resp != 2 || allowed_to_subscribers(s->desc))
+        return false;
+    struct target t;
+    w->cmd_rejected[s->desc->index]++;
+    target_begin(&t, c, is_muted(c));
+    reply_errorf(t.r,
+                 "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                 "RESET are allowed in this context",
+                 s->desc->full);
+    target_end(&t, w);
+    return true;
+}
+
 static void answer_protocol_error(struct worker *w, struct staged *s)
 {
     struct target t;
@@ -368,7 +438,8 @@ void route_staged(struct worker *w, struct staged *s)
     c->ses.last_cmd = d;
     c->ses.commands++;
     if ((likely_(is_open(w, c, d)) || !refused(w, s)) &&
-        (likely_(!w->careful) || !held_back(w, s))) {
+        (likely_(!w->careful) || !held_back(w, s)) &&
+        (likely_(!(c->ses.mode & SESSION_SUBSCRIBED)) || !refused_to_subscriber(w, s))) {
         if (unlikely_(d->route == ROUTE_CONTROL))
             run_in_control(w, s);
         else if (likely_(w->count == 1))

@@ -26,7 +26,8 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
         !w->careful)
         how |= HOW_DIRECT;
     if (d->route == ROUTE_CONTROL || (d->flags & CMD_BLOCKING) ||
-        (many && (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS)))
+        (many && (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS ||
+                  d->route == ROUTE_CHANNEL)))
         how |= HOW_BARRIER;
     bool data = d->fn && !d->nsubs && d->first_key == 1 &&
                 (d->flags & (CMD_READONLY | CMD_WRITE)) &&

@@ -5,6 +5,7 @@
  * version. One that is not what its kind must be (a reply cut short by memory, or a bug) makes the whole an error; only the elements of
  * joined arrays are taken on trust. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/num.h"
@@ -118,6 +119,97 @@ static bool part_random(struct agg *a, struct span reply, uint64_t random)
     return true;
 }
 
+/* Arrays of [name, count ...], the same names in the same order: body becomes this array with the counts added. */
+static bool part_pairs(struct agg *a, struct span reply)
+{
+    uint8_t type;
+    int64_t n, len, count, before;
+    struct span rest, old;
+    if (!header(reply, &type, &n, &rest) || type != '*' || n < 0)
+        return false;
+    if (!a->pairs) { /* the first */
+        a->pairs = true;
+        a->elements = (uint64_t)n;
+        body_append(a, rest.p, rest.n);
+        return true;
+    }
+    reply_heap_finish(&a->to, &a->body);
+    struct reply_heap sum = {0};
+    struct reply r;
+    reply_heap_init(&r, &sum, a->resp);
+    old = span_of(a->body.p, a->body.len);
+    bool good = (uint64_t)n == a->elements;
+    for (int64_t i = 0; good && i < n; i += 2) {
+        struct span name = rest;
+        good = header(rest, &type, &len, &rest) && type == '$' && len >= 0 &&
+               rest.n >= (uint64_t)len + 2;
+        if (!good)
+            break;
+        rest = span_of(rest.p + len + 2, rest.n - (size_t)len - 2);
+        name.n = (size_t)(rest.p - name.p);
+        good = header(rest, &type, &count, &rest) && type == ':' && old.n >= name.n &&
+               memcmp(old.p, name.p, name.n) == 0;
+        if (!good)
+            break;
+        old = span_of(old.p + name.n, old.n - name.n);
+        good = header(old, &type, &before, &old) && type == ':';
+        reply_raw(&r, name.p, name.n);
+        reply_int(&r, before + count);
+    }
+    reply_heap_finish(&r, &sum);
+    good &= !r.failed;
+    if (good)
+        body_replace(a, sum.p, sum.len);
+    else
+        reply_heap_append(&a->to, &a->body, a->resp);
+    reply_heap_free(&sum);
+    return good;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return span_cmp(*(const struct span *)a, *(const struct span *)b);
+}
+
+/* The bulk strings of body, sorted, each once; returns how many, or -1: no memory. */
+static int64_t body_names(const struct agg *a, struct span **ret)
+{
+    struct span rest = span_of(a->body.p, a->body.len);
+    struct span *name = malloc((a->elements + 1) * sizeof(*name));
+    uint8_t type;
+    int64_t len;
+    size_t n = 0, once = 0;
+    if (!name)
+        return -1;
+    while (n < a->elements && header(rest, &type, &len, &rest) && type == '$' && len >= 0 &&
+           rest.n >= (uint64_t)len + 2) {
+        name[n++] = span_of(rest.p, (size_t)len);
+        rest = span_of(rest.p + len + 2, rest.n - (size_t)len - 2);
+    }
+    qsort(name, n, sizeof(*name), by_bytes);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || !span_eq(name[i], name[once - 1]))
+            name[once++] = name[i];
+    *ret = name;
+    return (int64_t)once;
+}
+
+static void finish_names(struct agg *a, struct reply *out)
+{
+    struct span *name = NULL;
+    int64_t n = body_names(a, &name);
+    if (n < 0) {
+        reply_error(out, malformed);
+    } else if (a->split == SPLIT_COUNT) {
+        reply_int(out, n);
+    } else {
+        reply_array(out, (size_t)n);
+        for (int64_t i = 0; i < n; i++)
+            reply_bulk(out, name[i]);
+    }
+    free(name);
+}
+
 static bool part_add(struct agg *a, struct span reply, uint64_t random)
 {
     uint8_t type;
@@ -130,7 +222,10 @@ static bool part_add(struct agg *a, struct span reply, uint64_t random)
             return false;
         return true;
     case SPLIT_OK: return span_eq(reply, SPAN("+OK\r\n"));
+    case SPLIT_PAIRS: return part_pairs(a, reply);
     case SPLIT_CONCAT:
+    case SPLIT_UNION:
+    case SPLIT_COUNT:
         if (!header(reply, &type, &n, &rest) || (type != '*' && type != '~') || n < 0)
             return false;
         a->elements += (uint64_t)n;
@@ -179,7 +274,9 @@ void agg_finish(struct agg *a, struct reply *out)
         reply_int(out, a->sum);
     } else if (a->split == SPLIT_OK) {
         reply_ok(out);
-    } else if (a->split == SPLIT_CONCAT) {
+    } else if (a->split == SPLIT_UNION || a->split == SPLIT_COUNT) {
+        finish_names(a, out);
+    } else if (a->split == SPLIT_CONCAT || a->split == SPLIT_PAIRS) {
         reply_array(out, a->elements);
         reply_raw(out, body.p, body.n);
     } else if (a->split == SPLIT_TEXT) {

@@ -99,6 +99,12 @@ void cmd_client_no_touch(struct cmd *c)
     on_off(c, &c->session->no_touch);
 }
 
+/* For a subscriber that falls behind only the newest message of each channel is kept. */
+void cmd_client_conflate(struct cmd *c)
+{
+    on_off(c, &c->session->conflate);
+}
+
 /* Only ON answers. SKIP leaves out the next reply; the caller turns SKIP_NEXT into SKIP after this command and SKIP into ON after the
  * next one. */
 void cmd_client_reply(struct cmd *c)

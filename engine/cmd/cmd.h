@@ -25,6 +25,7 @@ enum cmd_route {
     ROUTE_CURSOR,  /* SCAN: on the shard that the cursor names */
     ROUTE_WORKERS, /* every worker's clients (CLIENT LIST, CLIENT KILL), parts as `split` says */
     ROUTE_CONTROL, /* by the control process */
+    ROUTE_CHANNEL, /* PUBLISH: to clients here, and to the workers whose clients may want it */
 };
 
 /* How the parts of a command over several shards become one reply. */
@@ -35,6 +36,9 @@ enum cmd_split {
     SPLIT_CONCAT, /* arrays are joined */
     SPLIT_TEXT,   /* bulk strings are joined */
     SPLIT_RANDOM, /* RANDOMKEY: part = [count, key]; one is drawn by weight */
+    SPLIT_UNION,  /* arrays of names are joined, each name once */
+    SPLIT_COUNT,  /* the same, and the reply is how many */
+    SPLIT_PAIRS,  /* arrays of [name, count ...], the same names in each: counts are added */
     SPLIT_GATHER, /* bulk strings: the command makes the reply of all of them (gather.h) */
 };
 
@@ -102,9 +106,12 @@ struct host_ops {
     void (*session_kill)(struct host *h, struct session *s);
     void (*sleep_ms)(struct host *h, uint64_t ms); /* DEBUG SLEEP */
     void (*reset_stats)(struct host *h);
+    /* To this worker's clients (enum pubsub_kind); how many. With several workers the router does it for PUBLISH itself. */
+    int64_t (*publish)(struct host *h, int kind, struct span channel, struct span message);
 };
 struct host {
     const struct host_ops *ops;
+    struct pubsub *pubsub; /* subscriptions of this worker's clients */
     const struct engine_config *config;
     uint32_t worker, workers;
     uint64_t *calls, *usec, *rejected, *failed; /* per command index; may be NULL */
@@ -170,6 +177,7 @@ struct agg {
     bool failed;
     uint64_t weight;
     bool kill_one; /* CLIENT KILL addr: the sum becomes +OK or an error */
+    bool pairs;    /* SPLIT_PAIRS: there was a part */
     bool lost;     /* a part was malformed or there was no memory for it: the reply is an error */
 };
 /* For one request; what the router calls. */

@@ -14,12 +14,17 @@
 
 void cmd_ping(struct cmd *c)
 {
-    if (c->argc > 2)
+    if (c->argc > 2) {
         reply_errorf(c->out, "ERR wrong number of arguments for '%s' command", c->desc->full);
-    else if (c->argc == 2)
+    } else if ((c->session->mode & SESSION_SUBSCRIBED) && c->session->resp == 2) {
+        reply_array(c->out, 2); /* what a subscriber reads are arrays */
+        reply_bulk_str(c->out, "pong");
+        reply_bulk(c->out, c->argc == 2 ? c->argv[1] : SPAN(""));
+    } else if (c->argc == 2) {
         reply_bulk(c->out, c->argv[1]);
-    else
+    } else {
         reply_simple(c->out, "PONG");
+    }
 }
 
 void cmd_echo(struct cmd *c)
@@ -48,6 +53,7 @@ void cmd_quit(struct cmd *c)
 
 void cmd_reset(struct cmd *c)
 {
+    pubsub_reset(c->host, c->session);
     session_reset(c->session, !c->host->config->requirepass_len);
     c->out->resp = 2;
     c->out->muted = c->session->reply_mode != SESSION_REPLY_ON;

@@ -53,9 +53,10 @@ static void client_write(struct client *c, struct span s)
     c->out_len += s.n;
 }
 
-static void client_close(struct client *c)
+static void client_close(struct server *s, struct client *c)
 {
     close(c->fd);
+    pubsub_leave(&s->h.pubsub, &c->session);
     session_fini(&c->session);
     resp_parser_fini(&c->parser);
     free(c->out);
@@ -199,7 +200,7 @@ static void server_turn(struct server *s)
         if (c->out_len > c->out_at)
             client_flush(c);
         if ((c->ended || c->closing) && c->out_len == c->out_at)
-            client_close(c);
+            client_close(s, c);
     }
     if (p[0].revents & (POLLIN | POLLHUP) && read(0, &(char){0}, 1) <= 0)
         s->listen_fd = -1;
@@ -231,7 +232,7 @@ int main(int argc, char **argv)
         server_turn(&s);
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         if (s.clients[i].fd >= 0)
-            client_close(&s.clients[i]);
+            client_close(&s, &s.clients[i]);
     close(fd);
     unlink(argv[1]);
     s.h.session = &s.h.sessions[0];

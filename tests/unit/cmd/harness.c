@@ -48,12 +48,28 @@ static void host_reset(struct host *host)
     memset(h->calls, 0, sizeof(h->calls));
 }
 
+static void host_deliver(void *ctx, struct session *s, struct span pattern)
+{
+    (void)s, (void)pattern;
+    ((struct harness *)ctx)->published++;
+}
+
+static int64_t host_publish(struct host *host, int kind, struct span channel, struct span message)
+{
+    struct harness *h = harness_of(host);
+    (void)message;
+    return (int64_t)pubsub_deliver(&h->pubsub, (enum pubsub_kind)kind, channel,
+                                   pubsub_hash(&h->pubsub, (enum pubsub_kind)kind, channel),
+                                   host_deliver, h);
+}
+
 static const struct host_ops host_ops = {
     .session_next = host_next,
     .session_info = host_info,
     .session_kill = host_kill,
     .sleep_ms = host_sleep,
     .reset_stats = host_reset,
+    .publish = host_publish,
 };
 
 /* ---- life ---- */
@@ -68,7 +84,9 @@ void harness_init(struct harness *h, uint32_t shards)
     struct siphash_key key = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
     for (uint32_t i = 0; i < shards; i++)
         assert_int_equal(shard_init(&h->shards[i], i, shards, &key, &h->config, 42 + i), 0);
+    pubsub_init(&h->pubsub, &key);
     h->host = (struct host){.ops = &host_ops,
+                            .pubsub = &h->pubsub,
                             .config = &h->config,
                             .workers = 1,
                             .calls = h->calls,
@@ -101,8 +119,11 @@ struct session *harness_connect(struct harness *h)
 void harness_fini(struct harness *h)
 {
     for (uint32_t i = 0; i < HARNESS_SESSIONS; i++)
-        if (h->open[i])
+        if (h->open[i]) {
+            pubsub_leave(&h->pubsub, &h->sessions[i]);
             session_fini(&h->sessions[i]);
+        }
+    pubsub_fini(&h->pubsub);
     reply_heap_free(&h->reply);
     for (uint32_t i = 0; i < h->count; i++)
         shard_fini(&h->shards[i]);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/pubsub.h"
 
 #define HARNESS_SHARDS   5
 #define HARNESS_SESSIONS 8
@@ -22,6 +23,8 @@ struct harness {
     uint32_t count;
     int64_t now_us;
     struct host host;
+    struct pubsub pubsub;
+    uint64_t published; /* messages given to subscribers */
     struct session sessions[HARNESS_SESSIONS];
     bool open[HARNESS_SESSIONS]; /* the first is open from the start */
     struct session *session;     /* who speaks */
