@@ -27,6 +27,7 @@ static uint64_t all_drops(const struct stats_worker *s)
 #define SECTION_PERSISTENCE(name)
 #define SECTION_MEMORY(name)
 #define SECTION_DATAPLANE(name)
+#define SECTION_DATAPLANE_MAX(name)
 #define SECTION_TCP(name)
 #include "engine/link/metrics.def"
 #undef METRIC
