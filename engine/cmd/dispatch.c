@@ -10,6 +10,7 @@
 #include "engine/base/assert.h"
 #include "engine/base/num.h"
 #include "engine/cmd/cmd_internal.h"
+#include "engine/cmd/effect.h"
 
 /* Redis shows at most this many bytes of what it did not understand. */
 #define SHOWN_BYTES 128
@@ -288,6 +289,7 @@ void cmd_call(struct cmd *c)
         return;
     uint32_t errors = c->out->errors;
     d->fn(c);
+    cmd_ended(c);
     if (h->calls)
         h->calls[d->index]++;
     if (unlikely_(c->out->errors != errors) && h->failed)

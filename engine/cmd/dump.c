@@ -3,6 +3,7 @@
  * Where in the flow: cmd_call -> here -> rdb_object, on the lease holder's thread. The bytes are those of Redis 7.0 (RDB version 10), but of
  * hashes whose fields expire, which 7.4 (version 12) was the first to know. RESTORE takes what any Redis up to 8 and Valkey dump, but modules. */
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/keyref.h"
 #include "engine/cmd/rdb_object.h"
 
@@ -70,12 +71,13 @@ static void restore_put(struct cmd *c, const struct keyref *k, const struct rest
     int64_t when = a->ttl;
     if (when && !a->absolute && __builtin_add_overflow(when, c->now_us / 1000, &when))
         when = INT64_MAX;
-    if (when && when <= c->now_us / 1000) {
+    if (when && when <= c->now_us / 1000 && !k->shard->loading) {
         struct entry *old = keyref_peek(c, k);
         rdb_object_free(r, k->shard, o);
         if (old) {
             ks_delete(k->shard, c->db, old, k->hash, false);
             keyref_changed(c, k, KS_GENERIC, "del");
+            CMD_SAY(c, SPAN("DEL"), k->key);
         }
         reply_ok(c->out);
         return;
@@ -89,6 +91,9 @@ static void restore_put(struct cmd *c, const struct keyref *k, const struct rest
     }
     ks_set_clock(k->shard, e, a->idle_s, a->freq);
     keyref_changed(c, k, KS_GENERIC, "restore");
+    char number[NUM_I64_CHARS];
+    CMD_SAY(c, SPAN("RESTORE"), k->key, effect_number(number, when), c->argv[3], SPAN("REPLACE"),
+            SPAN("ABSTTL"));
     reply_ok(c->out);
 }
 

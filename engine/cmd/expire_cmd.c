@@ -5,6 +5,7 @@
  * Where in the flow: cmd_call -> here -> keyspace, on the lease holder's thread. Inside, every expiry is an absolute unix time in
  * ms; what arrives in other units is turned into it here, with Redis's overflow errors. */
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/keyref.h"
 
 enum expire_flags { EXPIRE_NX = 1, EXPIRE_XX = 2, EXPIRE_GT = 4, EXPIRE_LT = 8 };
@@ -68,11 +69,13 @@ static void expire_generic(struct cmd *c, int64_t unit_ms, int64_t base_ms)
         reply_int(c->out, 0);
         return;
     }
-    if (when <= k.shard->now_ms) {
+    if (when <= k.shard->now_ms && !k.shard->loading) {
         ks_delete(k.shard, c->db, e, k.hash, false);
         keyref_changed(c, &k, KS_GENERIC, "del");
+        CMD_SAY(c, SPAN("DEL"), k.key);
     } else if (ks_set_expire(k.shard, c->db, &e, k.hash, when)) {
         keyref_changed(c, &k, KS_GENERIC, "expire");
+        cmd_say_expire(c, k.key, when);
     } else {
         cmd_reply_oom(c);
         return;

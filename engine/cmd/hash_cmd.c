@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/hash.h"
 
 #define NEW_ROOM_MAX 4096 /* bytes that a new listpack is given at once */
@@ -256,6 +257,15 @@ void cmd_hincrbyfloat(struct cmd *c)
         return;
     }
     struct span value = span_of(text, num_format_long_double(text, number));
-    if (put_one(c, &r, value, FIELDMAP_KEEP_TTL, "hincrbyfloat"))
-        reply_bulk(c->out, value);
+    if (!put_one(c, &r, value, FIELDMAP_KEEP_TTL, "hincrbyfloat"))
+        return;
+    reply_bulk(c->out, value);
+    int64_t expire_ms = -1;
+    if (cmd_journals(c))
+        hash_find_expire(&r.h, c->argv[2], &v, &expire_ms);
+    if (expire_ms < 0) /* HSET takes a field's expiry away, and Redis 7.0 knows no HSETEX */
+        CMD_SAY(c, SPAN("HSET"), r.k.key, c->argv[2], value);
+    else
+        CMD_SAY(c, SPAN("HSETEX"), r.k.key, SPAN("KEEPTTL"), SPAN("FIELDS"), SPAN("1"), c->argv[2],
+                value);
 }

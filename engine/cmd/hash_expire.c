@@ -8,6 +8,7 @@
 #include "engine/cmd/hash_expire.h"
 
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 
 enum condition { ALWAYS, IF_NONE, IF_SOME, IF_GREATER, IF_LESS };
 
@@ -60,6 +61,16 @@ bool hash_expire_field(struct hash_ref *r, struct span field, int64_t when_ms)
     return true;
 }
 
+void hash_say_expire(struct cmd *c, const struct hash_ref *r, struct span field, int64_t when_ms)
+{
+    char number[NUM_I64_CHARS];
+    if (when_ms < 0)
+        CMD_SAY(c, SPAN("HPERSIST"), r->k.key, SPAN("FIELDS"), SPAN("1"), field);
+    else
+        CMD_SAY(c, SPAN("HPEXPIREAT"), r->k.key, effect_number(number, when_ms), SPAN("FIELDS"),
+                SPAN("1"), field);
+}
+
 void hash_expire_done(struct cmd *c, struct hash_ref *r)
 {
     if (r->e &&
@@ -100,7 +111,7 @@ static bool expire_one(struct hash_ref *r, struct span field, enum condition con
         *ret = NO_FIELD;
     } else if (!holds(cond, current, when)) {
         *ret = NOT_MET;
-    } else if (when <= r->k.shard->now_ms) {
+    } else if (when <= r->k.shard->now_ms && !r->k.shard->loading) {
         hash_remove(&r->h, field);
         *ret = DELETED;
     } else {
@@ -126,9 +137,14 @@ static void expire_all(struct cmd *c, struct hash_ref *r, struct hash_fields nam
     int8_t *answers = mem_alloc(mem, n);
     bool ok = answers != NULL;
     for (uint32_t i = 0; ok && i < n; i++) {
-        ok = expire_one(r, c->argv[named.first + i], cond, when, &answers[i]);
+        struct span field = c->argv[named.first + i];
+        ok = expire_one(r, field, cond, when, &answers[i]);
         if (ok && answers[i] >= 0)
             count[answers[i]]++;
+        if (ok && answers[i] == DONE)
+            hash_say_expire(c, r, field, when);
+        else if (ok && answers[i] == DELETED)
+            CMD_SAY(c, SPAN("HDEL"), r->k.key, field);
     }
     hash_commit(c, r);
     hash_expire_done(c, r);

@@ -14,5 +14,7 @@ bool hash_expire_fields(struct cmd *c, uint32_t at, const char *not_positive,
                         struct hash_fields *ret);
 /* A field that is there; -1: none any more. False: no memory. */
 bool hash_expire_field(struct hash_ref *r, struct span field, int64_t when_ms);
+/* The effect of one field's new expiry; -1: none any more. */
+void hash_say_expire(struct cmd *c, const struct hash_ref *r, struct span field, int64_t when_ms);
 /* After such changes, once the value is on its entry: the hash has a timer if it needs one. */
 void hash_expire_done(struct cmd *c, struct hash_ref *r);

@@ -9,6 +9,7 @@
 
 #include "engine/cmd/cmd_internal.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/hash_expire.h"
 
 static const char not_positive[] = "ERR Number of fields must be a positive integer";
@@ -68,7 +69,10 @@ void cmd_hgetdel(struct cmd *c)
     reply_array(c->out, named.last - named.first + 1);
     for (uint32_t i = named.first; i <= named.last; i++) {
         reply_field(c, &r, c->argv[i]);
-        removed += hash_remove(&r.h, c->argv[i]);
+        if (!hash_remove(&r.h, c->argv[i]))
+            continue;
+        removed++;
+        CMD_SAY(c, SPAN("HDEL"), r.k.key, c->argv[i]);
     }
     hash_commit(c, &r);
     if (removed) {
@@ -80,7 +84,7 @@ void cmd_hgetdel(struct cmd *c)
 /* ---- HGETEX ---- */
 
 /* Gives the fields that are there another expiry (-1: none). Returns how many; -1: no memory. */
-static int64_t touch_fields(const struct cmd *c, struct hash_ref *r, struct hash_fields named,
+static int64_t touch_fields(struct cmd *c, struct hash_ref *r, struct hash_fields named,
                             int64_t when)
 {
     int64_t n = 0;
@@ -91,6 +95,7 @@ static int64_t touch_fields(const struct cmd *c, struct hash_ref *r, struct hash
             continue;
         if (!hash_expire_field(r, c->argv[i], when))
             return -1;
+        hash_say_expire(c, r, c->argv[i], when);
         n++;
     }
     return n;
@@ -99,8 +104,12 @@ static int64_t touch_fields(const struct cmd *c, struct hash_ref *r, struct hash
 static void remove_fields(struct cmd *c, struct hash_ref *r, struct hash_fields named)
 {
     uint32_t n = 0;
-    for (uint32_t i = named.first; i <= named.last; i += named.step)
-        n += hash_remove(&r->h, c->argv[i]);
+    for (uint32_t i = named.first; i <= named.last; i += named.step) {
+        if (!hash_remove(&r->h, c->argv[i]))
+            continue;
+        n++;
+        CMD_SAY(c, SPAN("HDEL"), r->k.key, c->argv[i]);
+    }
     hash_commit(c, r);
     if (n) {
         keyref_changed(c, &r->k, KS_HASH, "hdel");
@@ -127,7 +136,7 @@ void cmd_hgetex(struct cmd *c)
         reply_fields(c, &r, named);
         return;
     }
-    if (u && when <= c->shard->now_ms) {
+    if (u && when <= c->shard->now_ms && !c->shard->loading) {
         reply_fields(c, &r, named);
         remove_fields(c, &r, named);
         return;
@@ -225,13 +234,28 @@ static bool setex_admits(const struct cmd *c, const struct hash_ref *r, const st
     return true;
 }
 
+static void setex_say(struct cmd *c, const struct hash_ref *r, const struct setex *x, uint32_t i)
+{
+    char number[NUM_I64_CHARS];
+    struct span key = r->k.key, field = c->argv[i], value = c->argv[i + 1];
+    if (x->unit)
+        CMD_SAY(c, SPAN("HSETEX"), key, SPAN("PXAT"), effect_number(number, x->when),
+                SPAN("FIELDS"), SPAN("1"), field, value);
+    else if (x->keep)
+        CMD_SAY(c, SPAN("HSETEX"), key, SPAN("KEEPTTL"), SPAN("FIELDS"), SPAN("1"), field, value);
+    else
+        CMD_SAY(c, SPAN("HSET"), key, field, value);
+}
+
 /* False: no memory. */
 static bool setex_put(struct cmd *c, struct hash_ref *r, const struct setex *x)
 {
     int64_t ttl = x->keep ? FIELDMAP_KEEP_TTL : x->unit ? x->when : FIELDMAP_NO_TTL;
-    for (uint32_t i = x->named.first; i <= x->named.last; i += 2)
+    for (uint32_t i = x->named.first; i <= x->named.last; i += 2) {
         if (hash_put(&r->h, c->argv[i], c->argv[i + 1], ttl) == FIELDMAP_NO_MEMORY)
             return false;
+        setex_say(c, r, x, i);
+    }
     return true;
 }
 
@@ -246,7 +270,8 @@ void cmd_hsetex(struct cmd *c)
         reply_int(c->out, 0);
         return;
     }
-    if (x.unit && x.when <= c->shard->now_ms) { /* set and gone in the same moment */
+    if (x.unit && x.when <= c->shard->now_ms &&
+        !c->shard->loading) { /* set and gone in the same moment */
         if (r.e)
             remove_fields(c, &r, x.named);
         reply_int(c->out, 1);

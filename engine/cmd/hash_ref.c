@@ -44,7 +44,7 @@ bool hash_write(struct cmd *c, struct hash_ref *r)
 
 static inline bool may_be_due(const struct hash_ref *r)
 {
-    return r->e && !hash_is_packed(&r->h) &&
+    return r->e && !hash_is_packed(&r->h) && !r->k.shard->loading &&
            fieldmap_next_due(hash_map(&r->h)) < r->k.shard->now_ms;
 }
 

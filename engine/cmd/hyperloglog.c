@@ -6,6 +6,7 @@
 
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/keyref.h"
 #include "engine/ds/hll.h"
 
@@ -207,6 +208,7 @@ void cmd_pfcount(struct cmd *c)
         }
         hll_cache(s.p, n);
         ks_changed(s.key.shard, c->db, s.key.key, KS_NONE, "pfcount"); /* the bytes have changed */
+        CMD_SAY(c, SPAN("PFCOUNT"), s.key.key);
     }
     reply_int(c->out, (int64_t)n);
 }

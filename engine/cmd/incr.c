@@ -5,6 +5,7 @@
 
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/keyref.h"
 
 static bool entry_as_i64(const struct entry *e, int64_t *ret)
@@ -88,5 +89,6 @@ void cmd_incrbyfloat(struct cmd *c)
         return;
     }
     keyref_changed(c, &k, KS_STRING, "incrbyfloat");
+    CMD_SAY(c, SPAN("SET"), k.key, s, SPAN("KEEPTTL"));
     reply_bulk(c->out, s);
 }

@@ -7,11 +7,19 @@
  *
  * Where in the flow: cmd_call -> here -> engine/ds/set.c, on the lease holder's thread. */
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/sample.h"
 #include "engine/cmd/set.h"
 
 /* SPOP of nearly all: Redis then builds a new set of what stays, which may be an intset again. */
 #define POP_REBUILD_RATIO 5
+
+/* Before the member goes: its text may lie in the set. */
+static void say_popped(struct cmd *c, const struct keyref *k, const struct set_member *m)
+{
+    struct set_member copy = *m;
+    CMD_SAY(c, SPAN("SREM"), k->key, set_member_text(&copy));
+}
 
 static void pop_one(struct cmd *c)
 {
@@ -27,6 +35,7 @@ static void pop_one(struct cmd *c)
     struct set s = set_open(c, k.shard, e);
     set_random(&s, cmd_draw, k.shard, &m);
     set_reply_member(c->out, &m);
+    say_popped(c, &k, &m);
     set_remove_member(&s, &m);
     set_close(e, &s);
     keyref_changed(c, &k, KS_SET, "spop");
@@ -53,6 +62,7 @@ static void pop_count(struct cmd *c)
         set_reply_all(c->out, &s, reply_set);
         keyref_changed(c, &k, KS_SET, "spop");
         set_drop_key(c, &k, e);
+        CMD_SAY(c, SPAN("DEL"), k.key);
         return;
     }
     reply_set(c->out, n);
@@ -60,6 +70,7 @@ static void pop_count(struct cmd *c)
         struct set_member m;
         set_random(&s, cmd_draw, k.shard, &m);
         set_reply_member(c->out, &m);
+        say_popped(c, &k, &m);
         set_remove_member(&s, &m);
     }
     if ((size - n) * POP_REBUILD_RATIO <= n)

@@ -4,6 +4,7 @@
  * stream without entries stays under its key, as in Redis. */
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/stream_cmd.h"
 
 #define TRIM_NODES      100 /* of a trim by nodes without LIMIT */
@@ -181,6 +182,28 @@ static bool too_large(const struct span *texts, uint32_t n)
     return sum > STREAM_ENTRY_MAX_BYTES;
 }
 
+/* The entry with the id that it got, and what a trim has really left: nodes may lie otherwise where this is done again. */
+static void say_trimmed(struct cmd *c, const struct stream_key *sk)
+{
+    char number[NUM_I64_CHARS];
+    CMD_SAY(c, SPAN("XTRIM"), sk->k.key, SPAN("MAXLEN"), SPAN("="),
+            effect_number(number, (int64_t)sk->st->length));
+}
+
+static void say_added(struct cmd *c, const struct add_args *a, struct stream_id id)
+{
+    char text[STREAM_ID_CHARS];
+    if (!cmd_journals(c))
+        return;
+    struct span *argv = c->argv + a->id_at - 2; /* XADD and the key, or options behind them */
+    struct span kept[3] = {argv[0], argv[1], argv[2]}, key = c->argv[1];
+    argv[0] = SPAN("XADD");
+    argv[1] = key;
+    argv[2] = stream_id_text(text, id);
+    cmd_say(c, argv, c->argc - a->id_at + 2);
+    memcpy(argv, kept, sizeof(kept));
+}
+
 void cmd_xadd(struct cmd *c)
 {
     struct add_args a;
@@ -219,8 +242,11 @@ void cmd_xadd(struct cmd *c)
     }
     stream_reply_id(c->out, id);
     stream_changed(&sk, KS_STREAM, "xadd");
-    if (a.by && stream_trim(sk.st, &a.trim))
+    say_added(c, &a, id);
+    if (a.by && stream_trim(sk.st, &a.trim)) {
         stream_changed(&sk, KS_STREAM, "xtrim");
+        say_trimmed(c, &sk);
+    }
 }
 
 void cmd_xtrim(struct cmd *c)
@@ -230,8 +256,10 @@ void cmd_xtrim(struct cmd *c)
     if (!add_or_trim_args(c, false, &a) || !stream_open_write(c, 1, &sk))
         return;
     uint64_t n = sk.e ? stream_trim(sk.st, &a.trim) : 0;
-    if (n)
+    if (n) {
         stream_changed(&sk, KS_STREAM, "xtrim");
+        say_trimmed(c, &sk);
+    }
     reply_int(c->out, (int64_t)n);
 }
 

@@ -247,6 +247,11 @@ static inline size_t put_id(char *to, struct stream_id id)
     return n + num_format_u64(to + n, id.seq);
 }
 
+struct span stream_id_text(char *to, struct stream_id id)
+{
+    return span_of(to, put_id(to, id));
+}
+
 void stream_reply_id(struct reply *out, struct stream_id id)
 {
     char text[ID_CHARS];

@@ -7,6 +7,7 @@
 
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/stream_cmd.h"
 
 #define CLAIM_COUNT       100 /* XAUTOCLAIM without COUNT */
@@ -76,6 +77,8 @@ static struct stream_pending *take(struct claim *a, struct stream_id id)
     struct stream_pending *p = stream_pending_give(a->g, id, a->consumer);
     if (p) {
         a->made |= made;
+        if (made)
+            stream_say_consumer(&a->sk, a->g->name, a->name);
         a->consumer->seen_ms = a->now_ms;
         return p;
     }
@@ -89,7 +92,7 @@ static struct stream_pending *take(struct claim *a, struct stream_id id)
 enum claimed { CLAIMED, CLAIM_GONE, CLAIM_NOT, CLAIM_NO_MEMORY };
 
 /* One entry. CLAIM_GONE: it is no more in the stream, and waits no longer. */
-static enum claimed claim(struct claim *a, struct stream_id id)
+static enum claimed claim_one(struct claim *a, struct stream_id id)
 {
     struct stream_pending *p = stream_pending_find(a->g, id);
     if (!p && !a->force)
@@ -110,6 +113,14 @@ static enum claimed claim(struct claim *a, struct stream_id id)
     else if (!a->just_id)
         p->deliveries++;
     return CLAIMED;
+}
+
+static enum claimed claim(struct claim *a, struct stream_id id)
+{
+    enum claimed did = claim_one(a, id);
+    if (did == CLAIMED || did == CLAIM_GONE)
+        stream_say_pending(&a->sk, a->g->name, a->name, a->g, id);
+    return did;
 }
 
 static void reply_claimed(struct cmd *c, const struct claim *a, struct stream_id id)
@@ -183,6 +194,7 @@ static void claim_and_reply(struct cmd *c, struct claim *a, struct stream_ids *i
     if (stream_id_less(a->g->last, a->last)) {
         a->g->last = a->last;
         changed = true;
+        stream_say_group(&a->sk, a->g->name, a->g);
     }
     settle(a, changed, "xclaim");
     reply_array(c->out, n);

@@ -71,6 +71,10 @@ static inline int64_t stream_now_ms(const struct cmd *c)
 /* Puts an empty stream under the key. NULL: no memory. */
 struct stream *stream_put(struct stream_key *sk, struct stream *st);
 
+/* An id as text; `to` has STREAM_ID_CHARS. */
+#define STREAM_ID_CHARS 44
+struct span stream_id_text(char *to, struct stream_id id);
+
 /* ---- arguments: false: the error was written ---- */
 
 /* An id as Redis reads it: ms, ms-seq; without seq it is `missing`. With `auto_seq` also ms-*, which it tells of. */
@@ -99,6 +103,15 @@ void stream_reply_named(struct cmd *c, const char *before, struct span a, const 
 void stream_reply_no_group(struct cmd *c, struct span key, struct span group);
 /* What a subcommand says of arguments that it does not understand. */
 void stream_reply_bad_sub(struct cmd *c);
+
+/* ---- effects (stream_effect.c) ---- */
+
+/* The entry waits for the consumer as its record says now; where it waits for nobody any more, so does it then. */
+void stream_say_pending(const struct stream_key *sk, struct span group, struct span consumer,
+                        const struct stream_group *g, struct stream_id id);
+/* How far the group is. */
+void stream_say_group(const struct stream_key *sk, struct span group, const struct stream_group *g);
+void stream_say_consumer(const struct stream_key *sk, struct span group, struct span consumer);
 
 /* ---- replies ---- */
 

@@ -56,9 +56,12 @@ static void deliver(struct stream_given *ret, const struct stream_reader *r)
                 break;
             p->time_ms = r->now_ms;
             p->deliveries = 1;
+            stream_say_pending(&ret->src.key, g->name, r->consumer, g, e.id);
         }
         stream_group_delivered(ret->src.key.st, g, e.id);
     }
+    if (ret->n)
+        stream_say_group(&ret->src.key, g->name, g);
 }
 
 enum stream_served stream_take(const struct stream_source *src, const struct stream_reader *r,
@@ -83,8 +86,10 @@ enum stream_served stream_take(const struct stream_source *src, const struct str
         }
     }
     c->seen_ms = r->now_ms;
-    if (made)
+    if (made) {
         stream_changed(&src->key, KS_STREAM, "xgroup-createconsumer");
+        stream_say_consumer(&src->key, g->name, r->consumer);
+    }
     stream_changed(&src->key, KS_NONE, "xreadgroup");
     return STREAM_SERVED;
 }
@@ -104,6 +109,7 @@ static void give_history(struct reply *out, const struct stream_given *g,
             struct stream_pending *p = stream_pending_find(g->src.group, id);
             p->time_ms = r->now_ms;
             p->deliveries++;
+            stream_say_pending(&g->src.key, g->src.group->name, r->consumer, g->src.group, id);
         } else {
             reply_array(out, 2);
             stream_reply_id(out, id);

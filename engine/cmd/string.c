@@ -9,6 +9,7 @@
 #include "engine/base/assert.h"
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/keyref.h"
 #include "engine/resp/parse.h"
 #include "engine/resp/reply_inline.h"
@@ -165,11 +166,28 @@ static bool parse_time(struct cmd *c, uint32_t i, unsigned flags, int64_t *ret_m
 
 /* ---- SET ---- */
 
-static void set_changed(struct cmd *c, const struct keyref *k, bool expires)
+/* Argument `value` was set; expire_ms 0: without a time of its own. */
+static void set_changed(struct cmd *c, const struct keyref *k, uint32_t value, int64_t expire_ms)
 {
     keyref_changed(c, k, KS_STRING, "set");
-    if (expires)
-        keyref_changed(c, k, KS_GENERIC, "expire");
+    if (expire_ms <= 0)
+        return;
+    keyref_changed(c, k, KS_GENERIC, "expire");
+    char number[NUM_I64_CHARS];
+    CMD_SAY(c, SPAN("SET"), k->key, c->argv[value], SPAN("PXAT"), effect_number(number, expire_ms));
+}
+
+/* The same of SET with options; IFEQ has held here, and Redis 7.0 does not know it. */
+static void set_done(struct cmd *c, const struct keyref *k, const struct options *o,
+                     int64_t expire_ms)
+{
+    set_changed(c, k, 2, o->flags & SET_TIMES ? expire_ms : 0);
+    if ((o->flags & (SET_IFEQ | SET_TIMES)) != SET_IFEQ)
+        return;
+    if (o->flags & SET_KEEPTTL)
+        CMD_SAY(c, SPAN("SET"), k->key, c->argv[2], SPAN("KEEPTTL"));
+    else
+        CMD_SAY(c, SPAN("SET"), k->key, c->argv[2]);
 }
 
 /* The string e is the bytes of argument i. */
@@ -206,7 +224,7 @@ static void set_and_get(struct cmd *c, const struct keyref *k, const struct opti
         cmd_reply_oom(c);
     } else {
         if (store)
-            set_changed(c, k, o->flags & SET_TIMES);
+            set_done(c, k, o, expire_ms);
         kept_reply(&old, c->out);
     }
     kept_free(&old, k->shard);
@@ -239,7 +257,7 @@ static void set_with_options(struct cmd *c, const struct keyref *k)
         cmd_reply_oom(c);
         return;
     }
-    set_changed(c, k, o.flags & SET_TIMES);
+    set_done(c, k, &o, expire_ms);
     reply_ok(c->out);
 }
 
@@ -295,7 +313,7 @@ static void set_expiring(struct cmd *c, unsigned unit)
         cmd_reply_oom(c);
         return;
     }
-    set_changed(c, &k, true);
+    set_changed(c, &k, 3, expire_ms);
     reply_ok(c->out);
 }
 
@@ -365,6 +383,7 @@ void cmd_delifeq(struct cmd *c)
     if (gone) {
         ks_delete(k.shard, c->db, e, k.hash, false);
         keyref_changed(c, &k, KS_GENERIC, "del");
+        CMD_SAY(c, SPAN("DEL"), k.key);
     }
     reply_int(c->out, gone);
 }
@@ -389,6 +408,7 @@ void cmd_getex(struct cmd *c)
         reply_bulk(c->out, entry_string(e, scratch));
         ks_delete(k.shard, c->db, e, k.hash, false);
         keyref_changed(c, &k, KS_GENERIC, "del");
+        CMD_SAY(c, SPAN("DEL"), k.key);
         return;
     }
     bool persist = (o.flags & SET_PERSIST) && entry_expire_ms(e) != KS_NO_TTL;
@@ -398,6 +418,7 @@ void cmd_getex(struct cmd *c)
             return;
         }
         keyref_changed(c, &k, KS_GENERIC, persist ? "persist" : "expire");
+        cmd_say_expire(c, k.key, expire_ms);
     }
     reply_bulk(c->out, entry_string(e, scratch));
 }

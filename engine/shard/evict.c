@@ -163,7 +163,7 @@ static enum evict_found evict_one(struct shard *s)
     }
     if (found != EVICT_FOUND)
         return found;
-    if (entry_expired(v.e, s->now_ms))
+    if (shard_expired(s, v.e))
         ks_expire_now(s, v.db, v.e, v.hash);
     else
         ks_evict_now(s, v.db, v.e, v.hash);

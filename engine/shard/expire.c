@@ -22,7 +22,7 @@ static void visit(void *ctx, void *entry)
     struct shard *s = slice->s;
     struct entry *e = entry;
     slice->seen++;
-    if (entry_expired(e, s->now_ms)) {
+    if (shard_expired(s, e)) {
         slice->expired++;
         ks_expire_now(s, slice->db, e, shard_hash(s, entry_key_fast(e)));
         return;
@@ -55,7 +55,7 @@ static void note_ttl(struct shard_db *db, const struct slice *slice)
 
 size_t expire_tick(struct shard *s, size_t budget)
 {
-    if (s->expire_paused || !s->config->active_expire)
+    if (s->expire_paused || s->loading || !s->config->active_expire)
         return 0;
     int64_t passed = s->now_ms - s->expire_last_ms;
     s->expire_last_ms = s->now_ms;

@@ -178,8 +178,7 @@ struct expiring {
 static void told_expired(void *ctx, const struct fieldmap_item *item)
 {
     const struct expiring *x = ctx;
-    (void)item;
-    ks_changed(x->s, x->db, x->key, KS_HASH, "hexpired");
+    ks_field_expired(x->s, x->db, x->key, item->field);
 }
 
 /* Before fields leave that nobody but their own time removes. */
@@ -197,7 +196,7 @@ void field_expire_now(struct shard *s, uint32_t db, struct span key, struct fiel
     if (unlikely_(s->snapshot != NULL))
         touch_key(s, db, key);
     fieldmap_remove(fm, field_hash, field);
-    ks_changed(s, db, key, KS_HASH, "hexpired");
+    ks_field_expired(s, db, key, field);
 }
 
 void field_timer_purge(struct shard *s, uint32_t db, struct span key, struct fieldmap *fm)
@@ -232,7 +231,7 @@ static struct entry *find_entry(struct shard *s, uint32_t db, struct fieldmap *f
     if (!e || entry_type_fast(e) != OBJ_HASH || entry_enc_fast(e) != ENC_HASHTABLE ||
         object_ptr(e) != fm)
         return NULL;
-    if (!entry_expired(e, s->now_ms))
+    if (!shard_expired(s, e))
         return e;
     field_timer_drop(fm);
     ks_expire_now(s, db, e, hash);
@@ -273,7 +272,7 @@ static size_t walk_slice(struct shard *s, struct field_timer *t, size_t budget)
     if (!fieldmap_count(fm)) {
         timer_unlink(t);
         ks_delete(s, db, e, shard_hash(s, key), false);
-        ks_changed(s, db, key, KS_GENERIC, "del");
+        ks_key_emptied(s, db, key);
         mem_free(&s->mem, t, timer_bytes(t));
     } else if (done) {
         walk_ends(t, s->now_ms, pages);
@@ -285,7 +284,7 @@ size_t field_timer_tick(struct shard *s, size_t budget)
 {
     struct field_timers *h = s->field_timers;
     size_t work = 0;
-    if (likely_(!h) || s->expire_paused || !s->config->active_expire)
+    if (likely_(!h) || s->expire_paused || s->loading || !s->config->active_expire)
         return 0;
     while (h->n && h->v[0]->when_ms < s->now_ms && work < budget)
         work += walk_slice(s, h->v[0], budget - work);

@@ -60,7 +60,7 @@ static inline __attribute__((always_inline)) struct entry *find(struct shard *s,
                                                                 struct span key, uint64_t hash)
 {
     struct entry *e = db_find(s, db, key, hash);
-    if (likely_(e != NULL) && unlikely_(entry_expired(e, s->now_ms))) {
+    if (likely_(e != NULL) && unlikely_(shard_expired(s, e))) {
         ks_expire_now(s, db, e, hash);
         return NULL;
     }
@@ -177,6 +177,8 @@ void ks_flush(struct shard *s, uint32_t db, bool lazy)
 {
     struct shard_db *d = &s->db[db];
     s->stats.dirty += ks_count(s, db);
+    if (unlikely_(s->listen))
+        ks_tell_all(s);
     if (unlikely_(s->snapshot != NULL) && snapshot_keeps(s, db, d->keys, d->expires))
         ; /* it frees them when it has written them down */
     else if (lazy && ks_count(s, db))
@@ -188,6 +190,8 @@ void ks_flush(struct shard *s, uint32_t db, bool lazy)
 
 void ks_swap(struct shard *s, uint32_t a, uint32_t b)
 {
+    if (unlikely_(s->listen))
+        ks_tell_all(s);
     struct shard_db d = s->db[a];
     s->db[a] = s->db[b];
     s->db[b] = d;
@@ -202,7 +206,7 @@ struct entry *ks_random(struct shard *s, uint32_t db)
 {
     while (ks_count(s, db)) {
         struct entry *e = dict_random(s->db[db].keys, draw_random, s);
-        if (!entry_expired(e, s->now_ms))
+        if (!shard_expired(s, e))
             return e;
         ks_expire_now(s, db, e, shard_hash(s, entry_key_fast(e)));
     }
@@ -220,7 +224,7 @@ static void scan_entry(void *ctx, void *entry)
 {
     struct scan *scan = ctx;
     struct entry *e = entry;
-    if (entry_expired(e, scan->s->now_ms))
+    if (shard_expired(scan->s, e))
         ks_expire_now(scan->s, scan->db, e, shard_hash(scan->s, entry_key_fast(e)));
     else
         scan->fn(scan->ctx, e);

@@ -98,7 +98,7 @@ static inline __attribute__((always_inline)) struct entry *find_old(struct shard
                                                                     struct span key, uint64_t hash)
 {
     struct entry *old = db_find(s, db, key, hash);
-    if (old && unlikely_(entry_expired(old, s->now_ms))) {
+    if (old && unlikely_(shard_expired(s, old))) {
         ks_expire_now(s, db, old, hash);
         return NULL;
     }

@@ -46,7 +46,8 @@ enum ks_class {
 
 /* Who hears of a shard's changes: bits of struct shard.listen. While none is set a change costs one test. */
 enum ks_listen {
-    LISTEN_HOOK = 1 << 0, /* on_change */
+    LISTEN_HOOK = 1 << 0,    /* on_change */
+    LISTEN_JOURNAL = 1 << 8, /* effects */
 };
 
 /* What a change has left to be done once the command is over: bits of struct shard.after, looked at after every command by whoever runs
@@ -86,6 +87,10 @@ struct shard {
     struct field_timers
         *field_timers; /* hashes with fields that expire (field_timer.h); NULL: none */
     struct evict evict;
+    /* journal: where what happens to this shard is written down by whoever holds it (LISTEN_JOURNAL); records of it made so far */
+    struct effects *effects;
+    uint64_t journal_seq;
+    bool loading; /* the log is being replayed: nothing expires by itself */
     struct snapshot *snapshot; /* that is being made (snapshot.h); NULL: none */
 };
 

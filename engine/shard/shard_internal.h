@@ -122,6 +122,12 @@ static inline void clock_inherit(struct shard *s, struct entry *e, const struct 
         clock_count(s, e);
 }
 
+/* Its time has passed. While the log is replayed the log says what expires. */
+static inline bool shard_expired(const struct shard *s, const struct entry *e)
+{
+    return entry_expired(e, s->now_ms) && !s->loading;
+}
+
 /* ---- keyspace.c ---- */
 
 /* The dicts of a database, created on first use. NULL: no memory. */
@@ -137,6 +143,12 @@ db_find(const struct shard *s, uint32_t db, struct span key, uint64_t hash)
 /* Takes the entry out, says "expired", frees it. */
 /* listen.c: for ks_changed, when s->listen is set. */
 void ks_tell(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event);
+/* A whole database changed: FLUSHDB, SWAPDB. */
+void ks_tell_all(struct shard *s);
+/* A field of a hash has gone because its time had come: ks_changed and, in the journal, its name. */
+void ks_field_expired(struct shard *s, uint32_t db, struct span key, struct span field);
+/* A hash has gone with the last of them, not by a command. */
+void ks_key_emptied(struct shard *s, uint32_t db, struct span key);
 void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash);
 /* The same with "evicted". */
 void ks_evict_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash);
