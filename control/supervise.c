@@ -89,6 +89,7 @@ static void add_number(struct args *a, const char *name, uint64_t value)
 static struct args command_line(struct supervise *s)
 {
     static const char *const congestion[] = {"cubic", "newreno", "dctcp"};
+    static const char *const trace[] = {"no", "errors", "yes"};
     static const char *const hugepages[] = {"no", "yes", "auto"};
     const struct config_dataplane *c = s->config;
     struct args a = {0};
@@ -119,6 +120,8 @@ static struct args command_line(struct supervise *s)
     add(&a, "--tcp-congestion", congestion[c->tcp_congestion % 3]);
     if (!c->tcp_ecn)
         add(&a, "--tcp-ecn", "no");
+    add(&a, "--tcp-trace", trace[c->tcp_trace % 3]);
+    add_number(&a, "--tcp-trace-events", c->tcp_trace_events);
     add_number(&a, "--tcp-receive-buffer", c->tcp_receive_buffer_bytes);
     add_number(&a, "--tcp-send-buffer", c->tcp_send_buffer_bytes);
     return a;

@@ -134,6 +134,19 @@ static bool parse_congestion(const char *s, enum tcp_congestion *ret)
     return false;
 }
 
+static bool parse_trace(const char *s, enum tcp_trace_mode *ret)
+{
+    static const char *const names[] = {
+        [TCP_TRACE_NO] = "no", [TCP_TRACE_ERRORS] = "errors", [TCP_TRACE_YES] = "yes"};
+
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcmp(s, names[i])) {
+            *ret = (enum tcp_trace_mode)i;
+            return true;
+        }
+    return false;
+}
+
 static bool parse_no(const char *s, bool *ret)
 {
     *ret = !strcmp(s, "no");
@@ -153,6 +166,7 @@ static bool parse_share(const char *s, bool *ret)
 #define SET_GATEWAYS(o, field, least, most)  parse_gateways(optarg, o)
 #define SET_AUTO(o, field, least, most)      parse_auto(optarg, &(o)->field)
 #define SET_CC(o, field, least, most)        parse_congestion(optarg, &(o)->field)
+#define SET_TRACE(o, field, least, most)     parse_trace(optarg, &(o)->field)
 #define SET_NO(o, field, least, most)        parse_no(optarg, &(o)->field)
 #define SET_SHARE(o, field, least, most)     parse_share(optarg, &(o)->field)
 
@@ -248,7 +262,11 @@ enum options_result options_parse(struct options *ret, int argc, char **argv, ch
             {"version", no_argument, NULL, INDEX_VERSION},
         {"help", no_argument, NULL, INDEX_HELP},
         {NULL, 0, NULL, 0}};
-    struct options o = {.instance = "default", .net_port = "", .eal_args = "", .listen_port = 6379};
+    struct options o = {.instance = "default",
+                        .net_port = "",
+                        .eal_args = "",
+                        .listen_port = 6379,
+                        .trace = TCP_TRACE_ERRORS};
     int index;
 
     optind = 0; /* glibc: start anew, for callers that parse twice */
@@ -288,6 +306,7 @@ void options_to_net(const struct options *o, struct net_config *c)
     c->listen_port = (uint16_t)o->listen_port;
     c->congestion = o->congestion;
     c->no_ecn = o->no_ecn;
+    c->trace = o->trace;
 #define OVER(field) \
     if (o->field)   \
     c->field = (uint32_t)o->field
@@ -299,6 +318,7 @@ void options_to_net(const struct options *o, struct net_config *c)
     OVER(keepalive_interval_s);
     OVER(keepalive_probes);
     OVER(initial_window_segs);
+    OVER(trace_events);
     OVER(rcv_buf_bytes);
     OVER(snd_buf_bytes);
 #undef OVER

@@ -28,6 +28,9 @@ static const uint8_t enum_share_numbers[] = {CONFIG_SHARE_NONE, CONFIG_SHARE_KER
 static const char *const enum_congestion[] = {"cubic", "newreno", "dctcp", NULL};
 static const uint8_t enum_congestion_numbers[] = {CONFIG_CC_CUBIC, CONFIG_CC_NEWRENO,
                                                   CONFIG_CC_DCTCP};
+static const char *const enum_trace[] = {"errors", "yes", "no", NULL};
+static const uint8_t enum_trace_numbers[] = {CONFIG_TRACE_ERRORS, CONFIG_TRACE_YES,
+                                             CONFIG_TRACE_NO};
 static const char *const enum_loglevel[] = {"debug", "verbose", "notice", "warning", NULL};
 static const uint8_t enum_loglevel_numbers[] = {LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE,
                                                 LOGLEVEL_WARNING};

@@ -20,6 +20,7 @@
 #define CONFIG_ERROR_BYTES 2048
 
 enum config_auto { CONFIG_AUTO_NO, CONFIG_AUTO_YES, CONFIG_AUTO };
+enum config_trace { CONFIG_TRACE_NO, CONFIG_TRACE_ERRORS, CONFIG_TRACE_YES };
 enum config_congestion { CONFIG_CC_CUBIC, CONFIG_CC_NEWRENO, CONFIG_CC_DCTCP };
 enum config_share { CONFIG_SHARE_NONE, CONFIG_SHARE_KERNEL };
 enum config_loglevel { LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE, LOGLEVEL_WARNING };
@@ -45,6 +46,8 @@ struct config_dataplane {
     uint32_t tcp_keepalive_interval_s, tcp_keepalive_probes, tcp_initial_window_segs;
     uint32_t tcp_congestion; /* enum config_congestion */
     bool tcp_ecn;
+    uint32_t tcp_trace; /* enum config_trace */
+    uint32_t tcp_trace_events;
     uint64_t tcp_receive_buffer_bytes, tcp_send_buffer_bytes;
 };
 

@@ -404,6 +404,11 @@ static void on_closed(void *cookie, int err)
     conn_gone(cookie);
 }
 
+static uint64_t on_trace_id(void *cookie)
+{
+    return ((const struct conn *)cookie)->ses.id;
+}
+
 const struct tcp_app *conn_tcp_app(void)
 {
     static const struct tcp_app app = {
@@ -412,6 +417,7 @@ const struct tcp_app *conn_tcp_app(void)
         .peer_closed = on_peer_closed,
         .writable = on_writable,
         .closed = on_closed,
+        .trace_id = on_trace_id,
     };
     return &app;
 }

@@ -75,6 +75,22 @@ static void host_reset_stats(struct host *h)
     memset(w->cmd_failed, 0, sizeof(w->cmd_failed));
 }
 
+static void trace_line(void *ctx, const char *line, size_t n)
+{
+    reply_bulk(ctx, span_of(line, n));
+}
+
+static uint32_t host_tcp_trace(struct host *h, uint64_t client, struct reply *to)
+{
+    struct worker *w = worker_of(h);
+    list_for_each (n, &w->conns) {
+        const struct conn *c = list_entry(n, struct conn, node);
+        if (c->ses.id == client && c->tc)
+            return tcp_trace_read(c->tc, client, trace_line, to);
+    }
+    return tcp_trace_read_kept(w->net, client, trace_line, to);
+}
+
 void host_init(struct worker *w)
 {
     static const struct host_ops ops = {
@@ -83,6 +99,7 @@ void host_init(struct worker *w)
         .session_kill = host_session_kill,
         .sleep_ms = host_sleep_ms,
         .reset_stats = host_reset_stats,
+        .tcp_trace = host_tcp_trace,
         .publish = host_publish,
     };
     w->host = (struct host){.ops = &ops,

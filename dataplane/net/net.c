@@ -157,8 +157,7 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->free_conns = net_map(3 * sizeof(uint32_t) * (size_t)n);
     struct siphash_key key;
     if (!keys_init(net, &key) || !tcp_trace_init(&net->trace, cfg->trace, cfg->trace_events) ||
-        !net->stats || !net->conns || !net->cold || !net->loss ||
-        !net->free_conns ||
+        !net->stats || !net->conns || !net->cold || !net->loss || !net->free_conns ||
         flow_init(&net->flow, n, net->conns, sizeof(struct tcp_conn), &key) != 0) {
         net_destroy(net);
         return -ENOMEM;

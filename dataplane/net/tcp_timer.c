@@ -260,13 +260,13 @@ static void trace_timer(struct tcp_conn *tc, int t)
 {
     uint64_t rto_ms = tc->cold->rto_ns / NSEC_PER_MS;
     if (tcp_traced(tc))
-        tcp_trace_put(tc, (struct tcp_event){.kind = TR_TIMER,
-                                             .what = (uint8_t)t,
-                                             .seq = tc->snd_una,
-                                             .ack = tc->snd_nxt,
-                                             .wnd = tc->cwnd,
-                                             .len = rto_ms < UINT16_MAX ? (uint16_t)rto_ms
-                                                                        : UINT16_MAX});
+        tcp_trace_put(
+            tc, (struct tcp_event){.kind = TR_TIMER,
+                                   .what = (uint8_t)t,
+                                   .seq = tc->snd_una,
+                                   .ack = tc->snd_nxt,
+                                   .wnd = tc->cwnd,
+                                   .len = rto_ms < UINT16_MAX ? (uint16_t)rto_ms : UINT16_MAX});
 }
 
 static void conn_timers(struct tcp_conn *tc)

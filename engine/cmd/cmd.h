@@ -106,6 +106,8 @@ struct host_ops {
     void (*session_kill)(struct host *h, struct session *s);
     void (*sleep_ms)(struct host *h, uint64_t ms); /* DEBUG SLEEP */
     void (*reset_stats)(struct host *h);
+    /* DEBUG TCPTRACE: what is left of a client's connection in this worker's trace, as bulk strings; returns their number. May be NULL. */
+    uint32_t (*tcp_trace)(struct host *h, uint64_t client, struct reply *to);
     /* To this worker's clients (enum pubsub_kind); how many. With several workers the router does it for PUBLISH itself. */
     int64_t (*publish)(struct host *h, int kind, struct span channel, struct span message);
 };

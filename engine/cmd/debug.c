@@ -53,6 +53,31 @@ void cmd_debug_set_active_expire(struct cmd *c)
     reply_ok(c->out);
 }
 
+/* ---- TCPTRACE id: not Redis's ---- */
+
+void cmd_debug_tcptrace(struct cmd *c)
+{
+    struct reply_heap heap;
+    struct reply to;
+    int64_t id;
+    uint32_t n = 0;
+    if (!num_parse_i64(c->argv[2], &id) || id <= 0) {
+        reply_error(c->out, "ERR Invalid client ID");
+        return;
+    }
+    reply_heap_init(&to, &heap, c->out->resp);
+    if (c->host->ops->tcp_trace)
+        n = c->host->ops->tcp_trace(c->host, (uint64_t)id, &to);
+    reply_heap_finish(&to, &heap);
+    if (to.failed) {
+        cmd_reply_oom(c);
+    } else {
+        reply_array(c->out, n);
+        reply_raw(c->out, heap.p, heap.len);
+    }
+    reply_heap_free(&heap);
+}
+
 /* ---- OBJECT ---- */
 
 /* Bytes of a string value in an RDB file, uncompressed: integers of 8, 16 and 32 bits have a short form, other values a length of

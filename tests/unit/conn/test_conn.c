@@ -542,6 +542,37 @@ static void test_client_kill_and_list_over_workers(void **state)
     server_down(&s);
 }
 
+/* A client's trace is where its connection is; one that has ended is remembered by the stack alone. */
+static void test_tcp_trace_over_workers(void **state)
+{
+    (void)state;
+    struct server s;
+    char text[64];
+    server_up(&s, 3);
+    for (uint32_t i = 0; i < s.count; i++)
+        s.w[i]->config.enable_debug_command = DEBUG_CMD_YES;
+    struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[2]);
+    say(b, "CLIENT ID\r\n");
+    settle(&s);
+    assert_true(b->out_len > 3 && b->out_len < 30 && b->out[0] == ':');
+    snprintf(text, sizeof(text), "DEBUG TCPTRACE %.*s", (int)b->out_len - 1, (char *)b->out + 1);
+    say(a, text);
+    settle(&s);
+    expect_out(a, "*2\r\n$4\r\nopen\r\n$4\r\nmore\r\n");
+    say(a, "DEBUG TCPTRACE 99999\r\n");
+    settle(&s);
+    expect_out(a, "*0\r\n");
+    say(a, "DEBUG TCPTRACE 4711\r\n");
+    settle(&s);
+    expect_out(a, "*3\r\n$4\r\nkept\r\n$4\r\nkept\r\n$4\r\nkept\r\n");
+    say(a, "DEBUG TCPTRACE x\r\n");
+    settle(&s);
+    expect_out(a, "-ERR Invalid client ID\r\n");
+    fake_free(a);
+    fake_free(b);
+    server_down(&s);
+}
+
 static void test_reply_off_and_skip(void **state)
 {
     (void)state;
@@ -640,6 +671,7 @@ int main(void)
         cmocka_unit_test(test_client_dies_with_requests_elsewhere),
         cmocka_unit_test(test_maxclients),
         cmocka_unit_test(test_client_kill_and_list_over_workers),
+        cmocka_unit_test(test_tcp_trace_over_workers),
         cmocka_unit_test(test_reply_off_and_skip),
         cmocka_unit_test(test_auth_limits_before_password),
         cmocka_unit_test(test_bug_debug_object_finds_its_owner),
