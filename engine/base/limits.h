@@ -32,8 +32,8 @@
 #define LIMIT_LINK_MSG_BYTES \
     (64 * 1024) /* longest record in a link ring; longer payloads are split */
 #define LIMIT_LINK_BULK_BYTES \
-    (1024 *                   \
-     1024) /* of a worker's ring of snapshots, and of its ring of keys to load; power of two */
+    (1024 * 1024) /* of a worker's ring of snapshots, and of its ring of keys to load; power of two */
+#define LIMIT_LINK_JOURNAL_BYTES (4 * 1024 * 1024) /* journal ring of a worker; power of two */
 #define LIMIT_PASSWORD_BYTES      512
 #define LIMIT_NET_ALLOW           64 /* source prefixes of net-allow */
 

@@ -124,6 +124,11 @@ static_assert((LIMIT_LINK_BULK_BYTES & (LIMIT_LINK_BULK_BYTES - 1)) == 0 &&
                   LIMIT_LINK_MSG_BYTES * 2 < LIMIT_LINK_BULK_BYTES,
               "as the other rings");
 
+static_assert((LIMIT_LINK_JOURNAL_BYTES & (LIMIT_LINK_JOURNAL_BYTES - 1)) == 0 &&
+                  LIMIT_LINK_MSG_BYTES * 2 < LIMIT_LINK_JOURNAL_BYTES,
+              "as the other rings");
+static_assert(sizeof(struct link_journal) == 17 * 64, "whole lines");
+
 static inline size_t link_pages(size_t n)
 {
     return (n + LINK_PAGE - 1) & ~(size_t)(LINK_PAGE - 1);
@@ -132,7 +137,8 @@ static inline size_t link_pages(size_t n)
 /* Offsets inside a worker's block, and of the blocks. */
 #define LINK_CONFIG_OFFSET   sizeof(struct link_header)
 #define LINK_CONTROL_OFFSET  (LINK_CONFIG_OFFSET + link_pages(sizeof(struct link_config)))
-#define LINK_WORKERS_OFFSET  (LINK_CONTROL_OFFSET + link_pages(sizeof(struct link_control)))
+#define LINK_DURABLE_OFFSET  (LINK_CONTROL_OFFSET + link_pages(sizeof(struct link_control)))
+#define LINK_WORKERS_OFFSET  (LINK_DURABLE_OFFSET + link_pages(sizeof(struct link_journal)))
 #define LINK_CMDSTATS_OFFSET link_pages(sizeof(struct stats_worker))
 #define LINK_RING_TO_OFFSET \
     (LINK_CMDSTATS_OFFSET + link_pages(sizeof(struct link_cmdstat) * LINK_COMMANDS))
@@ -141,7 +147,9 @@ static inline size_t link_pages(size_t n)
 #define LINK_BULK_SPAN        link_pages(sizeof(struct ring_shm) + LIMIT_LINK_BULK_BYTES)
 #define LINK_SNAPSHOT_OFFSET  (LINK_RING_FROM_OFFSET + LINK_RING_SPAN)
 #define LINK_LOAD_OFFSET      (LINK_SNAPSHOT_OFFSET + LINK_BULK_SPAN)
-#define LINK_WORKER_SPAN      (LINK_LOAD_OFFSET + LINK_BULK_SPAN)
+#define LINK_JOURNAL_OFFSET   (LINK_LOAD_OFFSET + LINK_BULK_SPAN)
+#define LINK_JOURNAL_SPAN     link_pages(sizeof(struct ring_shm) + LIMIT_LINK_JOURNAL_BYTES)
+#define LINK_WORKER_SPAN      (LINK_JOURNAL_OFFSET + LINK_JOURNAL_SPAN)
 
 static inline size_t link_total_bytes(uint32_t workers)
 {

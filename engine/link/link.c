@@ -277,6 +277,30 @@ int link_open_control(struct link **ret, const char *instance, uint32_t workers,
     return 0;
 }
 
+int link_open_leftover(struct link **ret, const char *instance)
+{
+    char path[128], err[256];
+    struct link_header h = {0};
+    struct link *l = NULL;
+    if (!instance_path(path, sizeof path, instance))
+        return -EINVAL;
+    int fd = open_locked(path, LINK_LOCK_CONTROL, 0, err, sizeof err);
+    if (fd < 0)
+        return fd;
+    int rc = look(fd, &h) == REGION_OURS ? 0 : -ENOENT;
+    if (!rc && !lock_take(fd, LINK_LOCK_DATAPLANE))
+        rc = -EBUSY;
+    if (!rc)
+        rc = map(&l, fd, h.total_bytes, true, err, sizeof err);
+    if (rc) {
+        close(fd);
+        return rc;
+    }
+    snprintf(l->instance, sizeof l->instance, "%s", instance);
+    *ret = l;
+    return 0;
+}
+
 int link_open_dataplane(struct link **ret, const char *instance, char *err, size_t err_len)
 {
     char path[128];

@@ -16,7 +16,7 @@
 #include "engine/shard/config.h"
 
 #define LINK_MAGIC          0x4b4e494c57524142ull /* "BARWLINK" */
-#define LINK_LAYOUT_VERSION 2
+#define LINK_LAYOUT_VERSION 3
 #define LINK_COMMANDS       512 /* command statistics slots per worker, by cmd_desc.index */
 
 enum link_dp_state { LINK_DP_NONE, LINK_DP_STARTING, LINK_DP_RUNNING, LINK_DP_STOPPED };
@@ -59,6 +59,30 @@ struct ring *link_from_worker(struct link *l, uint32_t worker);
  * files takes snapshots, its reader of files gives keys to load. Void when the generation moves. -EINVAL: not a sane ring. */
 int link_snapshot_ring(struct link *l, uint32_t worker, struct ring *ret);
 int link_load_ring(struct link *l, uint32_t worker, struct ring *ret);
+/* The journal ring of a worker. Control's side belongs to its journal's writer thread and is void when the generation moves; what it holds outlives
+ * both processes. */
+int link_journal_ring(struct link *l, uint32_t worker, struct ring *ret);
+
+/* What the journal's writer tells the workers. Writer: that thread of control; reset by link_dp_begin. */
+struct link_journal {
+    uint64_t durable[LIMIT_WORKERS]; /* by shard: the last sequence that appendfsync calls safe */
+    uint64_t written[LIMIT_WORKERS]; /* by shard: the last one given to the kernel */
+    uint32_t error;                  /* errno of the write that fails now; 0: none */
+    uint32_t asleep;                 /* 1: the writer waits; also cleared by who rings */
+    uint32_t bell;                   /* futex word. Writers: workers (atomic add) */
+    uint32_t pad0;
+    uint64_t file; /* sequence of the increment that is being written; 0: none */
+    uint32_t pad[10];
+};
+struct link_journal *link_journal(struct link *l);
+/* As link_bell_*, for the journal's writer. */
+void link_journal_wake(struct link *l);
+/* Blocks until somebody wakes, or the time is over; `idle`: looked at once more after `asleep` is set, true to really wait. */
+void link_journal_sleep(struct link *l, uint32_t timeout_us, bool (*idle)(void *ctx), void *ctx);
+
+/* The region that a server left whose both processes are gone: attached as control does, without replacing it; its rings can be drained. -ENOENT:
+ * there is none, or of another layout; -EBUSY: somebody is alive. */
+int link_open_leftover(struct link **ret, const char *instance);
 
 /* Config page: written by control under a sequence lock; a worker copies it when the version moved. */
 void link_config_publish(struct link *l, const struct engine_config *c);

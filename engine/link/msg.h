@@ -38,6 +38,9 @@ enum link_msg {
     MSG_SNAPSHOT_BEGIN = 32, /* struct msg_snapshot_begin */
     MSG_SNAPSHOT_DATA = 33,  /* struct msg_snapshot_data, bytes of an RDB file */
     MSG_SNAPSHOT_END = 34,   /* struct msg_snapshot_end */
+    /* in a journal ring */
+    MSG_JOURNAL = 56,      /* struct msg_journal, its shards, then effects as RESP */
+    MSG_JOURNAL_MORE = 57, /* effects that found no room in it */
     /* in a load ring */
     MSG_LOAD_BEGIN = 48, /* struct msg_load: what the shard holds is dropped */
     MSG_LOAD_KEYS = 49,  /* struct msg_load, then keys, each struct msg_load_key and its bytes */
@@ -48,10 +51,12 @@ enum link_msg {
 struct msg_door_open {
     uint64_t
         door; /* chosen by control, unique; upper half: link_control_generation of the control that chose it */
-    uint32_t source; /* enum session_source */
-    uint32_t pad;
+    uint32_t source;          /* enum session_source */
+    uint32_t flags;           /* MSG_DOOR_LOADER */
     char peer[64], local[64]; /* NUL-terminated */
 };
+#define MSG_DOOR_LOADER \
+    1u /* control itself, replaying a log: not held back by loading, and nothing is answered until it asks */
 struct msg_door {
     uint64_t door;
 };
@@ -130,4 +135,17 @@ struct msg_neigh {
     uint8_t mac[6];
     uint8_t known; /* 0: it does not answer */
     uint8_t pad;
+};
+
+/* One record of a worker's journal: what it has done to the shards named, each of which counts its records: this is number `seq` of that shard. A record is
+ * written behind all that have a smaller number in any of its shards: one order that every shard agrees with. */
+struct msg_journal {
+    uint64_t bytes;             /* of all effects of the record */
+    int64_t time_ms;            /* unix time */
+    uint32_t first_db, last_db; /* of the first and of the last command */
+    uint32_t shards, pad;
+};
+struct msg_journal_shard {
+    uint32_t shard, pad;
+    uint64_t seq;
 };

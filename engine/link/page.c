@@ -75,6 +75,11 @@ static struct ring_shm *ring_load(struct link *l, uint32_t worker)
     return (struct ring_shm *)worker_at(l, worker, LINK_LOAD_OFFSET);
 }
 
+static struct ring_shm *ring_journal(struct link *l, uint32_t worker)
+{
+    return (struct ring_shm *)worker_at(l, worker, LINK_JOURNAL_OFFSET);
+}
+
 void link_rings_format(struct link *l, uint32_t generation)
 {
     for (uint32_t i = 0; i < l->workers; i++) {
@@ -82,6 +87,7 @@ void link_rings_format(struct link *l, uint32_t generation)
         ring_format(ring_from(l, i), LIMIT_LINK_RING_BYTES, generation);
         ring_format(ring_snapshot(l, i), LIMIT_LINK_BULK_BYTES, generation);
         ring_format(ring_load(l, i), LIMIT_LINK_BULK_BYTES, generation);
+        ring_format(ring_journal(l, i), LIMIT_LINK_JOURNAL_BYTES, generation);
     }
 }
 
@@ -123,6 +129,18 @@ int link_load_ring(struct link *l, uint32_t worker, struct ring *ret)
     struct ring_shm *shm = ring_load(l, worker);
     return l->control ? ring_attach_producer(ret, shm, LIMIT_LINK_BULK_BYTES)
                       : ring_attach_consumer(ret, shm, LIMIT_LINK_BULK_BYTES);
+}
+
+int link_journal_ring(struct link *l, uint32_t worker, struct ring *ret)
+{
+    struct ring_shm *shm = ring_journal(l, worker);
+    return l->control ? ring_attach_consumer(ret, shm, LIMIT_LINK_JOURNAL_BYTES)
+                      : ring_attach_producer(ret, shm, LIMIT_LINK_JOURNAL_BYTES);
+}
+
+struct link_journal *link_journal(struct link *l)
+{
+    return (struct link_journal *)at(l, LINK_DURABLE_OFFSET);
 }
 
 bool link_refresh(struct link *l)
@@ -245,6 +263,7 @@ void link_dp_begin(struct link *l, pid_t pid)
         memset(link_stats(l, i), 0, sizeof(struct stats_worker));
         memset(link_cmdstats(l, i), 0, sizeof(struct link_cmdstat) * LINK_COMMANDS);
     }
+    memset(link_journal(l), 0, sizeof(struct link_journal));
     link_rings_format(l, generation);
     CHECK(link_views(l) == 0); /* just formatted; the other side only moves its own index */
     l->seen_generation = generation;
@@ -283,4 +302,26 @@ uint32_t link_bell_wait(struct link *l, uint32_t seen, uint32_t timeout_ms)
     if (__atomic_load_n(&l->h->bell, __ATOMIC_ACQUIRE) == seen)
         futex(&l->h->bell, FUTEX_WAIT, seen, &ts);
     return __atomic_load_n(&l->h->bell, __ATOMIC_ACQUIRE);
+}
+
+/* ---- the journal's bell ---- */
+
+void link_journal_wake(struct link *l)
+{
+    struct link_journal *j = link_journal(l);
+    if (!__atomic_exchange_n(&j->asleep, 0, __ATOMIC_SEQ_CST))
+        return;
+    __atomic_add_fetch(&j->bell, 1, __ATOMIC_RELEASE);
+    futex(&j->bell, FUTEX_WAKE, INT_MAX, NULL);
+}
+
+void link_journal_sleep(struct link *l, uint32_t timeout_us, bool (*idle)(void *ctx), void *ctx)
+{
+    struct link_journal *j = link_journal(l);
+    struct timespec ts = {timeout_us / 1000000, (long)(timeout_us % 1000000) * 1000};
+    uint32_t seen = __atomic_load_n(&j->bell, __ATOMIC_ACQUIRE);
+    __atomic_exchange_n(&j->asleep, 1, __ATOMIC_SEQ_CST);
+    if (idle(ctx))
+        futex(&j->bell, FUTEX_WAIT, seen, &ts);
+    __atomic_store_n(&j->asleep, 0, __ATOMIC_RELAXED);
 }

@@ -228,6 +228,19 @@ void ring_release(struct ring *r)
         __atomic_store_n(&r->shm->tail, r->pos, __ATOMIC_RELEASE);
 }
 
+void ring_pass(struct ring *r)
+{
+    ASSERT(r->peeked);
+    r->pos += r->peeked;
+    r->peeked = 0;
+}
+
+void ring_give_back(struct ring *r)
+{
+    if (!view_is_stale(r))
+        __atomic_store_n(&r->shm->tail, r->pos, __ATOMIC_RELEASE);
+}
+
 void ring_resync(struct ring *r)
 {
     uint64_t head = __atomic_load_n(&r->shm->head, __ATOMIC_ACQUIRE);

@@ -57,6 +57,10 @@ bool ring_send(struct ring *r, uint32_t type, const void *payload, uint32_t len)
 /* The next record; the same one again until ring_release. A view of an older generation than the ring's sees it empty. */
 enum ring_status ring_peek(struct ring *r, struct ring_record *ret);
 void ring_release(struct ring *r);
+/* For a consumer that keeps several records until all of them are done with: ring_pass goes on to the next one, ring_give_back gives back all that were
+ * passed. One that dies in between leaves them to the next. */
+void ring_pass(struct ring *r);
+void ring_give_back(struct ring *r);
 void ring_resync(struct ring *r);
 /* Bytes published and not yet released. */
 uint64_t ring_backlog(const struct ring *r);
