@@ -172,6 +172,7 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     w->set.v[w->id] = &w->shard;
     host_init(w);
     batch_prepare(w);
+    notify_configure(&w->shard);
     if (c->loading)
         load_set(w, true);
     w->nowhere = (struct reply){.muted = true, .resp = 2};
@@ -325,6 +326,7 @@ static void take_config(struct worker *w)
         w->config = fresh;
         w->config_version = version;
         batch_prepare(w);
+        notify_configure(&w->shard);
         careful_set(w, CAREFUL_MISCONF, w->config.misconf);
     }
 }
@@ -382,6 +384,14 @@ static inline void lap_last(struct worker *w, uint64_t *tsc)
     }
 }
 
+/* What the shard does by itself: keys that expire and are evicted are nobody's command. */
+static bool tick(struct worker *w)
+{
+    bool worked = shard_tick(&w->shard, TICK_BUDGET) > 0;
+    after_command(w, &w->shard);
+    return worked;
+}
+
 bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
 {
     struct rte_mbuf *pkts[LIMIT_BURST_PKTS];
@@ -414,7 +424,7 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
     if (unlikely_(w->timers.count))
         worked |= client_timers_run(w);
     if (mine && w->lease.holder == LEASE_FREE && (!worked || (++w->loops & 7) == 0))
-        worked |= shard_tick(&w->shard, TICK_BUDGET) > 0;
+        worked |= tick(w);
     if (unlikely_(w->load.on))
         worked |= load_receive(w);
     else if (w->lease.holder == LEASE_FREE)

@@ -11,6 +11,7 @@
 #include "control/config/config_internal.h"
 #include "engine/base/ip.h"
 #include "engine/base/num.h"
+#include "engine/shard/shard.h"
 
 static bool fail(char *why, const char *text)
 {
@@ -262,6 +263,55 @@ const struct config_special ops_output_limit = {.set = limit_set,
                                                 .get = limit_get,
                                                 .lines = limit_lines,
                                                 .range = "CLASS HARD SOFT SECONDS ..."};
+
+/* ---- notify-keyspace-events: letters, each a class ---- */
+
+static const struct {
+    char letter;
+    uint32_t bits;
+} notify_letters[] = {
+    {'A', NOTIFY_ALL},      {'g', KS_GENERIC},      {'$', KS_STRING},     {'l', KS_LIST},
+    {'s', KS_SET},          {'h', KS_HASH},         {'z', KS_ZSET},       {'x', KS_EXPIRED},
+    {'e', KS_EVICTED},      {'t', KS_STREAM},       {'d', NOTIFY_MODULE}, {'n', KS_NEW},
+    {'K', NOTIFY_KEYSPACE}, {'E', NOTIFY_KEYEVENT}, {'m', KS_MISS},
+};
+
+#define NOTIFY_LETTERS (sizeof(notify_letters) / sizeof(notify_letters[0]))
+
+static bool notify_set(struct config *c, const struct span *argv, uint32_t argc, char *why)
+{
+    uint32_t flags = 0;
+    (void)argc; /* always 1 */
+    for (size_t i = 0; i < argv[0].n; i++) {
+        uint32_t bits = 0;
+        for (size_t k = 0; k < NOTIFY_LETTERS; k++)
+            if (notify_letters[k].letter == argv[0].p[i])
+                bits = notify_letters[k].bits;
+        if (!bits)
+            return fail(why, "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.");
+        flags |= bits;
+    }
+    c->engine.notify_events = flags;
+    return true;
+}
+
+/* As Redis 7.0 shows it: with A, which does not stand for n, n is not shown either. */
+static char *notify_get(const struct config *c, size_t *ret_len)
+{
+    struct config_text t = {0};
+    uint32_t flags = c->engine.notify_events;
+    bool all = (flags & NOTIFY_ALL) == NOTIFY_ALL;
+    text_str(&t, all ? "A" : "");
+    for (size_t k = 1; k < NOTIFY_LETTERS; k++) {
+        char letter = notify_letters[k].letter;
+        if ((flags & notify_letters[k].bits) && (!all || strchr("KEm", letter)))
+            text_addf(&t, "%c", letter);
+    }
+    return text_take(&t, ret_len);
+}
+
+const struct config_special ops_notify = {
+    .set = notify_set, .get = notify_get, .range = "letters of Ag$lshzxeKEtmdn"};
 
 /* ---- requirepass: any bytes ---- */
 

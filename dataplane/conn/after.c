@@ -7,11 +7,16 @@
 void after_now(struct worker *w, struct shard_set *set)
 {
     out_close(w);
+    uint32_t after = 0;
     for (uint32_t i = 0; i < set->count; i++) {
         struct shard *s = set->v[i];
-        if (s)
-            s->after = AFTER_NONE;
+        if (!s)
+            continue;
+        after |= s->after;
+        s->after = AFTER_NONE;
     }
+    if (after & AFTER_NOTIFY)
+        notify_take(set->v, set->count, notify_publish, w);
 }
 
 void after_leased(struct worker *w, uint64_t shards)

@@ -573,6 +573,10 @@ void pubsub_send(struct worker *w, uint64_t workers, enum pubsub_kind kind, stru
                  struct span message, publish_answer *answer, void *ctx);
 /* Must a PUBLISH of this client wait for replies of other workers? Then it is paused until they are there, and what it asked is put back. */
 bool publish_waits(struct worker *w, struct staged *s);
+/* What publishes and awaits no answer: to clients here and of other workers. */
+void pubsub_publish(struct worker *w, enum pubsub_kind kind, struct span channel,
+                    struct span message);
+void notify_publish(void *worker, uint32_t db, uint32_t cls, const char *event, struct span key);
 int64_t host_publish(struct host *h, int kind, struct span channel, struct span message);
 
 /* conflate.c: `bytes` of a message, the first `head` of which name its channel. */

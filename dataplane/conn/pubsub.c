@@ -7,6 +7,7 @@
  *
  * A message is encoded once; its bytes in RESP2 and RESP3 differ in the first. All that one worker publishes goes the same way to another,
  * one ring, first in, first out: order per publisher and channel is kept. Thread: the worker's. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,6 +169,45 @@ void pubsub_send(struct worker *w, uint64_t workers, enum pubsub_kind kind, stru
         memcpy(p->bytes + channel.n, message.p, message.n);
         event_send(w, (uint32_t)__builtin_ctzll(workers), &p->ev);
     }
+}
+
+void pubsub_publish(struct worker *w, enum pubsub_kind kind, struct span channel,
+                    struct span message)
+{
+    pubsub_publish_here(w, kind, channel, message);
+    uint64_t others = w->count > 1 ? pubsub_others(w, kind, channel) : 0;
+    if (others)
+        pubsub_send(w, others, kind, channel, message, NULL, NULL);
+}
+
+/* ---- keyspace notifications ---- */
+
+#define EVENT_NAME_BYTES 128 /* a longer channel's name is made on the heap */
+
+static void publish_event(struct worker *w, const char *what, uint32_t db, struct span about,
+                          struct span message)
+{
+    char small[EVENT_NAME_BYTES];
+    size_t cap = about.n + 32;
+    char *name = cap <= sizeof(small) ? small : malloc(cap);
+    if (!name)
+        return;
+    size_t n = (size_t)snprintf(name, cap, "__%s@%u__:", what, db);
+    memcpy(name + n, about.p, about.n);
+    pubsub_publish(w, PUBSUB_CHANNEL, span_of(name, n + about.n), message);
+    if (name != small)
+        free(name);
+}
+
+void notify_publish(void *worker, uint32_t db, uint32_t cls, const char *event, struct span key)
+{
+    struct worker *w = worker;
+    uint32_t flags = w->config.notify_events;
+    (void)cls;
+    if (flags & NOTIFY_KEYSPACE)
+        publish_event(w, "keyspace", db, key, span_str(event));
+    if (flags & NOTIFY_KEYEVENT)
+        publish_event(w, "keyevent", db, span_str(event), key);
 }
 
 /* ---- order ---- */

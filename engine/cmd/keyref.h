@@ -57,7 +57,7 @@ static inline struct entry *keyref_look(const struct cmd *c, const struct keyref
     if (e)
         k->shard->stats.hits++;
     else
-        k->shard->stats.misses++;
+        ks_missed(k->shard, c->db, k->key);
     return e;
 }
 

@@ -35,4 +35,5 @@ void engine_config_defaults(struct engine_config *c)
     c->stream_node_max_entries = 100;
     c->slowlog_slower_than_us = 10000;
     c->latency_threshold_ms = 0;
+    c->tracking_max_keys = 1000000;
 }

@@ -70,6 +70,9 @@ struct engine_config {
     int64_t stream_node_max_entries;
     uint64_t slowlog_slower_than_us; /* UINT64_MAX: off */
     uint64_t latency_threshold_ms;
+    uint32_t notify_events; /* notify-keyspace-events: enum notify_flags and classes of enum ks_class */
+    uint32_t pad;
+    uint64_t tracking_max_keys; /* of the whole server; 0: no limit */
     uint32_t snapshot_slice_us; /* longest slice of a snapshot in a turn; 0: 20 */
     uint32_t misconf;           /* the last snapshot failed, and writes are to be refused for it */
 };

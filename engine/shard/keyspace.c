@@ -76,7 +76,7 @@ struct entry *ks_read(struct shard *s, uint32_t db, struct span key, uint64_t ha
 {
     struct entry *e = find(s, db, key, hash);
     if (!e) {
-        s->stats.misses++;
+        ks_missed(s, db, key);
         return NULL;
     }
     s->stats.hits++;

@@ -31,6 +31,8 @@ static struct entry *store_new(struct shard *s, uint32_t db, struct span key, ui
         goto unlink_key;
     clock_begin(s, db, hash, e);
     snapshot_born(s, db, hash, e);
+    if (unlikely_(s->listen & LISTEN_NOTIFY))
+        notify_note(s, db, key, KS_NEW, "new");
     return e;
 unlink_key:
     dict_remove(keys, hash, e);

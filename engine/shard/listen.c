@@ -18,6 +18,8 @@ void ks_tell(struct shard *s, uint32_t db, struct span key, enum ks_class cls, c
 {
     if (s->listen & LISTEN_JOURNAL)
         note_effect(s, db, key, cls);
+    if (s->listen & LISTEN_NOTIFY)
+        notify_note(s, db, key, cls, event);
     if (s->listen & LISTEN_HOOK)
         s->on_change(s->on_change_ctx, s, db, key, cls, event);
 }

@@ -80,6 +80,7 @@ void shard_fini(struct shard *s)
         lazy_tick(s, SIZE_MAX);
     field_timers_fini(s);
     evict_fini(s);
+    notify_fini(s);
     mem_fini(&s->mem);
 }
 

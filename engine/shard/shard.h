@@ -13,6 +13,7 @@
 #include "engine/shard/config.h"
 #include "engine/shard/entry.h"
 #include "engine/shard/evict.h"
+#include "engine/shard/notify.h"
 
 struct shard_db {
     struct dict *keys; /* all entries; created on first use */
@@ -41,19 +42,27 @@ enum ks_class {
     KS_EXPIRED = 1 << 8,
     KS_EVICTED = 1 << 9,
     KS_STREAM = 1 << 10,
-    KS_NEW = 1 << 14
+    KS_MISS = 1 << 11, /* no change: a read that found nothing */
+    KS_NEW = 1 << 14   /* a key that was not there; told before what the command did to it */
 };
+/* notify-keyspace-events: all classes that there are events of; those of the letter A. */
+#define NOTIFY_CLASSES                                                                         \
+    (KS_GENERIC | KS_STRING | KS_LIST | KS_SET | KS_HASH | KS_ZSET | KS_EXPIRED | KS_EVICTED | \
+     KS_STREAM | KS_MISS | KS_NEW)
+#define NOTIFY_ALL ((NOTIFY_CLASSES & ~(KS_MISS | KS_NEW)) | NOTIFY_MODULE)
 
 /* Who hears of a shard's changes: bits of struct shard.listen. While none is set a change costs one test. */
 enum ks_listen {
     LISTEN_HOOK = 1 << 0,    /* on_change */
     LISTEN_JOURNAL = 1 << 8, /* effects */
+    LISTEN_NOTIFY = 1 << 2,  /* notices */
 };
 
 /* What a change has left to be done once the command is over: bits of struct shard.after, looked at after every command by whoever runs
  * it (dataplane/conn/after.c). */
 enum ks_after {
     AFTER_NONE = 0,
+    AFTER_NOTIFY = 1 << 2, /* notices */
 };
 
 /* It stays where it was initialised: dicts point at its hash key. */
@@ -90,7 +99,8 @@ struct shard {
     /* journal: where what happens to this shard is written down by whoever holds it (LISTEN_JOURNAL); records of it made so far */
     struct effects *effects;
     uint64_t journal_seq;
-    bool loading; /* the log is being replayed: nothing expires by itself */
+    bool loading;              /* the log is being replayed: nothing expires by itself */
+    struct notices notices;    /* events of the command that runs (notify.h) */
     struct snapshot *snapshot; /* that is being made (snapshot.h); NULL: none */
 };
 
@@ -140,6 +150,13 @@ bool shard_make_room(struct shard *s);
  * after the change. Counts stats.dirty, but for expired and evicted keys, which are nobody's write. */
 void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls,
                 const char *event);
+/* A read has found nothing. Counts it. */
+static inline void ks_missed(struct shard *s, uint32_t db, struct span key)
+{
+    s->stats.misses++;
+    if (__builtin_expect(s->listen & LISTEN_NOTIFY, 0))
+        notify_note(s, db, key, KS_MISS, "keymiss");
+}
 
 /* Expiry is exact: an expired entry is removed and not seen. peek: no statistics, no access clock. read: counts a hit or a
  * miss and touches the access clock. write: touches the clock, no hit/miss. */

@@ -1,0 +1,32 @@
+/* notify: keyspace notifications (notify-keyspace-events). While a command runs, what it does to keys is noted here; when it is over, whoever
+ * holds the shards publishes the notices (dataplane/conn/after.c), in the order in which they were noted, over all shards of a lease. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/bytes.h"
+
+struct shard;
+
+/* Bits of notify-keyspace-events beside the classes of enum ks_class (shard.h). */
+enum notify_flags {
+    NOTIFY_KEYSPACE = 1 << 0,
+    NOTIFY_KEYEVENT = 1 << 1,
+    NOTIFY_MODULE = 1 << 13, /* a letter that is understood; there are no modules */
+};
+
+struct notices {
+    uint8_t *p; /* records of notify.c, one behind the other */
+    size_t len, cap, read;
+    uint64_t lost; /* for want of memory */
+};
+
+/* Listens or not, as the configuration says. */
+void notify_configure(struct shard *s);
+void notify_fini(struct shard *s);
+void notify_note(struct shard *s, uint32_t db, struct span key, uint32_t cls, const char *event);
+
+typedef void notify_fn(void *ctx, uint32_t db, uint32_t cls, const char *event, struct span key);
+/* Calls fn for all notices of the shards held (NULL: not held), oldest first, and forgets them. fn makes none. */
+void notify_take(struct shard *const *held, uint32_t count, notify_fn *fn, void *ctx);
