@@ -11,9 +11,9 @@
 void tcp_challenge_ack(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
-    uint64_t now = tc->net->now_ns;
-    if (now - c->challenge_ns >= NSEC_PER_S) {
-        c->challenge_ns = now;
+    uint32_t now = tc->net->now_ms;
+    if (now - c->challenge_ms >= 1000) {
+        c->challenge_ms = now;
         c->challenge_count = 0;
     }
     if (c->challenge_count >= LIMIT_TCP_CHALLENGE_PER_S)

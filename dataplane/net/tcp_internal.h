@@ -157,22 +157,23 @@ struct tcp_cold {
     uint32_t srtt_x8, rttvar_x4, rto_u;
     uint32_t rtt_floor_u; /* samples below this leave the RTO at its floor; 0: any may move it */
     uint32_t ts_offset;
+    uint32_t q_parked;     /* of q_segs */
     uint64_t ts_recent_ns; /* when ts_recent was taken */
     uint32_t iss, irs;
     uint32_t snd_wnd_max;
-    uint32_t ssthresh, cc_acked;           /* cc_acked: bytes since cwnd last grew */
-    uint32_t recover;                      /* RFC 6582: snd_nxt when loss was seen */
-    uint32_t lost_bytes;                   /* marked lost and not sent again */
-    uint32_t sacked_bytes;                 /* marked TXS_SACKED */
-    struct tx_seg *rtx;                    /* where to look for lost segments; NULL: head */
-    uint32_t q_segs, q_segs_max, q_parked; /* q_parked: of q_segs */
-    uint64_t rtx_since_ns;                 /* first timeout without progress; 0: none */
+    uint32_t ssthresh, cc_acked; /* cc_acked: bytes since cwnd last grew */
+    uint32_t recover;            /* RFC 6582: snd_nxt when loss was seen */
+    uint32_t lost_bytes;         /* marked lost and not sent again */
+    uint32_t sacked_bytes;       /* marked TXS_SACKED */
+    struct tx_seg *rtx;          /* where to look for lost segments; NULL: head */
+    uint32_t q_segs, q_segs_max;
+    uint64_t rtx_since_ns; /* first timeout without progress; 0: none */
     uint64_t last_tx_ns;
     const struct tcp_cc *cc;
     struct tcp_ooo *ooo, *ooo_tail; /* ooo_tail: the last, while ooo is not NULL */
     uint16_t ooo_segs, dup_acks_due;
     uint32_t retrans;
-    uint64_t challenge_ns; /* start of the throttle's second */
+    uint32_t challenge_ms; /* start of the throttle's second */
     uint32_t challenge_count;
     uint16_t peer_mss;
     int16_t close_err;

@@ -6,6 +6,7 @@
 
 #include <rte_mempool.h>
 
+#include "dataplane/net/tcp_internal.h"
 #include "tests/unit/net/check.h"
 #include "tests/unit/net/wire.h"
 
@@ -274,12 +275,73 @@ static void test_short_ways_say_the_same(void **state)
     tune_smooth = false;
 }
 
+/* ---- numbers that wrap ---- */
+
+#define WRAP_BYTES 200000u
+
+/* Before its SYN or SYN-ACK leaves: sequence numbers wrap in the middle of the transfer, timestamps after 8 ms. */
+static void near_the_wrap(struct tcp_conn *tc, uint32_t before)
+{
+    struct tcp_cold *c = tc->cold;
+    c->iss = tc->snd_una = tc->snd_nxt = c->recover = 0u - before;
+    c->ts_offset = 0u - tc->net->now_ms - 8;
+}
+
+static void (*wrap_app_step)(void *ctx, struct wire_host *h);
+static uint32_t wrap_before;
+
+static void wrap_step(void *ctx, struct wire_host *h)
+{
+    struct tcp_conn *tc = &h->net->conns[0];
+    if (tc->net && tc->state == TCP_SYN_RCVD && (tc->flags & TF_SYN_DUE) && !tc->cold->retrans)
+        near_the_wrap(tc, wrap_before);
+    wrap_app_step(ctx, h);
+}
+
+/* RFC 9293 3.4, RFC 7323 5.2: both sequence numbers and both timestamps pass zero while 5 % of the segments are lost both ways. */
+static void test_wraps_under_loss(void **state)
+{
+    (void)state;
+    unsigned long lost = 0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct pair p;
+        pair_up(&p, seed, NULL);
+        p.hc->impair = p.hs->impair = (struct wire_impair){
+            .loss_ppm = 50000, .reorder_ppm = 20000, .dup_ppm = 5000, .delay_ns = 1000000};
+        wrap_before = 1 + (uint32_t)(wire_random(&p.w) % (WRAP_BYTES - 1));
+        wrap_app_step = p.hs->step;
+        p.hs->step = wrap_step;
+        struct stream *s = connect_stream(&p, WRAP_BYTES, WRAP_BYTES), *t = p.server->stream;
+        near_the_wrap(s->tc, 1 + (uint32_t)(wire_random(&p.w) % (WRAP_BYTES - 1)));
+        assert_true(wire_run(&p.w, p.w.now_ns + 600 * WIRE_SEC, transferred, &p));
+        assert_false(s->mismatch || t->mismatch);
+        assert_int_equal(s->rx_seen, WRAP_BYTES);
+        assert_int_equal(t->rx_seen, WRAP_BYTES);
+        wire_run(&p.w, p.w.now_ns + 20 * WIRE_SEC, NULL, NULL); /* the last ACKs */
+        struct tcp_conn *const end[] = {s->tc, t->tc};
+        for (unsigned i = 0; i < 2; i++) {
+            const struct tcp_cold *c = end[i]->cold;
+            assert_true(c->iss > end[i]->snd_una && end[i]->snd_una - c->iss == WRAP_BYTES + 1);
+            assert_true(c->irs > end[i]->rcv_nxt); /* the other's have wrapped here too */
+            assert_true(end[i]->ts_recent < 1u << 30);
+        }
+        lost += p.hc->lost_frames + p.hs->lost_frames;
+        s->want_close = true;
+        assert_true(wire_run(&p.w, p.w.now_ns + 600 * WIRE_SEC, both_closed, &p));
+        assert_int_equal(s->err | t->err, 0);
+        pair_down(&p);
+    }
+    print_message("60 connections wrapped, %lu frames were lost\n", lost);
+    assert_true(lost > 60 * 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_handshake_and_echo),   cmocka_unit_test(test_bulk_both_ways),
         cmocka_unit_test(test_lossy_seeds),          cmocka_unit_test(test_churn),
         cmocka_unit_test(test_same_seed_same_trace), cmocka_unit_test(test_short_ways_say_the_same),
+        cmocka_unit_test(test_wraps_under_loss),
     };
     if (wire_eal_init())
         return 1;
