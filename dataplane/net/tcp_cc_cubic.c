@@ -105,9 +105,9 @@ static uint32_t cubic_ssthresh(struct tcp_conn *tc, uint32_t flight, enum tcp_cc
     struct tcp_cubic *q = &c->cc_state.cubic;
     uint32_t cwnd = tc->cwnd, floor = 2u * tc->mss;
     (void)event;
-    /* 4.6: the window in use, not one that grew beyond it; and not what limited transmit added. */
-    if (flight && flight < cwnd)
-        cwnd = flight;
+    /* 4.6 leaves the choice: the last flight of an answer is small and says nothing of the path, and
+     * cwnd does not grow where it is no limit. */
+    (void)flight;
     q->before_w_max = q->w_max;
     q->cwnd_prior = cwnd;
     /* Fast convergence: a flow that did not come back to its old plateau makes room for others. */

@@ -7,6 +7,8 @@
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/tcp_internal.h"
 
+#define IDLE_MIN_NS (200 * NSEC_PER_MS)
+
 /* RFC 9293 3.8.6.2.2 (silly window avoidance, receiver): the edge moves only by a useful step. */
 static inline int32_t window_step(const struct tcp_conn *tc)
 {
@@ -435,7 +437,10 @@ static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
             c->lost_bytes--;
         }
         tcp_retransmitted(tc, s);
-        arm_rexmit(tc->net, tc, c);
+        if (s == tc->q_head) /* its ACK is a round trip away again */
+            tcp_timer_set(tc, TT_REXMIT, tc->net->now_ns + tcp_rto_ns(tc));
+        else
+            arm_rexmit(tc->net, tc, c);
     }
     if (!(tc->flags & TF_FIN_LOST))
         return true;
@@ -487,13 +492,22 @@ static uint32_t window_piece(struct tcp_conn *tc, uint32_t len)
     return 0;
 }
 
-/* RFC 5681 4.1: after an idle time of an RTO the old cwnd says nothing any more. */
+/* RFC 5681 4.1: after an idle time of an RTO the old cwnd says little any more, and less with each
+ * further one: halved for each, down to the initial window. What it was is not forgotten: slow start
+ * leads back to three quarters of it (RFC 2861). An RTO of 20 ms is for repairs: a client that thinks
+ * for a moment between two answers is not idle. */
 static inline void restart_idle(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
-    uint32_t iw = tc->net->cfg.initial_window_segs * tc->mss;
-    if (tc->cwnd > iw && tc->net->now_ns - c->last_tx_ns > tcp_rto_ns(tc))
-        tc->cwnd = iw;
+    uint32_t iw = tc->net->cfg.initial_window_segs * tc->mss, old = tc->cwnd;
+    uint64_t idle = tc->net->now_ns - c->last_tx_ns, rto = tcp_rto_ns(tc);
+    rto = rto > IDLE_MIN_NS ? rto : IDLE_MIN_NS;
+    if (old <= iw || idle <= rto)
+        return;
+    for (; idle > rto && tc->cwnd > iw; idle -= rto)
+        tc->cwnd = tc->cwnd / 2 > iw ? tc->cwnd / 2 : iw;
+    if (c->ssthresh < old / 4 * 3)
+        c->ssthresh = old / 4 * 3;
 }
 
 static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
@@ -533,6 +547,10 @@ static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
         arm_rexmit(tc->net, tc, tc->cold);
     }
     tc->flags &= ~TF_PROBE_DUE;
+    /* In slow start half a window in use is evidence for the whole: the last flight of an answer
+     * seldom fills it. */
+    if (tc->cwnd < c->ssthresh && tcp_flight(tc) >= tc->cwnd / 2)
+        tc->flags |= TF_CWND_FULL;
     if (!tc->q_unsent)
         tc->flags &= ~TF_SPLIT;
     if (tc->q_unsent) {
