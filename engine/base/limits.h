@@ -72,6 +72,9 @@
 /* --- clients --- */
 #define LIMIT_CONN_OUT_PAUSE_BYTES \
     (1024 * 1024) /* heap output of a client at which its requests wait */
+#define LIMIT_LONG_REPLY_BYTES \
+    (1024 * 1024) /* of a value: its reply is written in parts, while the client takes them */
+#define LIMIT_REPLY_PART_BYTES (128 * 1024) /* about as much at a time */
 #define LIMIT_CONN_SLOTS \
     256 /* replies a client may await from other shards before its requests wait */
 #define LIMIT_OUT_BLOCK_BYTES (256 * 1024) /* largest heap block of output */

@@ -135,6 +135,7 @@ struct cmd {
     int64_t now_us; /* unix time */
     struct resp_parser
         *parser; /* the request was gathered by it: big arguments may be taken over; else NULL */
+    bool may_hold; /* the reply may be left to be written in parts (long_reply.h) */
     bool part;   /* one part of a split: write the part's form, the aggregator makes the reply */
     struct entry *
         candidate; /* of the first key: perhaps its entry (engine/shard/access_inline.h), or NULL */

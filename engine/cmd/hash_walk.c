@@ -4,6 +4,7 @@
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/field_scan.h"
 #include "engine/cmd/hash.h"
+#include "engine/cmd/long_reply.h"
 #include "engine/cmd/sample.h"
 #include "engine/ds/listpack_inline.h"
 #include "engine/resp/reply_inline.h"
@@ -36,6 +37,22 @@ static void reply_packed(struct reply *r, const struct hash *h, enum what what)
     }
 }
 
+static bool more_fields(struct held *h, struct reply *out, size_t budget)
+{
+    struct long_reply *r = long_reply_of(h);
+    struct hash_pair p;
+    for (size_t done = 0; done < budget;) {
+        if (!hash_next(&r->fields, &p))
+            return true;
+        if (r->with_fields)
+            hash_reply(out, &p.field);
+        if (r->with_values)
+            hash_reply(out, &p.value);
+        done += p.field.text.n + p.value.text.n + REPLY_ELEMENT_BYTES;
+    }
+    return false;
+}
+
 static void get_all(struct cmd *c, enum what what)
 {
     struct hash_ref r;
@@ -53,6 +70,14 @@ static void get_all(struct cmd *c, enum what what)
         return;
     if (hash_is_packed(&r.h)) {
         reply_packed(c->out, &r.h, what);
+        return;
+    }
+    struct long_reply *l = long_reply_begin(c, r.k.shard, r.e, 1, 1, more_fields);
+    if (unlikely_(l != NULL)) {
+        l->hash = r.h;
+        l->with_fields = what & FIELDS;
+        l->with_values = what & VALUES;
+        hash_iter_init(&l->fields, &l->hash);
         return;
     }
     hash_iter_init(&it, &r.h);

@@ -51,7 +51,7 @@ static inline bool list_open_write(struct cmd *c, struct list_key *lk)
     struct keyref k = keyref_first(c, 1);
     struct entry *e = c->candidate;
     if (likely_(list_is_candidate(c)))
-        access_touch(k.shard, e);
+        access_write(k.shard, c->db, k.hash, e);
     else
         e = keyref_write(c, &k);
     if (likely_(list_open(lk, &k, c->db, e)))

@@ -4,6 +4,7 @@
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/list_cmd.h"
+#include "engine/cmd/long_reply.h"
 
 void cmd_llen(struct cmd *c)
 {
@@ -87,6 +88,37 @@ void list_reply_range(struct reply *out, const struct list_value *l, uint64_t st
     }
 }
 
+static bool more_range(struct held *h, struct reply *out, size_t budget)
+{
+    struct long_reply *r = long_reply_of(h);
+    struct ql_view w = ql_view(r->list);
+    for (size_t done = 0; done < budget;) {
+        struct lp_value v = ql_get(&w, r->at);
+        list_reply_value(out, v);
+        done += v.text.n + REPLY_ELEMENT_BYTES;
+        if (--r->left == 0)
+            return true;
+        ql_next(&w, &r->at);
+    }
+    return false;
+}
+
+/* A long list, and much of it is asked for. */
+static bool range_held(struct cmd *c, const struct list_key *lk, uint64_t start, uint64_t n)
+{
+    if (likely_(!lk->l.quick))
+        return false;
+    struct quicklist *q = (struct quicklist *)object_ptr(lk->e);
+    struct long_reply *r = long_reply_begin(c, lk->s, lk->e, n, q->count, more_range);
+    if (likely_(!r))
+        return false;
+    struct ql_view w = ql_view(q);
+    r->list = q;
+    r->left = n;
+    ql_seek(&w, (int64_t)start, &r->at);
+    return true;
+}
+
 void cmd_lrange(struct cmd *c)
 {
     struct list_key lk;
@@ -101,7 +133,8 @@ void cmd_lrange(struct cmd *c)
         return;
     }
     reply_array(c->out, (uint64_t)(end - start) + 1);
-    list_reply_range(c->out, &lk.l, (uint64_t)start, (uint64_t)(end - start) + 1, false);
+    if (!range_held(c, &lk, (uint64_t)start, (uint64_t)(end - start) + 1))
+        list_reply_range(c->out, &lk.l, (uint64_t)start, (uint64_t)(end - start) + 1, false);
 }
 
 /* ---- LPOS ---- */

@@ -4,6 +4,7 @@
 #include "engine/cmd/set.h"
 
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/long_reply.h"
 
 void set_drop_key(struct cmd *c, const struct keyref *k, struct entry *e)
 {
@@ -142,6 +143,18 @@ void cmd_scard(struct cmd *c)
     reply_int(c->out, e ? (int64_t)set_count(&s) : 0);
 }
 
+static bool more_members(struct held *h, struct reply *out, size_t budget)
+{
+    struct long_reply *r = long_reply_of(h);
+    struct set_member m;
+    for (size_t done = 0; done < budget; done += m.text.n + REPLY_ELEMENT_BYTES) {
+        if (!set_next(&r->members, &m))
+            return true;
+        set_reply_member(out, &m);
+    }
+    return false;
+}
+
 void cmd_smembers(struct cmd *c)
 {
     struct keyref k = keyref_first(c, 1);
@@ -153,7 +166,15 @@ void cmd_smembers(struct cmd *c)
         return;
     }
     struct set s = set_open(c, k.shard, e);
-    set_reply_all(c->out, &s, reply_set);
+    struct long_reply *r =
+        set_is_ints(&s) ? NULL : long_reply_begin(c, k.shard, e, 1, 1, more_members);
+    if (likely_(!r)) {
+        set_reply_all(c->out, &s, reply_set);
+        return;
+    }
+    reply_set(c->out, set_count(&s));
+    r->set = s;
+    set_iter_init(&r->members, &r->set);
 }
 
 /* ---- SMOVE source destination member ---- */

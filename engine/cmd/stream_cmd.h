@@ -42,7 +42,7 @@ static inline bool stream_open_write(struct cmd *c, uint32_t i, struct stream_ke
     struct keyref k = keyref_first(c, i);
     struct entry *e = c->candidate;
     if (likely_(stream_is_candidate(c, i)))
-        access_touch(k.shard, e);
+        access_write(k.shard, c->db, k.hash, e);
     else
         e = keyref_write(c, &k);
     return stream_open(c, sk, &k, e);

@@ -11,6 +11,7 @@
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/effect.h"
 #include "engine/cmd/keyref.h"
+#include "engine/cmd/long_reply.h"
 #include "engine/resp/parse.h"
 #include "engine/resp/reply_inline.h"
 #include "engine/shard/access_inline.h"
@@ -336,8 +337,11 @@ static __attribute__((noinline)) void get_any(struct cmd *c)
     char scratch[NUM_I64_CHARS];
     if (!e)
         reply_null(c->out);
-    else if (cmd_is_string(c, e))
-        reply_bulk(c->out, entry_string(e, scratch));
+    else if (cmd_is_string(c, e)) {
+        struct span text = entry_string(e, scratch);
+        if (likely_(text.n < LIMIT_LONG_REPLY_BYTES) || !long_reply_text(c, k.shard, e, text))
+            reply_bulk(c->out, text);
+    }
 }
 
 void cmd_get(struct cmd *c)

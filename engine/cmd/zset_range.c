@@ -3,6 +3,7 @@
  * One command with options, of which the older ones are fixed cases. Every range is a rank and a number of members (zset_range_find.c), from
  * which LIMIT takes its part; then it is walked. Where in the flow: cmd_call -> here. Thread: the lease holder's. */
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/long_reply.h"
 #include "engine/cmd/zset_value.h"
 
 enum range_by { BY_OPTION, BY_RANK, BY_SCORE, BY_LEX };
@@ -87,6 +88,32 @@ static struct zval_range range_find(const struct range_args *a, const struct zva
     return r;
 }
 
+static bool more_range(struct held *h, struct reply *out, size_t budget)
+{
+    struct long_reply *r = long_reply_of(h);
+    struct zval_item i;
+    for (size_t done = 0; done < budget; done += i.member.n + REPLY_ELEMENT_BYTES) {
+        if (!zval_walk_next(&r->walk, &i))
+            return true;
+        zval_reply_item(out, &i, r->with_scores);
+    }
+    return false;
+}
+
+/* A large one, and much of it is asked for. */
+static bool range_held(struct cmd *c, const struct zval *v, const struct zval_range *range,
+                       const struct range_args *a)
+{
+    struct long_reply *r =
+        v->z ? long_reply_begin(c, v->shard, v->e, range->n, zval_count(v), more_range) : NULL;
+    if (likely_(!r))
+        return false;
+    r->zval = *v;
+    r->with_scores = a->with_scores;
+    zval_walk_from(&r->walk, &r->zval, range->from, range->n, a->way == WAY_DOWN);
+    return true;
+}
+
 static void range_generic(struct cmd *c, struct range_args a)
 {
     struct keyref k = keyref_first(c, a.key);
@@ -98,6 +125,8 @@ static void range_generic(struct cmd *c, struct range_args a)
     struct zval_walk w;
     struct zval_item i;
     zval_reply_head(c->out, r.n, a.with_scores);
+    if (range_held(c, &v, &r, &a))
+        return;
     zval_walk_from(&w, &v, r.from, r.n, a.way == WAY_DOWN);
     while (zval_walk_next(&w, &i))
         zval_reply_item(c->out, &i, a.with_scores);

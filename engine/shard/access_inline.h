@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/shard/shard_internal.h"
+#include "engine/shard/snapshot.h"
 
 /* The LRU clock of this millisecond, worked out once for all that are touched in it. False: the policy counts accesses, or a snapshot
  * must see entries before they change. */
@@ -13,7 +14,7 @@ static inline __attribute__((always_inline)) bool access_clock(struct shard *s)
 {
     if (likely_(s->touch_ms == s->now_ms))
         return true;
-    s->touch_ms = policy_counts(s) || s->snapshot ? -1 : s->now_ms;
+    s->touch_ms = policy_counts(s) || snapshot_watches(s) ? -1 : s->now_ms;
     s->touch_clock = lru_now(s);
     return s->touch_ms >= 0;
 }
@@ -25,6 +26,14 @@ static inline __attribute__((always_inline)) void access_touch(struct shard *s, 
         clock_store(e, s->touch_clock);
     else
         clock_count(s, e);
+}
+
+/* What ks_write does beside looking up. */
+static inline __attribute__((always_inline)) void access_write(struct shard *s, uint32_t db,
+                                                               uint64_t hash, struct entry *e)
+{
+    snapshot_touch(s, db, hash, e);
+    access_touch(s, e);
 }
 
 static inline uint32_t access_load32(const void *p)

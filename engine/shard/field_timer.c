@@ -193,7 +193,7 @@ static void touch_key(struct shard *s, uint32_t db, struct span key)
 void field_expire_now(struct shard *s, uint32_t db, struct span key, struct fieldmap *fm,
                       uint64_t field_hash, struct span field)
 {
-    if (unlikely_(s->snapshot != NULL))
+    if (unlikely_(snapshot_watches(s)))
         touch_key(s, db, key);
     fieldmap_remove(fm, field_hash, field);
     ks_field_expired(s, db, key, field);
@@ -205,7 +205,7 @@ void field_timer_purge(struct shard *s, uint32_t db, struct span key, struct fie
     uint64_t pos = 0;
     int64_t least = INT64_MAX;
     size_t removed = 0;
-    if (unlikely_(s->snapshot != NULL))
+    if (unlikely_(snapshot_watches(s)))
         touch_key(s, db, key);
     while (!fieldmap_expire(fm, s->now_ms, &pos, SIZE_MAX, &least, &removed, told_expired, &x))
         ;
@@ -261,8 +261,8 @@ static size_t walk_slice(struct shard *s, struct field_timer *t, size_t budget)
             timer_free(t);
         return 1;
     }
-    if (unlikely_(s->snapshot != NULL))
-        snapshot_touch_now(s, db, shard_hash(s, key), e);
+    if (unlikely_(snapshot_watches(s)))
+        snapshot_touch(s, db, shard_hash(s, key), e);
     struct expiring x = {s, db, key};
     size_t removed = 0, pages = fieldmap_pages(fm);
     if (!t->walk_pos)

@@ -177,6 +177,7 @@ void ks_flush(struct shard *s, uint32_t db, bool lazy)
 {
     struct shard_db *d = &s->db[db];
     s->stats.dirty += ks_count(s, db);
+    held_touch(s, NULL);
     if (unlikely_(s->listen))
         ks_tell_all(s);
     if (unlikely_(s->snapshot != NULL) && snapshot_keeps(s, db, d->keys, d->expires))

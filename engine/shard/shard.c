@@ -67,6 +67,7 @@ int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphas
         s->rng[i] = splitmix64(&seed);
     for (uint32_t db = 0; db < LIMIT_DATABASES; db++)
         s->db[db].id = (uint8_t)db;
+    list_init(&s->held_all);
     evict_init(s);
     return 0;
 }
@@ -74,6 +75,8 @@ int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphas
 void shard_fini(struct shard *s)
 {
     snapshot_end(s);
+    while (!list_empty(&s->held_all)) /* their clients are gone */
+        held_drop(list_entry(s->held_all.next, struct held, node));
     for (uint32_t db = 0; db < LIMIT_DATABASES; db++)
         ks_flush(s, db, false);
     while (s->lazy_head)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "engine/base/keyhash.h"
+#include "engine/base/list.h"
 #include "engine/base/mem.h"
 #include "engine/ds/dict.h"
 #include "engine/shard/config.h"
@@ -62,6 +63,7 @@ enum ks_listen {
  * it (dataplane/conn/after.c). */
 enum ks_after {
     AFTER_NONE = 0,
+    AFTER_HELD = 1 << 0, /* held_new */
     AFTER_NOTIFY = 1 << 2, /* notices */
 };
 
@@ -102,6 +104,9 @@ struct shard {
     bool loading;              /* the log is being replayed: nothing expires by itself */
     struct notices notices;    /* events of the command that runs (notify.h) */
     struct snapshot *snapshot; /* that is being made (snapshot.h); NULL: none */
+    struct list held_all;      /* values whose replies are not whole yet (held.h) */
+    uint32_t held_count;
+    struct held *held_new; /* begun by the command that runs; its caller takes it */
 };
 
 int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphash_key *key,

@@ -17,6 +17,7 @@
 #include "engine/base/assert.h"
 #include "engine/log/rdb_file.h"
 #include "engine/shard/entry_inline.h"
+#include "engine/shard/held.h"
 #include "engine/shard/shard.h"
 
 #define SNAPSHOT_STATE_BYTES 192
@@ -64,6 +65,12 @@ static inline void snapshot_touch(struct shard *s, uint32_t db, uint64_t hash, s
 {
     if (unlikely_(s->snapshot != NULL))
         snapshot_touch_now(s, db, hash, e);
+    held_touch(s, e);
+}
+/* Somebody wants to know before entries change. */
+static inline bool snapshot_watches(const struct shard *s)
+{
+    return s->snapshot || s->held_count;
 }
 /* e is new. */
 static inline void snapshot_born(struct shard *s, uint32_t db, uint64_t hash, struct entry *e)

@@ -28,6 +28,8 @@ struct harness {
     struct session sessions[HARNESS_SESSIONS];
     bool open[HARNESS_SESSIONS]; /* the first is open from the start */
     struct session *session;     /* who speaks */
+    uint64_t requests;
+    bool may_hold; /* of its requests; what they leave is in shard->held_new */
     uint64_t calls[CMD_COUNT], usec[CMD_COUNT], rejected[CMD_COUNT], failed[CMD_COUNT];
     uint64_t slept_ms;
     uint32_t errors; /* error replies in the last reply */
