@@ -170,6 +170,9 @@ int worker_create(struct worker **ret, const struct worker_config *c)
         goto undo_worker;
     w->set.count = w->lease_set.count = w->count;
     w->set.v[w->id] = &w->shard;
+    err = times_init(w);
+    if (err)
+        goto undo_memory;
     host_init(w);
     batch_prepare(w);
     notify_configure(&w->shard);
@@ -194,6 +197,7 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     *ret = w;
     return 0;
 undo_memory:
+    times_fini(w);
     close(w->wake_fd);
     free(w->batch);
     free(w->outbox);
@@ -243,6 +247,7 @@ void worker_destroy(struct worker *w)
     shard_fini(&w->shard);
     pubsub_fini(&w->pubsub);
     reply_heap_free(&w->message);
+    times_fini(w);
     free(w->named);
     free(w->spare_part); /* at rest: its parser holds nothing */
     mem_fini(&w->conn_mem);
@@ -387,7 +392,12 @@ static inline void lap_last(struct worker *w, uint64_t *tsc)
 /* What the shard does by itself: keys that expire and are evicted are nobody's command. */
 static bool tick(struct worker *w)
 {
+    bool watched = unlikely_(w->latency_cycles != UINT64_MAX);
+    uint64_t start = watched ? rte_rdtsc() : 0;
     bool worked = shard_tick(&w->shard, TICK_BUDGET) > 0;
+    uint64_t took = watched ? rte_rdtsc() - start : 0;
+    if (watched && took >= w->latency_cycles)
+        times_event(w, LATENCY_EXPIRE_CYCLE, took);
     after_command(w, &w->shard);
     return worked;
 }
@@ -575,6 +585,7 @@ int worker_run(void *worker)
             ns = 0;
         }
         uint64_t now_ns = clock.base_ns + ns;
+        w->turn_tsc = tsc;
         uint64_t rung = w->link ? link_from_worker(w->link, w->id)->pos : 0;
         bool worked = worker_turn(w, now_ns, clock.base_unix_us + (int64_t)(ns / 1000));
         if (w->link && link_from_worker(w->link, w->id)->pos != rung)

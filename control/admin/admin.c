@@ -179,6 +179,8 @@ static void admin_run(struct admin *a, const struct cmd_desc *d, const struct sp
     case CMD_config_help: config_help_reply(out); break;
     case CMD_config_resetstat:
         admin_reset_stats(a);
+        a->env.config->engine.stats_epoch++; /* workers reset their histograms */
+        link_config_publish(a->link, &a->env.config->engine);
         reply_ok(out);
         break;
     default: reply_errorf(out, "ERR '%s' is not a command of the control process", d->full); break;

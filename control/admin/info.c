@@ -428,6 +428,27 @@ static void lines_commandstats(const struct gathered *g, struct config_text *t)
     }
 }
 
+static void lines_latencystats(const struct gathered *g, struct config_text *t)
+{
+    const struct config_control *c = &g->a->env.config->control;
+    if (!engine(g)->latency_tracking)
+        return;
+    for (uint32_t i = 0; i < CMD_COUNT && i < LINK_COMMANDS; i++) {
+        struct time_hist h = {{0}};
+        if (cmd_table[i].flags & CMD_HIDDEN)
+            continue;
+        for (uint32_t w = 0; w < g->workers; w++)
+            time_hist_add_all(&h, &link_times(g->a->link, w)[i]);
+        if (!time_hist_count(&h))
+            continue;
+        text_addf(t, "latency_percentiles_usec_%s:", cmd_table[i].full);
+        for (uint32_t p = 0; p < c->percentiles_count; p++)
+            text_addf(t, "%sp%.10g=%.3f", p ? "," : "", c->percentiles[p],
+                      (double)time_hist_percentile(&h, c->percentiles[p]) / 1000);
+        text_str(t, "\r\n");
+    }
+}
+
 static void lines_errorstats(const struct gathered *g, struct config_text *t)
 {
     for (uint32_t i = 0; i < g->errors_count; i++)
@@ -513,7 +534,7 @@ static const struct section sections[] = {
     {"modules", "module_list", "Modules", no_fields, NULL, true},
     {"commandstats", NULL, "Commandstats", no_fields, lines_commandstats, false},
     {"errorstats", NULL, "Errorstats", no_fields, lines_errorstats, true},
-    {"latencystats", NULL, "Latencystats", no_fields, NULL, false},
+    {"latencystats", NULL, "Latencystats", no_fields, lines_latencystats, false},
     {"cluster", NULL, "Cluster", cluster_fields, NULL, true},
     {"keyspace", NULL, "Keyspace", no_fields, lines_keyspace, true},
     {"dataplane", NULL, "Dataplane", no_fields, lines_dataplane, true},

@@ -18,6 +18,7 @@
 #include "engine/shard/config.h"
 
 #define CONFIG_ERROR_BYTES 2048
+#define CONFIG_PERCENTILES 64
 
 enum config_auto { CONFIG_AUTO_NO, CONFIG_AUTO_YES, CONFIG_AUTO };
 enum config_trace { CONFIG_TRACE_NO, CONFIG_TRACE_ERRORS, CONFIG_TRACE_YES };
@@ -57,6 +58,8 @@ struct config_control {
     uint32_t door_port;      /* RESP on 127.0.0.1; 0: none */
     char *dir, *logfile, *pidfile;
     uint32_t loglevel; /* enum config_loglevel */
+    double percentiles[CONFIG_PERCENTILES]; /* of INFO latencystats */
+    uint32_t percentiles_count;
 };
 
 struct config {

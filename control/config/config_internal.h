@@ -51,7 +51,8 @@ char *config_row_text(const struct config *c, const struct config_row *r);
 bool config_parse_mem(struct span s, uint64_t *ret);
 
 /* special.c */
-extern const struct config_special ops_net_allow, ops_output_limit, ops_notify, ops_requirepass;
+extern const struct config_special ops_net_allow, ops_output_limit, ops_notify, ops_requirepass,
+    ops_percentiles, ops_client_memory;
 bool check_net_port(struct span v, char *why);
 bool check_addresses(struct span v, char *why);
 bool check_gateways(struct span v, char *why);

@@ -335,3 +335,80 @@ static char *pass_get(const struct config *c, size_t *ret_len)
 
 const struct config_special ops_requirepass = {
     .set = pass_set, .get = pass_get, .range = "up to 512 bytes"};
+
+/* ---- latency-tracking-info-percentiles P ... ---- */
+
+static bool percentiles_set(struct config *c, const struct span *argv, uint32_t argc, char *why)
+{
+    double list[CONFIG_PERCENTILES];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < argc; i++) {
+        char text[64], *end = text;
+        if (argv[i].n == 0 && argc == 1)
+            break;
+        if (n == CONFIG_PERCENTILES)
+            return fail(why, "too many percentiles (64 at most)");
+        snprintf(text, sizeof(text), "%.*s", argv[i].n < 63 ? (int)argv[i].n : 63,
+                 (const char *)argv[i].p);
+        double v = strtod(text, &end);
+        if (end == text || *end || argv[i].n > 63)
+            return fail(why, "Invalid latency-tracking-info-percentiles parameters");
+        if (!(v >= 0 && v <= 100))
+            return fail(why, "latency-tracking-info-percentiles parameters should sit between "
+                             "[0.0,100.0]");
+        list[n++] = v;
+    }
+    memcpy(c->control.percentiles, list, n * sizeof(list[0]));
+    c->control.percentiles_count = n;
+    return true;
+}
+
+static char *percentiles_get(const struct config *c, size_t *ret_len)
+{
+    struct config_text t = {0};
+    text_str(&t, "");
+    for (uint32_t i = 0; i < c->control.percentiles_count; i++)
+        text_addf(&t, "%s%.10g", i ? " " : "", c->control.percentiles[i]);
+    return text_take(&t, ret_len);
+}
+
+const struct config_special ops_percentiles = {
+    .set = percentiles_set, .get = percentiles_get, .range = "up to 64 numbers of 0 to 100"};
+
+/* ---- maxmemory-clients BYTES | PERCENT% ---- */
+
+static bool client_memory_set(struct config *c, const struct span *argv, uint32_t argc, char *why)
+{
+    struct span v = argv[0];
+    uint64_t bytes;
+    int64_t percent;
+    (void)argc; /* always 1 */
+    if (v.n && v.p[v.n - 1] == '%') {
+        if (!num_parse_i64(span_of(v.p, v.n - 1), &percent) || percent < 0)
+            return fail(why, "argument must be a memory or percent value");
+        if (percent > 100)
+            return fail(why, "percentage argument must be less or equal to 100");
+        c->engine.client_memory_bytes = 0;
+        c->engine.client_memory_percent = (uint64_t)percent;
+        return true;
+    }
+    if (!config_parse_mem(v, &bytes))
+        return fail(why, "argument must be a memory or percent value");
+    c->engine.client_memory_bytes = bytes;
+    c->engine.client_memory_percent = 0;
+    return true;
+}
+
+static char *client_memory_get(const struct config *c, size_t *ret_len)
+{
+    struct config_text t = {0};
+    if (c->engine.client_memory_percent)
+        text_addf(&t, "%" PRIu64 "%%", c->engine.client_memory_percent);
+    else
+        text_addf(&t, "%" PRIu64, c->engine.client_memory_bytes);
+    return text_take(&t, ret_len);
+}
+
+const struct config_special ops_client_memory = {.set = client_memory_set,
+                                                 .get = client_memory_get,
+                                                 .range = "bytes, or a percentage of maxmemory"};

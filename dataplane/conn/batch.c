@@ -149,8 +149,14 @@ static bool execute_here(struct worker *w, struct staged *s)
     cmd->hash = s->hash;
     cmd->parser = s->big ? &c->part->parser : NULL;
     cmd->candidate = NULL;
+    struct times_request t = {.desc = d, .argv = s->argv, .argc = s->argc, .session = ses};
+    bool timed = times_each(w, d) || s->big;
     if (likely_(!(d->flags & CMD_DENYOOM) || !shard_full(&w->shard)) || cmd_has_room(cmd)) {
+        if (unlikely_(timed))
+            times_begin(w, &t, s->big);
         d->fn(cmd);
+        if (unlikely_(timed))
+            times_end(w, &t);
         w->cmd_calls[d->index]++;
         if (unlikely_(r->errors))
             route_errors(w, r, d);
@@ -181,32 +187,58 @@ static __attribute__((noinline)) void execute_any(struct worker *w, struct batch
         c->throttled = true;
 }
 
+/* One that may take long, alone and with the clock read around it. */
+static __attribute__((noinline)) struct staged *execute_timed(struct worker *w, struct batch *b,
+                                                              struct staged *s)
+{
+    struct times_request t = {
+        .desc = s->desc, .argv = s->argv, .argc = s->argc, .session = &s->conn->ses};
+    times_begin(w, &t, false);
+    s = execute_plain(w, b, s, s + 1);
+    times_end(w, &t);
+    return s;
+}
+
 static void execute(struct worker *w, struct batch *b)
 {
     for (struct staged *s = b->cmd, *end = b->end; s != end;) {
         if (likely_(s->way & WAY_PLAIN) && likely_(plain_now(w, s->conn)))
             s = execute_plain(w, b, s, end);
+        else if ((s->way & WAY_TIMED) && plain_now(w, s->conn))
+            s = execute_timed(w, b, s);
         else
             execute_any(w, b, s++);
     }
 }
 
-/* The cycles of a batch are divided evenly: one clock read for all. */
+/* n commands that took so many cycles together. */
+static inline void account_short(struct worker *w, const struct cmd_desc *d, uint64_t cycles,
+                                 uint64_t n)
+{
+    w->cmd_usec[d->index] += cycles;
+    if (likely_(w->tracks_times))
+        time_hist_add(&w->times[d->index], times_ns(w, n == 1 ? cycles : cycles / n), n);
+}
+
+/* The cycles of a batch, but for those that were timed one by one, are divided evenly: one clock read for all. */
 static void account_batch(struct worker *w, struct batch *b, uint64_t cycles)
 {
     const struct cmd_desc *same = b->cmd[0].desc;
     uint64_t n = (uint64_t)(b->end - b->cmd), known = n;
     if (likely_(!b->mixed && same)) {
-        w->cmd_usec[same->index] += cycles;
+        if (likely_(!times_each(w, same)))
+            account_short(w, same, cycles, n);
     } else {
-        uint64_t each = cycles / n;
+        uint64_t left = n > w->own_timed ? n - w->own_timed : 1;
         for (struct staged *s = b->cmd; s != b->end; s++) {
-            if (s->desc)
-                w->cmd_usec[s->desc->index] += each;
-            else
+            if (!s->desc)
                 known--;
+            else if (!times_each(w, s->desc))
+                account_short(w, s->desc, cycles / left, 1);
         }
     }
+    if (unlikely_(cycles >= w->look_cycles))
+        times_batch(w, b, cycles);
     STAT_ADD(w->stats->commands, known);
     STAT_INC(w->stats->batches);
 }
@@ -226,11 +258,12 @@ void batch_run_now(struct worker *w)
         return;
     b->running = true;
     uint64_t start = rte_rdtsc();
+    w->own_timed = w->own_cycles = 0;
     w->cmd.now_us = w->unix_us;
     prefetch_entries(b);
     execute(w, b);
     out_close(w);
-    account_batch(w, b, rte_rdtsc() - start);
+    account_batch(w, b, rte_rdtsc() - start - w->own_cycles);
     b->end = b->cmd;
     b->args_end = b->args;
     b->scratch_used = 0;

@@ -11,6 +11,7 @@
  *   after.c   what a command has left to be done when it is over
  *   pubsub.c  messages to subscribers here and on other workers
  *   conflate.c  only the newest message of a channel for a subscriber that falls behind
+ *   times.c   how long commands take: histograms, slow log, latency monitor
  *   door.c    the link: door clients, admin requests and replies
  *   snapshot.c, load.c  datasets to control's files and from them
  *   host.c    what commands may ask of their worker
@@ -24,8 +25,11 @@
 #include "engine/base/assert.h"
 #include "engine/base/limits.h"
 #include "engine/base/list.h"
+#include "engine/base/time_hist.h"
 #include "engine/cmd/cmd.h"
 #include "engine/cmd/pubsub.h"
+#include "engine/cmd/latency.h"
+#include "engine/cmd/slowlog.h"
 #include "engine/ds/dict_inline.h"
 #include "engine/link/msg.h"
 #include "engine/resp/parse.h"
@@ -42,6 +46,7 @@ struct slot {
     bool muted;        /* CLIENT REPLY OFF/SKIP at the time of the request */
     bool publishes;    /* a PUBLISH: other messages need not wait for its answers */
     struct agg *agg;   /* split commands; NULL: one plain reply */
+    uint64_t took, queued; /* cycles, of the part that took longest */
     struct reply_heap bytes;
 };
 
@@ -142,6 +147,7 @@ enum way {
     WAY_PLAIN =
         2, /* and it touches nothing but its key and its reply: not its session, not its client */
     WAY_ERROR = 4, /* not a request: answer protocol_error and close */
+    WAY_TIMED = 8, /* plain but for the clock: runs as one, alone */
 };
 
 /* What staging must know of a command, worked out when the configuration changes. */
@@ -151,6 +157,7 @@ enum how {
     HOW_BARRIER = 4, /* may pause its client: ends the batch */
     HOW_ASK = 8,     /* rows of the table share this index: ask each one */
     HOW_PLAIN = 16,  /* WAY_PLAIN, on the shard's own worker */
+    HOW_TIMED = 32,  /* the clock is read around it (times.c) */
 };
 
 /* How a request began that was looked up before: "*2\r\n$3\r\nGET". Requests that begin with the same bytes need no look-up. */
@@ -212,6 +219,7 @@ struct mail_cmd {
     uint8_t resp;
     bool part, keyed;
     size_t reply_off, reply_len; /* in the mail's replies */
+    uint64_t took, queued; /* cycles; took 0: it was not timed by itself */
 };
 
 /* Commands for one shard, and later their replies. Allocated and freed by the home worker; in between it belongs to the owner. */
@@ -221,6 +229,7 @@ struct mail {
     struct mail_cmd *first, *last;
     struct mail_block *blocks;
     struct reply_heap replies;
+    uint64_t born; /* cycle count of its first command; 0: nobody asks */
 };
 
 /* Something to be done on another worker, or on this one between two commands. First member of the sender's own record, which is one
@@ -282,6 +291,7 @@ struct admin_wait {
 /* Reasons to look at every request before it runs: while one is set no request takes the short path. */
 enum careful {
     CAREFUL_NONE = 0,
+    CAREFUL_TIMES = 1 << 0,   /* every command is timed by itself */
     CAREFUL_LOADING = 1 << 8, /* the dataset is not whole yet */
     CAREFUL_MISCONF = 1 << 9, /* the last snapshot failed: writes are refused */
 };
@@ -305,6 +315,12 @@ struct load_job {
     struct msg_load_state state;
     uint8_t *part; /* of a key longer than a record */
     size_t part_n, part_cap;
+};
+
+/* What the slow log shows of a request whose arguments the command may take over. */
+struct times_kept {
+    struct span argv[SLOWLOG_ARGS];
+    uint8_t bytes[SLOWLOG_ARGS][SLOWLOG_ARG_BYTES];
 };
 
 enum stage { STAGE_RX, STAGE_NET, STAGE_EXEC, STAGE_TX, STAGE_TXBURST, STAGES };
@@ -367,6 +383,18 @@ struct worker {
     struct list admin;
     uint64_t next_admin;
     bool admin_unsent, door_retry;
+    /* times of commands (times.c), in cycles; UINT64_MAX: no threshold */
+    uint64_t slow_cycles, latency_cycles, look_cycles;
+    uint64_t own_cycles, own_timed; /* of this batch, measured one by one */
+    uint64_t ns_q32;                /* ns a cycle, 32 bits behind the point */
+    uint64_t turn_tsc;              /* this turn began; 0: not known */
+    uint64_t stats_epoch;
+    bool tracks_times;
+    struct time_hist *times; /* by cmd_desc.index; in the link, for INFO */
+    struct slowlog slowlog;
+    uint64_t slow_next_id; /* worker 0's is the server's: others add to it (relaxed) */
+    struct latency *latency;
+    struct times_kept times_kept;
     /* idle */
     uint32_t sleeping; /* 1 while asleep; writers: me, and a waker */
     int wake_fd;       /* eventfd: mail has come */
@@ -585,6 +613,39 @@ void conflate_flush(struct conn *c); /* all that waits, however much output ther
 void conflate_drain(struct conn *c); /* as long as the client keeps up */
 void conflate_free(struct conn *c);
 uint64_t conflate_bytes(const struct conn *c);
+/* times.c */
+struct times_request {
+    const struct cmd_desc *desc;
+    const struct span *argv;
+    uint32_t argc;
+    const struct session *session; /* NULL: its client is gone */
+    uint64_t start;
+};
+int times_init(struct worker *w);
+void times_fini(struct worker *w);
+void times_prepare(struct worker *w); /* after each change of the configuration */
+bool times_may_be_long(const struct worker *w, const struct cmd_desc *d);
+static inline uint64_t times_ns(const struct worker *w, uint64_t cycles)
+{
+    return (uint64_t)((unsigned __int128)cycles * w->ns_q32 >> 32);
+}
+static inline uint64_t times_us(const struct worker *w, uint64_t cycles)
+{
+    return times_ns(w, cycles) / 1000;
+}
+static inline bool times_each(const struct worker *w, const struct cmd_desc *d)
+{
+    return w->how[d->index] & (HOW_TIMED | HOW_ASK);
+}
+/* Around a command that is timed by itself and whose client is here. `big`: its arguments may be taken over. */
+void times_begin(struct worker *w, struct times_request *r, bool big);
+void times_end(struct worker *w, const struct times_request *r);
+/* Counts a command that ran here; a slow one is noted at its client's home. */
+void times_took(struct worker *w, const struct cmd_desc *d, uint64_t cycles);
+void times_slow(struct worker *w, const struct times_request *r, uint64_t took, uint64_t queued);
+void times_event(struct worker *w, enum latency_event event, uint64_t cycles);
+void times_batch(struct worker *w, struct batch *b, uint64_t cycles);
+void times_remote(struct worker *w, const struct mail_cmd *mc);
 
 /* door.c */
 bool door_receive(struct worker *w);

@@ -109,6 +109,9 @@ void host_init(struct worker *w)
                             .workers = w->count,
                             .calls = w->cmd_calls,
                             .usec = NULL, /* the batch divides its cycles: one clock read for all */
+                            .slowlog = &w->slowlog,
+                            .latency = w->latency,
+                            .times = w->times,
                             .rejected = w->cmd_rejected,
                             .failed = w->cmd_failed};
 }

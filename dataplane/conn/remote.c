@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_cycles.h>
+
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 
@@ -17,6 +19,7 @@ struct mail *mail_new(struct worker *w, uint32_t to)
     CHECK(m);
     m->from = w->id;
     m->to = to;
+    m->born = rte_rdtsc();
     return m;
 }
 
@@ -167,6 +170,7 @@ static void take_replies(struct worker *w, struct mail *m)
 {
     for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
         struct slot *slot = mc->slot;
+        times_remote(w, mc);
         struct span bytes = span_of(m->replies.p + mc->reply_off, mc->reply_len);
         if (slot->agg)
             agg_part(slot->agg, bytes, w->rng);
@@ -191,7 +195,15 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
     cmd.hash = mc->hash;
     cmd.part = mc->part;
     cmd.client = mc->client;
-    cmd_call(&cmd);
+    if (times_each(w, mc->desc)) {
+        uint64_t start = rte_rdtsc();
+        cmd_call(&cmd);
+        mc->took = rte_rdtsc() - start;
+        mc->queued = start - m->born;
+        times_took(w, mc->desc, mc->took);
+    } else {
+        cmd_call(&cmd);
+    }
     reply_heap_finish(&r, &m->replies);
     mc->reply_len = m->replies.len - mc->reply_off;
     if (r.errors) {

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_cycles.h>
+
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
@@ -105,7 +107,15 @@ static void run_here(struct worker *w, struct staged *s)
     cmd.db = c->ses.db;
     cmd.hash = s->hash;
     cmd.parser = s->big ? &c->part->parser : NULL;
-    cmd_call(&cmd);
+    if (times_each(w, s->desc) || s->big) {
+        struct times_request tr = {
+            .desc = s->desc, .argv = s->argv, .argc = s->argc, .session = &c->ses};
+        times_begin(w, &tr, s->big);
+        cmd_call(&cmd);
+        times_end(w, &tr);
+    } else {
+        cmd_call(&cmd);
+    }
     target_end(&t, w);
     after_command(w, &w->shard);
 }
@@ -143,7 +153,14 @@ static void part_here(struct worker *w, struct staged *s, struct slot *slot, str
     if (s->keyed && argc > (uint32_t)s->desc->first_key)
         cmd.hash = shard_hash(&w->shard, argv[s->desc->first_key]);
     cmd.part = true;
-    cmd_call(&cmd);
+    if (times_each(w, s->desc)) {
+        uint64_t start = rte_rdtsc();
+        cmd_call(&cmd);
+        slot->took = rte_rdtsc() - start;
+        times_took(w, s->desc, slot->took);
+    } else {
+        cmd_call(&cmd);
+    }
     reply_heap_finish(&r, &h);
     agg_part(slot->agg, span_of(h.p, h.len), w->rng);
     reply_heap_free(&h);

@@ -34,6 +34,8 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
                 !(d->flags & (CMD_PROTECTED | CMD_BLOCKING | CMD_NOSCRIPT | CMD_ADMIN));
     if ((how & HOW_KEYED) && !(how & HOW_BARRIER) && data && !w->careful)
         how |= HOW_PLAIN;
+    if (times_may_be_long(w, d))
+        how |= HOW_TIMED;
     return how;
 }
 
@@ -73,7 +75,9 @@ static bool known_prefix(const struct known *k, const uint8_t *p, size_t n)
 static inline uint64_t kind_of(const struct worker *w, uint8_t how, uint32_t argc)
 {
     struct staged s = {.argc = argc, .owner = (uint8_t)w->id};
-    s.way = (uint8_t)((how & HOW_DIRECT ? WAY_DIRECT : 0) | (how & HOW_PLAIN ? WAY_PLAIN : 0));
+    s.way = (uint8_t)((how & HOW_DIRECT ? WAY_DIRECT : 0));
+    if (how & HOW_PLAIN)
+        s.way |= how & HOW_TIMED ? WAY_TIMED : WAY_PLAIN;
     s.keyed = (how & HOW_KEYED) && argc > 1;
     return s.kind;
 }
@@ -106,6 +110,7 @@ static void known_forget(struct worker *w)
 
 void batch_prepare(struct worker *w)
 {
+    times_prepare(w);
     w->open = !w->config.protected_mode || w->config.requirepass_len;
     w->known_ready = w->open && w->config.proto_max_bulk_bytes >= RESP_ARG_KNOWN;
     for (uint32_t i = 0; i < CMD_COUNT; i++)
@@ -143,7 +148,7 @@ static __attribute__((noinline)) void stage_owner(struct worker *w, struct stage
     s->owner = (uint8_t)shard_of_key(key, w->count);
     s->dict = NULL;
     if (s->owner != w->id || !remote_shard_free(w)) {
-        s->way &= (uint8_t)~WAY_PLAIN;
+        s->way &= (uint8_t) ~(WAY_PLAIN | WAY_TIMED);
         return;
     }
     s->dict = w->shard.db[s->conn->ses.db].keys;
@@ -201,7 +206,7 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
     s->big = big;
     s->dict = NULL;
     if (!s->keyed || big)
-        s->way &= (uint8_t)~WAY_PLAIN;
+        s->way &= (uint8_t) ~(WAY_PLAIN | WAY_TIMED);
     if (!client_open(c))
         s->way = 0;
     b->end++;

@@ -117,6 +117,9 @@ struct host {
     const struct engine_config *config;
     uint32_t worker, workers;
     uint64_t *calls, *usec, *rejected, *failed; /* per command index; may be NULL */
+    struct slowlog *slowlog; /* of this worker; these three may be NULL: then there is nothing in them */
+    struct latency *latency;
+    const struct time_hist *times; /* per command index */
 };
 
 struct cmd {

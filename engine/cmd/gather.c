@@ -64,6 +64,14 @@ static gather_fn *finisher(const struct cmd_desc *d)
         gather_fn *fn;
     } rows[] = {
         {CMD_debug_digest, digest_finish},
+        {CMD_slowlog_get, slowlog_get_finish},
+        {CMD_slowlog_len, slowlog_len_finish},
+        {CMD_latency_latest, latency_latest_finish},
+        {CMD_latency_history, latency_history_finish},
+        {CMD_latency_reset, latency_reset_finish},
+        {CMD_latency_graph, latency_graph_finish},
+        {CMD_latency_doctor, latency_doctor_finish},
+        {CMD_latency_histogram, latency_histogram_finish},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (d == &cmd_table[rows[i].row])

@@ -3,7 +3,7 @@
  *   0        struct link_header     identity line, dataplane line, control line, banner
  *   +        struct link_config     config page (sequence lock)
  *   +        struct link_control    counters of the control process
- *   +        worker 0: stats_worker | link_cmdstat[LINK_COMMANDS] | ring to worker | ring from worker |
+ *   +        worker 0: stats_worker | link_cmdstat[LINK_COMMANDS] | time_hist[LINK_COMMANDS] | ring to worker | ring from worker |
  *                      snapshot ring (from) | load ring (to)
  *   +        worker 1 ...           every block starts on a page
  *
@@ -140,8 +140,10 @@ static inline size_t link_pages(size_t n)
 #define LINK_DURABLE_OFFSET  (LINK_CONTROL_OFFSET + link_pages(sizeof(struct link_control)))
 #define LINK_WORKERS_OFFSET  (LINK_DURABLE_OFFSET + link_pages(sizeof(struct link_journal)))
 #define LINK_CMDSTATS_OFFSET link_pages(sizeof(struct stats_worker))
-#define LINK_RING_TO_OFFSET \
+#define LINK_TIMES_OFFSET \
     (LINK_CMDSTATS_OFFSET + link_pages(sizeof(struct link_cmdstat) * LINK_COMMANDS))
+#define LINK_RING_TO_OFFSET \
+    (LINK_TIMES_OFFSET + link_pages(sizeof(struct time_hist) * LINK_COMMANDS))
 #define LINK_RING_SPAN        link_pages(sizeof(struct ring_shm) + LIMIT_LINK_RING_BYTES)
 #define LINK_RING_FROM_OFFSET (LINK_RING_TO_OFFSET + LINK_RING_SPAN)
 #define LINK_BULK_SPAN        link_pages(sizeof(struct ring_shm) + LIMIT_LINK_BULK_BYTES)

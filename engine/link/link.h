@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "engine/base/time_hist.h"
 #include "engine/link/ring.h"
 #include "engine/link/stats.h"
 #include "engine/shard/config.h"
@@ -48,6 +49,7 @@ uint32_t link_workers(const struct link *l);
 uint32_t link_generation(const struct link *l); /* counts dataplane starts */
 struct stats_worker *link_stats(struct link *l, uint32_t worker);
 struct link_cmdstat *link_cmdstats(struct link *l, uint32_t worker); /* LINK_COMMANDS of them */
+struct time_hist *link_times(struct link *l, uint32_t worker);       /* LINK_COMMANDS of them */
 
 struct link_control *link_control_stats(struct link *l);
 

@@ -48,6 +48,11 @@ struct link_cmdstat *link_cmdstats(struct link *l, uint32_t worker)
     return (struct link_cmdstat *)worker_at(l, worker, LINK_CMDSTATS_OFFSET);
 }
 
+struct time_hist *link_times(struct link *l, uint32_t worker)
+{
+    return (struct time_hist *)worker_at(l, worker, LINK_TIMES_OFFSET);
+}
+
 struct link_control *link_control_stats(struct link *l)
 {
     return (struct link_control *)at(l, LINK_CONTROL_OFFSET);
@@ -262,6 +267,9 @@ void link_dp_begin(struct link *l, pid_t pid)
     for (uint32_t i = 0; i < l->workers; i++) {
         memset(link_stats(l, i), 0, sizeof(struct stats_worker));
         memset(link_cmdstats(l, i), 0, sizeof(struct link_cmdstat) * LINK_COMMANDS);
+        for (uint32_t k = 0; k < LINK_COMMANDS; k++)
+            if (time_hist_count(&link_times(l, i)[k])) /* what was never written takes no memory */
+                memset(&link_times(l, i)[k], 0, sizeof(struct time_hist));
     }
     memset(link_journal(l), 0, sizeof(struct link_journal));
     link_rings_format(l, generation);

@@ -34,6 +34,8 @@ void engine_config_defaults(struct engine_config *c)
     c->stream_node_max_bytes = 4096;
     c->stream_node_max_entries = 100;
     c->slowlog_slower_than_us = 10000;
+    c->slowlog_max_len = 128;
+    c->latency_tracking = 1;
     c->latency_threshold_ms = 0;
     c->tracking_max_keys = 1000000;
 }

@@ -43,6 +43,8 @@ struct engine_config {
     uint64_t client_query_buffer_bytes;
     struct output_limit output_limit[3]; /* normal, replica, pubsub */
     uint32_t maxclients;                 /* whole server */
+    uint64_t client_memory_bytes;        /* all clients together; 0: no limit, or */
+    uint64_t client_memory_percent;      /* of maxmemory_bytes */
     uint32_t timeout_s;                  /* idle clients are closed; 0: never */
     uint32_t tcp_keepalive_s;
     uint32_t
@@ -68,13 +70,16 @@ struct engine_config {
     uint64_t hll_sparse_max_bytes;
     uint64_t stream_node_max_bytes;
     int64_t stream_node_max_entries;
-    uint64_t slowlog_slower_than_us; /* UINT64_MAX: off */
-    uint64_t latency_threshold_ms;
     uint32_t notify_events; /* notify-keyspace-events: enum notify_flags and classes of enum ks_class */
     uint32_t pad;
     uint64_t tracking_max_keys; /* of the whole server; 0: no limit */
     uint32_t snapshot_slice_us; /* longest slice of a snapshot in a turn; 0: 20 */
     uint32_t misconf;           /* the last snapshot failed, and writes are to be refused for it */
+    int64_t slowlog_slower_than_us; /* below 0: off */
+    uint64_t slowlog_max_len;
+    uint64_t latency_threshold_ms; /* 0: off */
+    uint64_t latency_tracking;     /* times per command */
+    uint64_t stats_epoch;          /* another one: workers reset what control cannot subtract */
 };
 
 /* Redis 7.0's defaults. */
