@@ -148,6 +148,44 @@ static void test_who_stands_still_gives_the_pool_back(void **state)
     leave(&a);
 }
 
+static void tune_middling(struct net_config *c)
+{
+    tune_small(c);
+    c->pool = wire_pool(1023, 2048 + 128);
+}
+
+/* A hundred peers that read nothing and are owed all that can be queued: half of what is free, again and again, left nothing for the one
+ * who reads, and it heard nothing for seconds. */
+static void test_who_reads_is_answered_at_once(void **state)
+{
+    (void)state;
+    static struct party a;
+    meet(&a, 101, tune_middling);
+    for (unsigned i = 0; i < 100; i++)
+        speak(&a, i, 400 * 1460);
+    for (int turn = 0; turn < 3; turn++)
+        wire_turn(&a.p.w);
+    assert_true(in_use(&a) > 1023 * 3 / 4);
+    a.p.got_at = a.p.got_len = 0;
+    speak(&a, 100, 100);
+    wire_turn(&a.p.w);
+    assert_int_equal(a.p.app->stream[100].tx_done, 100);
+    bool told = false;
+    while (a.p.got_at < a.p.got_len) {
+        struct pkt *k = &a.p.got[a.p.got_at++];
+        told |= k->dport == a.of[100].port && k->len == 100;
+    }
+    assert_true(told);
+    assert_int_equal(stats(&a)->pool_exhausted, 0);
+    for (unsigned i = 0; i < 101; i++) {
+        join(&a, i);
+        peer_seg(&a.p, PEER_RST, a.p.seq, 0, NULL, 0);
+    }
+    peer_wait(&a.p, 10 * WIRE_MS);
+    assert_int_equal(in_use(&a), 0);
+    leave(&a);
+}
+
 /* A parked segment is acknowledged in part, sent again, and followed by others. */
 static void test_parked_queue_works(void **state)
 {
@@ -503,6 +541,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_stands_still_gives_the_pool_back),
+        cmocka_unit_test(test_who_reads_is_answered_at_once),
         cmocka_unit_test(test_parked_queue_works),
         cmocka_unit_test(test_heap_is_bounded),
         cmocka_unit_test(test_empty_pool_answers),
