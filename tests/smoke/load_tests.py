@@ -1,0 +1,286 @@
+"""What wears a server out: floods of SYNs, thousands of clients that never read or send an octet at a time, a pool with no buffer left.
+Each test starts its own lab. Counts decide; times are printed, because the machine is shared."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import re
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import time
+
+from lab import Client, Error, Lab, ROOT, check, equal, until
+from share_tests import Ping, Wire
+
+TESTS = []  # name, function(kind), kinds
+
+
+def test(function):
+    TESTS.append((function.__name__.replace("_", " "), function, ("af_xdp",)))
+    return function
+
+
+def many_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 16384), hard), hard))
+
+
+class Regulars:
+    """Clients in a process of their own, open before the trouble begins. measure(n): n round trips, one after the other over all of them;
+    each has to be answered, rightly, within ten seconds."""
+
+    def __init__(self, lab, count=20):
+        self.clients = [lab.connect(timeout=10) for _ in range(count)]
+        self.here, there = multiprocessing.Pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                self.here.close()
+                self.work(there)
+            finally:
+                os._exit(0)
+        there.close()
+        for c in self.clients:
+            c.close()
+
+    def work(self, there):
+        with contextlib.suppress(EOFError):
+            while count := there.recv():
+                try:
+                    there.send(self.round_trips(count))
+                except Exception as e:
+                    there.send("%s: %s" % (type(e).__name__, e))
+
+    def round_trips(self, count):
+        took, requests = [], [Client.encode(["ECHO", "regular %d" % i]) for i in range(len(self.clients))]
+        for n in range(count):
+            i = n % len(self.clients)
+            start = time.monotonic()
+            self.clients[i].sock.sendall(requests[i])
+            got = self.clients[i].read()
+            took.append((time.monotonic() - start) * 1e6)
+            equal(got, b"regular %d" % i)
+        took.sort()
+        return {"p50": took[count // 2], "p99": took[count * 99 // 100], "most": took[-1]}
+
+    def start(self, count):
+        self.here.send(count)
+
+    def busy(self):
+        return not self.here.poll()
+
+    def result(self):
+        check(self.here.poll(120), "the regular clients are stuck")
+        got = self.here.recv()
+        check(isinstance(got, dict), "a regular client:", got)
+        return got
+
+    def measure(self, count):
+        self.start(count)
+        return self.result()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.here.close()
+        os.kill(self.pid, signal.SIGTERM)
+        os.waitpid(self.pid, 0)
+
+
+def times(idle, loaded):
+    return "regular clients' p50 %.0f us (idle %.0f), p99 %.0f us (idle %.0f, %.1f times)" % (
+        loaded["p50"], idle["p50"], loaded["p99"], idle["p99"], loaded["p99"] / idle["p99"])
+
+
+GAUGES = ("tcp_conns", "mbufs_in_use", "connected_clients", "tcp_parked_bytes")
+
+
+def gauges(lab):
+    info = lab.info("all")
+    return {n: int(info[n]) for n in GAUGES}
+
+
+def back_to(lab, before, seconds=20):
+    """Until the gauges are what they were; returns the seconds that it took."""
+    start = time.monotonic()
+    until("back to %s" % before, lambda: gauges(lab) == before or check(time.monotonic() < start + seconds, "after %d s: %s instead of %s" % (
+        seconds, gauges(lab), before)), seconds + 5)
+    return time.monotonic() - start
+
+
+class Flood:
+    """hping3 in the clients' namespace: 1000000/us SYNs a second at most, less on a busy machine."""
+
+    def __init__(self, lab, us, *source):
+        self.argv = ["ip", "netns", "exec", lab.client_ns, "hping3", "-q", "-S", "-p", "6379", "-i", "u%d" % us, *source, lab.address]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.start = time.monotonic()
+        return self
+
+    def __exit__(self, *args):
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait()
+
+
+def newcomers(lab, regulars, least=300, limit=3000):
+    """New clients, one after the other, at least `least` and while the regular ones are at work: (tried, answered)."""
+    tried = answered = 0
+    while tried < least or (regulars.busy() and tried < limit):
+        tried += 1
+        try:
+            with lab.connect(timeout=5) as c:
+                answered += c.call("PING") == b"PONG"
+        except OSError:
+            pass
+    return tried, answered
+
+
+def few_syn_ack_repeats(lab):
+    """Half-open connections leave after three seconds instead of a minute, so that the test sees them go; strangers' addresses lie behind
+    the client."""
+    return ["--tcp-rto-max-ms", "500", "--net-gateway", lab.client_addresses[0]]
+
+
+@test
+def syn_flood(kind):
+    """Cookies: strangers' SYNs take no memory and nobody else's place."""
+    with Lab(kind, 1, options=few_syn_ack_repeats) as lab:
+        before = gauges(lab)
+        with Regulars(lab) as regulars:
+            idle = regulars.measure(10000)
+            with Flood(lab, 50, "--rand-source"):
+                until("the backlog is full", lambda: int(lab.info("all")["tcp_syncookies_sent"]) > 2000)
+                first, start = lab.info("all"), time.monotonic()
+                regulars.start(10000)
+                tried, answered = newcomers(lab, regulars)
+                loaded = regulars.result()
+                last, took = lab.info("all"), time.monotonic() - start
+        sent, valid = (int(last[n]) - int(first[n]) for n in ("tcp_syncookies_sent", "tcp_syncookies_recv"))
+        check(answered >= 0.95 * tried, "%d of %d new clients were answered" % (answered, tried))
+        check(sent > 1000, "cookies sent", sent)
+        check(valid >= answered // 2, "cookies that came back: %d of %d new clients" % (valid, answered))
+        check(int(last["tcp_conns"]) < 511 + 100, "connections under the flood", last["tcp_conns"])
+        gone = back_to(lab, before)
+        lab.no_restart()
+        return "%d of %d new clients answered, %.0f cookies/s sent, %d came back, half-open ones gone after %.1f s; %s" % (
+            answered, tried, sent / took, valid, gone, times(idle, loaded))
+
+
+@test
+def syn_flood_of_one_source(kind):
+    """net-syn-limit: the XDP program drops what one address sends too often; the dataplane and all others do not see it."""
+    limit = 1000
+    with Lab(kind, 1, options=few_syn_ack_repeats) as lab:
+        before = gauges(lab)
+        source = lab.address.rsplit(".", 1)[0] + ".77"
+        with lab.connect_door() as d:
+            equal(d.call("CONFIG", "SET", "net-syn-limit", str(limit)), b"OK")
+        with Regulars(lab) as regulars:
+            idle = regulars.measure(10000)
+            with Flood(lab, 50, "-a", source):
+                until("the limit is met", lambda: int(lab.info("all")["xdp_drop_syn_limit"]) > 1000)
+                first, start = lab.info("all"), time.monotonic()
+                regulars.start(10000)
+                tried, answered = newcomers(lab, regulars, limit=500)
+                loaded = regulars.result()
+                last, took = lab.info("all"), time.monotonic() - start
+        dropped, cookies = (int(last[n]) - int(first[n]) for n in ("xdp_drop_syn_limit", "tcp_syncookies_sent"))
+        check(answered >= 0.95 * tried, "%d of %d new clients were answered" % (answered, tried))
+        check(dropped > 1000, "dropped", dropped)
+        check(cookies <= limit * (took + 2) + tried, "%d cookies in %.1f s" % (cookies, took))
+        back_to(lab, before)
+        lab.no_restart()
+        return "%d of %d new clients answered, %.0f SYNs/s dropped; %s" % (answered, tried, dropped / took, times(idle, loaded))
+
+
+class Crowd:
+    """Sockets in the clients' namespace with small receive buffers."""
+
+    def __init__(self, lab, count):
+        self.socks, poll = [], selectors.DefaultSelector()
+        with lab.inside():
+            for _ in range(count):
+                s = socket.socket()
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                s.setblocking(False)
+                s.connect_ex((lab.address, 6379))
+                self.socks.append(s)
+                poll.register(s, selectors.EVENT_WRITE)
+        deadline, left = time.monotonic() + 30, count
+        while left:
+            check(time.monotonic() < deadline, left, "of", count, "connections did not open")
+            for key, _ in poll.select(1):
+                equal(key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), 0, "connect")
+                poll.unregister(key.fileobj)
+                left -= 1
+        poll.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        for s in self.socks:
+            s.close()
+
+
+def rss(lab):
+    """Resident bytes of the dataplane."""
+    with open("/proc/%d/statm" % lab.pids()[1]) as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@test
+def thousands_that_never_read(kind):
+    """2,000 clients ask for 192 KiB each and never read, 500 send an octet at a time: others are served, memory stays within its cap,
+    and when they are gone all is as it was."""
+    silent, slow, value, heap_cap = 2000, 500, 64 << 10, 128 << 20
+    owed = silent * 3 * value  # replies of clients that read nothing wait on the heap: Redis's rule, without client-output-buffer-limit
+    many_files()
+    with Lab(kind, 1) as lab:
+        with lab.connect() as c:
+            equal(c.call("SET", "big", os.urandom(value)), b"OK")
+        until("nobody is there", lambda: gauges(lab)["connected_clients"] == 1)
+        before, resident = gauges(lab), rss(lab)
+        with Regulars(lab) as regulars:
+            idle = regulars.measure(10000)
+            with Crowd(lab, silent) as readers, Crowd(lab, slow) as writers:
+                for s in readers.socks:
+                    s.send(Client.encode(["GET", "big"]) * 3)
+                until("the silent have all they take", lambda: gauges(lab)["connected_clients"] == silent + slow + len(regulars.clients) + 1)
+                regulars.start(10000)
+                requests = [Client.encode(["SET", "slow:%d" % i, "x" * 20]) for i in range(slow)]
+                most = dict.fromkeys(GAUGES, 0)
+                for at in range(max(map(len, requests))):
+                    for i, s in enumerate(writers.socks):
+                        s.send(requests[i][at:at + 1])
+                    if at % 8 == 0:
+                        most = {k: max(v, most[k]) for k, v in gauges(lab).items()}
+                loaded = regulars.result()
+                for i, s in enumerate(writers.socks):
+                    s.setblocking(True)
+                    s.settimeout(10)
+                    equal(s.recv(100), b"+OK\r\n", "slow client %d" % i)
+                info, grown = lab.info("all"), rss(lab) - resident
+                tried, answered = 0, 0
+                for _ in range(50):
+                    tried += 1
+                    answered += lab.answers()
+        check(int(info["mbufs_in_use"]) <= int(info["mbufs_total"]), "mbufs_in_use", info["mbufs_in_use"])
+        check(most["tcp_parked_bytes"] <= heap_cap, "parked bytes", most["tcp_parked_bytes"])
+        check(grown < owed + heap_cap + (64 << 20), "the dataplane grew by", grown)
+        equal(answered, tried, "new clients answered")
+        gone = back_to(lab, before)
+        lab.no_restart()
+        return "mbufs in use at most %d of %s, parked at most %.1f MB, the dataplane grew by %.0f MB (%.0f are replies that nobody reads), all back %.2f s after they left; %s" % (
+            most["mbufs_in_use"], info["mbufs_total"], most["tcp_parked_bytes"] / 1e6, grown / 1e6, owed / 1e6, gone, times(idle, loaded))
