@@ -14,6 +14,7 @@ static bool length_fits(uint32_t type, size_t n)
     case MSG_DOOR_CLOSED: return n == sizeof(struct msg_door);
     case MSG_DOOR_ACK: return n == sizeof(struct msg_door_ack);
     case MSG_NEIGH_ASK: return n == sizeof(struct msg_neigh);
+    case MSG_LOAD_STATE: return n == sizeof(struct msg_load_state);
     case MSG_ADMIN_REQUEST: return n >= sizeof(struct msg_admin_request);
     default: return false;
     }
@@ -136,7 +137,8 @@ bool bridge_send(struct bridge *b, uint32_t worker, uint32_t type, const void *h
     uint8_t *to = ring_reserve(r, head_len + body_len);
     if (!to)
         return false;
-    memcpy(to, head, head_len);
+    if (head_len)
+        memcpy(to, head, head_len);
     if (body_len)
         memcpy(to + head_len, body, body_len);
     ring_publish(r, type, head_len + body_len);

@@ -23,6 +23,7 @@
 #include "control/log.h"
 #include "control/neighbours.h"
 #include "control/requests.h"
+#include "control/store/store.h"
 #include "control/supervise.h"
 
 #define SAMPLE_MS 100
@@ -34,6 +35,7 @@ struct control {
     struct bridge bridge;
     struct admin *admin;
     struct requests *requests;
+    struct store *store;
     struct door *door;
     struct neighbours *neighbours; /* NULL: the dataplane's stack does ARP itself */
     struct supervise *supervise;
@@ -41,7 +43,10 @@ struct control {
     uv_signal_t sigint, sigterm;
     char dir[PATH_MAX], executable[PATH_MAX];
     char door_why[200];
-    bool stopping;
+    bool stopping, end_forced;
+    bool shutdown_asked; /* by a client, who hears of it when it fails */
+    uint32_t shutdown_worker;
+    uint64_t shutdown_request;
     int exit_code;
 };
 
@@ -59,6 +64,8 @@ static void on_message(void *ctx, uint32_t worker, uint32_t type, struct span pa
     struct control *c = ctx;
     if (type == MSG_ADMIN_REQUEST)
         requests_message(c->requests, worker, payload);
+    else if (type == MSG_LOAD_STATE)
+        store_message(c->store, worker, type, payload);
     else if (type == MSG_NEIGH_ASK && c->neighbours)
         neighbours_message(c->neighbours, worker, payload);
     else if (type == MSG_NEIGH_ASK)
@@ -93,28 +100,102 @@ static const struct bridge_ops bridge_ops = {on_message, on_room, on_damaged, on
 
 /* ---- stopping ---- */
 
-static void stop(struct control *c, const char *why)
+static void stop_now(struct control *c)
 {
-    if (!c->stopping)
-        log_notice("%s: stopping", why);
     c->stopping = true;
     door_set_up(c->door, false, "the server is stopping");
     supervise_stop(c->supervise);
 }
 
+/* The last snapshot first, if there is to be one. A second call does not wait for it. */
+static void stop(struct control *c, const char *why, enum store_end how)
+{
+    if (c->stopping) {
+        stop_now(c);
+        return;
+    }
+    log_notice("%s: stopping", why);
+    c->stopping = true;
+    store_shutdown(c->store, how, now_ms());
+}
+
+static void on_shutdown_ready(void *ctx, bool may_end)
+{
+    struct control *c = ctx;
+    if (may_end || c->end_forced) {
+        stop_now(c);
+        return;
+    }
+    c->stopping = false;
+    if (c->shutdown_asked)
+        requests_answer(c->requests, c->shutdown_worker, c->shutdown_request,
+                        "-ERR Errors trying to SHUTDOWN. Check logs.\r\n");
+    c->shutdown_asked = false;
+}
+
 static void on_signal(uv_signal_t *h, int sig)
 {
-    stop(h->data, sig == SIGINT ? "SIGINT" : "SIGTERM");
+    stop(h->data, sig == SIGINT ? "SIGINT" : "SIGTERM", STORE_END_DEFAULT);
 }
 
-static void on_shutdown(void *ctx, const struct msg_admin_request *req)
+static bool on_shutdown(void *ctx, uint32_t worker, const struct msg_admin_request *req,
+                        enum store_end how, bool force)
 {
+    struct control *c = ctx;
     char why[128];
+    c->shutdown_asked = true;
+    c->shutdown_worker = worker;
+    c->shutdown_request = req->request;
+    c->end_forced = force;
     snprintf(why, sizeof why, "SHUTDOWN from %s", req->peer);
-    stop(ctx, why);
+    stop(c, why, how);
+    return true;
 }
 
-static const struct requests_ops requests_ops = {on_shutdown};
+static bool on_store_command(void *ctx, uint32_t worker, const struct msg_admin_request *req,
+                             struct span *argv)
+{
+    struct control *c = ctx;
+    return store_command(c->store, worker, req, argv, now_ms());
+}
+
+static const struct requests_ops requests_ops = {on_shutdown, on_store_command};
+
+/* ---- the store ---- */
+
+static void on_load_failed(void *ctx)
+{
+    struct control *c = ctx;
+    c->exit_code = 1;
+    stop_now(c);
+}
+
+static void on_store_reply(void *ctx, uint32_t worker, uint64_t request, const char *text)
+{
+    struct control *c = ctx;
+    requests_answer(c->requests, worker, request, text);
+}
+
+static void on_store_hold(void *ctx, uint32_t worker, uint64_t request)
+{
+    struct control *c = ctx;
+    requests_hold(c->requests, worker, request);
+}
+
+static void on_store_publish(void *ctx)
+{
+    struct control *c = ctx;
+    link_config_publish(c->link, &c->config->engine);
+}
+
+static void on_store_info(void *ctx, struct store_info *ret, int64_t at_ms)
+{
+    struct control *c = ctx;
+    store_info(c->store, ret, at_ms);
+}
+
+static const struct store_ops store_ops = {on_load_failed, on_store_reply, on_store_hold,
+                                           on_store_publish, on_shutdown_ready};
 
 /* ---- the dataplane comes and goes ---- */
 
@@ -153,12 +234,14 @@ static void on_up(void *ctx, bool adopted)
     if (adopted)
         log_notice("The dataplane kept running without control: its data is still there");
     door_set_up(c->door, true, "");
+    store_up(c->store, adopted, now_ms());
 }
 
 static void on_down(void *ctx, const char *why)
 {
     struct control *c = ctx;
     snprintf(c->door_why, sizeof c->door_why, "it died (%s) and is started again", why);
+    store_down(c->store);
     door_set_up(c->door, false, c->door_why);
     door_drop_all(c->door);
     requests_drop_all(c->requests);
@@ -186,11 +269,13 @@ static void on_sample(uv_timer_t *t)
 {
     struct control *c = t->data;
     admin_tick(c->admin, now_ms());
+    store_tick(c->store, now_ms());
 }
 
 static void on_config_changed(void *ctx, struct config *cfg)
 {
-    (void)ctx;
+    struct control *c = ctx;
+    store_config_changed(c->store);
     log_set_level((enum config_loglevel)cfg->control.loglevel);
 }
 
@@ -328,6 +413,7 @@ static struct admin *open_admin(struct control *c)
         .start_ms = now_ms(),
         .config_changed = on_config_changed,
         .ctx = c,
+        .store = on_store_info,
     };
     return admin_new(&env, env.start_ms);
 }
@@ -348,8 +434,10 @@ static int serve(struct control *c)
         goto undo_bridge;
     if (!(c->requests = requests_new(&c->bridge, c->admin, &requests_ops, c)))
         goto undo_admin;
-    if (open_door(c))
+    if (!(c->store = store_open(&c->loop, &c->bridge, c->config, &store_ops, c, now_ms())))
         goto undo_requests;
+    if (open_door(c))
+        goto undo_store;
     if (open_neighbours(c))
         goto undo_door;
     if (open_supervise(c))
@@ -365,6 +453,8 @@ undo_neighbours:
     neighbours_close(c->neighbours);
 undo_door:
     door_close(c->door);
+undo_store:
+    store_close(c->store);
 undo_requests:
 undo_admin:
 undo_bridge:
@@ -375,6 +465,7 @@ undo_bridge:
     if (c->door)
         door_free(c->door);
     neighbours_free(c->neighbours);
+    store_free(c->store);
     requests_free(c->requests);
     if (c->admin)
         admin_free(c->admin);

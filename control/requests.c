@@ -152,19 +152,45 @@ static void answer(struct requests *r, uint32_t worker, const struct msg_admin_r
     requests_room(r, worker);
 }
 
+void requests_answer(struct requests *r, uint32_t worker, uint64_t request, const char *text)
+{
+    struct pending *p = calloc(1, sizeof *p);
+    struct reply out;
+    if (!p)
+        return;
+    if (text[0] == '-')
+        admin_count_error(r->admin, "ERR");
+    p->request = request;
+    list_init(&p->node);
+    reply_heap_init(&out, &p->body, 2);
+    reply_raw(&out, text, strlen(text));
+    reply_heap_finish(&out, &p->body);
+    list_push_back(&r->pending[worker], &p->node);
+    r->pending_bytes[worker] += p->body.len;
+    requests_room(r, worker);
+}
+
+void requests_hold(struct requests *r, uint32_t worker, uint64_t request)
+{
+    struct msg_admin_reply head = {.request = request};
+    bridge_send(r->bridge, worker, MSG_ADMIN_REPLY, &head, sizeof head, NULL, 0);
+}
+
 /* ---- SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT], Redis 7.0 ---- */
 
 static void shutdown_command(struct requests *r, uint32_t worker,
                              const struct msg_admin_request *req, struct span *argv)
 {
-    bool save = false, nosave = false, abort_it = false, other = false;
+    bool save = false, nosave = false, abort_it = false, other = false, force = false;
     for (uint32_t i = 1; i < req->argc; i++) {
         if (span_is(argv[i], "save"))
             save = true;
         else if (span_is(argv[i], "nosave"))
             nosave = true;
-        else if (span_is(argv[i], "now") || span_is(argv[i], "force"))
+        else if (span_is(argv[i], "now"))
             other = true;
+        else if (span_is(argv[i], "force"))
+            other = force = true;
         else if (span_is(argv[i], "abort"))
             abort_it = true;
         else {
@@ -177,12 +203,10 @@ static void shutdown_command(struct requests *r, uint32_t worker,
     } else if (abort_it) {
         /* Ours never waits for replicas, so there is never one to call off. */
         answer(r, worker, req, "ERR No shutdown in progress.");
-    } else if (save) {
-        answer(r, worker, req,
-               "ERR SHUTDOWN SAVE is refused: this version keeps data in memory only. "
-               "SHUTDOWN NOSAVE stops the server and drops the data");
     } else {
-        r->ops->shutdown(r->ctx, req); /* no reply: the connection ends with the server */
+        enum store_end how = save ? STORE_END_SAVE : nosave ? STORE_END_NOSAVE : STORE_END_DEFAULT;
+        /* no reply: the connection ends with the server */
+        r->ops->shutdown(r->ctx, worker, req, how, force);
     }
 }
 
@@ -228,6 +252,6 @@ void requests_message(struct requests *r, uint32_t worker, struct span payload)
     STAT_INC(stats->admin_requests);
     if (span_is(argv[0], "shutdown"))
         shutdown_command(r, worker, &req, argv);
-    else
+    else if (!r->ops->store || !r->ops->store(r->ctx, worker, &req, argv))
         execute(r, worker, &req, argv);
 }

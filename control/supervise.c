@@ -97,6 +97,7 @@ static struct args command_line(struct supervise *s)
     add(&a, s->path, NULL);
     add_text(&a, "--instance", c->instance);
     add_number(&a, "--workers", link_workers(s->bridge->link));
+    add(&a, "--load", "1"); /* the store says when the dataset is whole */
     add_text(&a, "--net-port", c->net_port);
     add_text(&a, "--net-address", c->net_address);
     add_text(&a, "--net-gateway", c->net_gateway);
@@ -156,8 +157,7 @@ static void wait_and_restart(struct supervise *s, const char *why)
     if (s->backoff_ms > SUPERVISE_BACKOFF_MAX_MS)
         s->backoff_ms = SUPERVISE_BACKOFF_MAX_MS;
     log_warning(
-        "The dataplane is dead: %s. Its data is gone (this version keeps data in memory only). "
-        "It is started again in %llu ms",
+        "The dataplane is dead: %s. What was not saved is gone. It is started again in %llu ms",
         why, (unsigned long long)s->backoff_ms);
     enter(s, LIFE_WAITING, s->backoff_ms);
     s->ops->down(s->ctx, why);

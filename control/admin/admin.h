@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "control/config/config.h"
+#include "control/store/info.h"
 #include "engine/base/bytes.h"
 #include "engine/link/link.h"
 #include "engine/link/msg.h"
@@ -24,6 +25,7 @@ struct admin_env {
     /* After a successful CONFIG SET; may be NULL. Control applies what is its own (loglevel ...). */
     void (*config_changed)(void *ctx, struct config *c);
     void *ctx;
+    void (*store)(void *ctx, struct store_info *ret, int64_t now_ms); /* NULL: there is none */
 };
 
 struct admin *admin_new(const struct admin_env *env, int64_t now_ms);

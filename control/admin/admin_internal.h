@@ -87,6 +87,7 @@ struct gathered {
     int dp_pid;
     enum link_dp_state dp_state;
     uint64_t dp_rss;
+    struct store_info store;
     double cpu_user, cpu_sys, cpu_user_main, cpu_sys_main;
 };
 

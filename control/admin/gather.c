@@ -153,6 +153,8 @@ void admin_gather(struct gathered *g, struct admin *a, int64_t now_ms)
 
     g->dp_state = link_dp_state(a->link, &pid);
     g->dp_pid = g->dp_state == LINK_DP_RUNNING || g->dp_state == LINK_DP_STARTING ? pid : 0;
+    if (a->env.store)
+        a->env.store(a->env.ctx, &g->store, now_ms);
     host_cpu(0, false, &g->cpu_user, &g->cpu_sys);
     if (g->dp_pid > 0) {
         g->dp_rss = host_rss_bytes(g->dp_pid);

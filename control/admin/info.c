@@ -275,29 +275,66 @@ static const struct field memory_fields[] = {
     {0},
 };
 
-/* ---- Persistence: there is none yet ---- */
+/* ---- Persistence ---- */
 
-CALC_U64(persistence_start, g->a->env.start_ms / 1000)
+#define STORE_U64(name, field) CALC_U64(store_##name, g->store.field)
+#define STORE_I64(name, field)                                                \
+    static void store_##name(const struct gathered *g, struct config_text *t) \
+    {                                                                         \
+        text_addf(t, "%" PRId64, (int64_t)(g->store.field));                  \
+    }
+STORE_U64(loading, loading)
+STORE_U64(save_keys, save_keys)
+STORE_U64(save_keys_total, save_keys_total)
+STORE_U64(saving, saving)
+STORE_I64(last_save, last_save_s)
+STORE_I64(last_took, last_save_took_s)
+STORE_I64(current_took, current_save_took_s)
+STORE_U64(saves, saves)
+STORE_U64(load_expired, load_keys_expired)
+STORE_U64(load_keys, load_keys_loaded)
+CALC_STR(store_status, g->store.last_save_ok ? "ok" : "err")
+CALC_U64(store_changes,
+         g->total[M_dirty] > g->store.saved_dirty ? g->total[M_dirty] - g->store.saved_dirty : 0)
+
+/* Only while the dataset is being loaded. */
+static void lines_loading(const struct gathered *g, struct config_text *t)
+{
+    const struct store_info *s = &g->store;
+    if (!s->loading)
+        return;
+    int64_t took = g->now_ms / 1000 - s->loading_start_s;
+    double perc = s->loading_total_bytes
+                      ? (double)s->loading_loaded_bytes * 100 / (double)s->loading_total_bytes
+                      : 0;
+    int64_t eta = perc > 0 ? (int64_t)((double)took * (100 - perc) / perc) : 1;
+    text_addf(t, "loading_start_time:%" PRId64 "\r\n", s->loading_start_s);
+    text_addf(t, "loading_total_bytes:%" PRIu64 "\r\n", s->loading_total_bytes);
+    text_addf(t, "loading_rdb_used_mem:0\r\n");
+    text_addf(t, "loading_loaded_bytes:%" PRIu64 "\r\n", s->loading_loaded_bytes);
+    text_addf(t, "loading_loaded_perc:%.2f\r\n", perc);
+    text_addf(t, "loading_eta_seconds:%" PRId64 "\r\n", eta);
+}
 
 static const struct field persistence_fields[] = {
-    TEXT("loading", "0"),
+    CALC("loading", store_loading),
     TEXT("async_loading", "0"),
     TEXT("current_cow_peak", "0"),
     TEXT("current_cow_size", "0"),
     TEXT("current_cow_size_age", "0"),
     TEXT("current_fork_perc", "0.00"),
-    TEXT("current_save_keys_processed", "0"),
-    TEXT("current_save_keys_total", "0"),
-    STAT("rdb_changes_since_last_save", dirty),
-    TEXT("rdb_bgsave_in_progress", "0"),
-    CALC("rdb_last_save_time", persistence_start),
-    TEXT("rdb_last_bgsave_status", "ok"),
-    TEXT("rdb_last_bgsave_time_sec", "-1"),
-    TEXT("rdb_current_bgsave_time_sec", "-1"),
-    TEXT("rdb_saves", "0"),
+    CALC("current_save_keys_processed", store_save_keys),
+    CALC("current_save_keys_total", store_save_keys_total),
+    CALC("rdb_changes_since_last_save", store_changes),
+    CALC("rdb_bgsave_in_progress", store_saving),
+    CALC("rdb_last_save_time", store_last_save),
+    CALC("rdb_last_bgsave_status", store_status),
+    CALC("rdb_last_bgsave_time_sec", store_last_took),
+    CALC("rdb_current_bgsave_time_sec", store_current_took),
+    CALC("rdb_saves", store_saves),
     TEXT("rdb_last_cow_size", "0"),
-    TEXT("rdb_last_load_keys_expired", "0"),
-    TEXT("rdb_last_load_keys_loaded", "0"),
+    CALC("rdb_last_load_keys_expired", store_load_expired),
+    CALC("rdb_last_load_keys_loaded", store_load_keys),
     TEXT("aof_enabled", "0"),
     TEXT("aof_rewrite_in_progress", "0"),
     TEXT("aof_rewrite_scheduled", "0"),
@@ -527,7 +564,7 @@ static const struct section sections[] = {
     {"server", NULL, "Server", server_fields, NULL, true},
     {"clients", NULL, "Clients", clients_fields, NULL, true},
     {"memory", NULL, "Memory", memory_fields, NULL, true},
-    {"persistence", NULL, "Persistence", persistence_fields, NULL, true},
+    {"persistence", NULL, "Persistence", persistence_fields, lines_loading, true},
     {"stats", NULL, "Stats", stats_fields, NULL, true},
     {"replication", NULL, "Replication", replication_fields, NULL, true},
     {"cpu", NULL, "CPU", cpu_fields, NULL, true},

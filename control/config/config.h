@@ -26,6 +26,11 @@ enum config_congestion { CONFIG_CC_CUBIC, CONFIG_CC_NEWRENO, CONFIG_CC_DCTCP };
 enum config_share { CONFIG_SHARE_NONE, CONFIG_SHARE_KERNEL };
 enum config_loglevel { LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE, LOGLEVEL_WARNING };
 
+#define CONFIG_SAVES 16
+struct config_save { /* a snapshot after so long and so many changes */
+    uint32_t seconds, changes;
+};
+
 /* Strings are heap-owned by struct config, never NULL; "" says unset. */
 struct config_dataplane {
     char *
@@ -57,7 +62,11 @@ struct config_control {
     uint32_t unixsocketperm; /* 0: as umask gives */
     uint32_t door_port;      /* RESP on 127.0.0.1; 0: none */
     char *dir, *logfile, *pidfile;
-    uint32_t loglevel; /* enum config_loglevel */
+    char *dbfilename;
+    bool rdbcompression, rdbchecksum, stop_writes_on_bgsave_error;
+    struct config_save save[CONFIG_SAVES];
+    uint32_t saves;
+    uint32_t loglevel;                      /* enum config_loglevel */
     double percentiles[CONFIG_PERCENTILES]; /* of INFO latencystats */
     uint32_t percentiles_count;
 };
@@ -67,6 +76,8 @@ struct config {
     struct config_dataplane dataplane;
     struct config_control control;
 
+    bool reading,
+        save_read;   /* a file is being read; a line of it has said `save`: the next adds to it */
     char *file;      /* absolute path of the configuration file; "" none */
     char **warnings; /* one per directive that is accepted and not obeyed */
     uint32_t warnings_count;

@@ -51,6 +51,8 @@ char *config_row_text(const struct config *c, const struct config_row *r);
 bool config_parse_mem(struct span s, uint64_t *ret);
 
 /* special.c */
+extern const struct config_special ops_save;
+bool check_dbfilename(struct span v, char *why);
 extern const struct config_special ops_net_allow, ops_output_limit, ops_notify, ops_requirepass,
     ops_percentiles, ops_client_memory;
 bool check_net_port(struct span v, char *why);

@@ -239,11 +239,21 @@ static int load_text(struct config *c, struct span text, int depth, struct repor
     return 0;
 }
 
+/* Lines that say `save` add up while they are read. */
+static int load_lines(struct config *c, struct span text, struct report *rep)
+{
+    c->reading = true;
+    c->save_read = false;
+    int rc = load_text(c, text, 0, rep);
+    c->reading = false;
+    return rc;
+}
+
 int config_load_text(struct config *c, struct span text, char *err, size_t err_len)
 {
     struct report rep = {err, err_len};
     err[0] = 0;
-    return load_text(c, text, 0, &rep);
+    return load_lines(c, text, &rep);
 }
 
 static bool is_option(const char *arg)
@@ -347,7 +357,7 @@ int config_load_args(struct config *c, int argc, char **argv, char *err, size_t 
         ret = -ENOMEM;
     }
     if (!ret)
-        ret = load_text(c, span_of(text, n), 0, &rep);
+        ret = load_lines(c, span_of(text, n), &rep);
     free(text);
     return ret;
 }

@@ -37,5 +37,6 @@ void engine_config_defaults(struct engine_config *c)
     c->slowlog_max_len = 128;
     c->latency_tracking = 1;
     c->latency_threshold_ms = 0;
+    c->snapshot_slice_us = 20;
     c->tracking_max_keys = 1000000;
 }

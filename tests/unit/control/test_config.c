@@ -270,7 +270,8 @@ static void test_command_line(void **state)
     assert_non_null(strstr(err, "at line 2\n>>> 'port \"--hz\"'\n"));
     assert_int_equal(ARGS(c, "--save", "--port", "77"), 0);
     expect(c, "port", "77");
-    assert_int_equal(c->warnings_count, 1);
+    expect(c, "save", "");
+    assert_int_equal(c->warnings_count, 0);
     assert_int_equal(ARGS(c, "--port", "1", "2"), -EINVAL);
     assert_non_null(strstr(err, ">>> 'port \"1\" \"2\"'\nwrong number of arguments"));
     assert_int_equal(ARGS(c, "/nonexistent.conf"), -ENOENT);
@@ -410,9 +411,9 @@ static void test_foreign_directives_warn_once_and_tell_the_truth(void **state)
                              "10\nrename-command FLUSHALL \"\"\n"
                              "user default on nopass\nio-threads 4"),
                      0);
-    assert_int_equal(c->warnings_count, 5);
+    assert_int_equal(c->warnings_count, 4);
     expect(c, "appendonly", "no");
-    expect(c, "save", "");
+    expect(c, "save", "900 1 300 10"); /* lines of a file add up */
     expect(c, "io-threads", "1");
     config_free(c);
 }

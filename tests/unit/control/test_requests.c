@@ -45,6 +45,8 @@ struct fix {
     struct bridge bridge;
     struct requests *requests;
     uint32_t shutdowns, damaged;
+    enum store_end how; /* of the last shutdown */
+    bool force;
 };
 
 static void on_message(void *ctx, uint32_t worker, uint32_t type, struct span payload)
@@ -69,13 +71,30 @@ static void on_renewed(void *ctx)
     requests_drop_all(((struct fix *)ctx)->requests);
 }
 
-static void on_shutdown(void *ctx, const struct msg_admin_request *req)
+static bool on_shutdown(void *ctx, uint32_t worker, const struct msg_admin_request *req,
+                        enum store_end how, bool force)
 {
-    ((struct fix *)ctx)->shutdowns++;
+    struct fix *f = ctx;
+    f->shutdowns++;
+    f->how = how;
+    f->force = force;
+    return true;
+}
+
+/* A store that answers SAVE in its own time. */
+static bool on_store(void *ctx, uint32_t worker, const struct msg_admin_request *req,
+                     struct span *argv)
+{
+    struct fix *f = ctx;
+    if (!span_is(argv[0], "save"))
+        return false;
+    requests_hold(f->requests, worker, req->request);
+    requests_answer(f->requests, worker, req->request, "+OK\r\n");
+    return true;
 }
 
 static const struct bridge_ops bridge_ops = {on_message, on_room, on_damaged, on_renewed};
-static const struct requests_ops requests_ops = {on_shutdown};
+static const struct requests_ops requests_ops = {on_shutdown, on_store};
 
 static int setup(void **state)
 {
@@ -269,19 +288,38 @@ static void test_bad_heads(void **state)
 static void test_shutdown_words(void **state)
 {
     struct fix *f = *state;
-    ask(f, 0, 1, 2, WORDS("shutdown", "SAVE"));
-    expect_text(f, 0, 1, "-ERR SHUTDOWN SAVE is refused");
     ask(f, 0, 2, 3, WORDS("SHUTDOWN", "save", "nosave"));
     expect_text(f, 0, 2, "-ERR syntax error\r\n");
     ask(f, 0, 3, 2, WORDS("shutdown", "later"));
     expect_text(f, 0, 3, "-ERR syntax error\r\n");
     ask(f, 0, 4, 2, WORDS("shutdown", "abort"));
     expect_text(f, 0, 4, "-ERR No shutdown in progress.\r\n");
-    assert_int_equal(errors_counted, 4);
+    assert_int_equal(errors_counted, 3);
     assert_int_equal(f->shutdowns, 0);
     ask(f, 0, 5, 4, WORDS("shutdown", "nosave", "now", "force"));
+    assert_true(f->how == STORE_END_NOSAVE && f->force);
     ask(f, 0, 6, 1, WORDS("shutdown"));
-    assert_int_equal(f->shutdowns, 2);
+    assert_true(f->how == STORE_END_DEFAULT && !f->force);
+    ask(f, 0, 7, 2, WORDS("shutdown", "SAVE"));
+    assert_true(f->how == STORE_END_SAVE);
+    assert_int_equal(f->shutdowns, 3);
+    assert_int_equal(executed, 0);
+}
+
+/* What the store takes is answered in its time; until then the worker hears that it is at work. */
+static void test_store_answers_later(void **state)
+{
+    struct fix *f = *state;
+    struct ring_record rec;
+    struct msg_admin_reply m;
+    ask(f, 0, 9, 1, WORDS("SAVE"));
+    struct ring *r = link_to_worker(f->d, 0);
+    assert_int_equal(ring_peek(r, &rec), RING_RECORD);
+    assert_int_equal(rec.payload.n, sizeof m);
+    memcpy(&m, rec.payload.p, sizeof m);
+    assert_true(m.request == 9 && m.flags == 0);
+    ring_release(r);
+    expect_text(f, 0, 9, "+OK\r\n");
     assert_int_equal(executed, 0);
 }
 
@@ -338,10 +376,15 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_arguments_arrive), T(test_long_replies_in_order),
-        T(test_reply_too_long),   T(test_every_cut),
-        T(test_bad_heads),        T(test_shutdown_words),
-        T(test_renewed),          T(test_damaged),
+        T(test_arguments_arrive),
+        T(test_long_replies_in_order),
+        T(test_reply_too_long),
+        T(test_every_cut),
+        T(test_bad_heads),
+        T(test_shutdown_words),
+        T(test_store_answers_later),
+        T(test_renewed),
+        T(test_damaged),
         T(test_batches),
     };
     return cmocka_run_group_tests_name("requests", tests, NULL, NULL);

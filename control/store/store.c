@@ -1,0 +1,521 @@
+/* store.c: see store.h. When a snapshot is made and what becomes of it; when the dataset is loaded. Rules and texts: Redis 7.0.15, rdb.c. */
+#include "control/store/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/log.h"
+#include "control/store/appendonly.h"
+#include "control/store/load.h"
+#include "control/store/save.h"
+
+#define RETRY_MS      5000 /* after a snapshot that failed, save points wait so long */
+#define BUSY_RETRY_MS 100
+#define PROGRESS_MS   5000
+#define HOLD_MS       5000
+
+struct store {
+    uv_loop_t *loop;
+    struct bridge *bridge;
+    struct config *config;
+    const struct store_ops *ops;
+    void *ctx;
+    uint32_t serial; /* of snapshots and loads */
+    bool up;         /* there is a dataplane, and it has its data */
+    struct appendonly *log;
+    enum appendonly_plan plan;
+    struct load *load;
+    struct load_result loaded;
+    int64_t load_start_ms, progress_ms;
+    struct save *save;
+    uint64_t save_id;
+    int64_t save_start_ms, save_retry_ms, hold_ms;
+    bool save_wanted; /* by BGSAVE SCHEDULE, or again after SAVE_BUSY */
+    bool waits;       /* SAVE: who asked */
+    uint32_t wait_worker;
+    uint64_t wait_request;
+    bool ending, end_forced; /* store_shutdown waits for the snapshot */
+    int64_t last_save_ms, last_try_ms, last_took_ms;
+    bool last_ok, bar;
+    uint64_t saves, saved_dirty;
+};
+
+static uint64_t next_id(struct store *s)
+{
+    return (uint64_t)link_control_generation(s->bridge->link) << 32 | ++s->serial;
+}
+
+static uint64_t dirty(const struct store *s)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < link_workers(s->bridge->link); i++)
+        n += STAT_GET(link_stats(s->bridge->link, i)->dirty);
+    return n > s->saved_dirty ? n - s->saved_dirty : 0;
+}
+
+/* ---- snapshots ---- */
+
+static void publish_misconf(struct store *s)
+{
+    const struct config_control *c = &s->config->control;
+    uint32_t misconf = c->stop_writes_on_bgsave_error && c->saves && !s->last_ok;
+    if (s->config->engine.misconf == misconf)
+        return;
+    s->config->engine.misconf = misconf;
+    s->ops->publish(s->ctx);
+}
+
+static void answer_waiting(struct store *s, bool good)
+{
+    if (s->waits)
+        s->ops->reply(s->ctx, s->wait_worker, s->wait_request, good ? "+OK\r\n" : "-ERR\r\n");
+    s->waits = false;
+}
+
+static void end_if_ready(struct store *s, bool good)
+{
+    if (!s->ending || s->save_wanted)
+        return;
+    s->ending = false;
+    if (!good)
+        log_warning("Error trying to save the DB, can't exit.");
+    s->ops->shutdown_ready(s->ctx, good);
+}
+
+static void on_saved(void *ctx, const struct save_result *r)
+{
+    struct store *s = ctx;
+    int64_t now = (int64_t)uv_now(s->loop);
+    bool good = r->status == SAVE_OK;
+    save_free(s->save);
+    s->save = NULL;
+    if (r->status == SAVE_BUSY) { /* the one before has not tidied up yet */
+        s->save_wanted = true;
+        s->save_retry_ms = now + BUSY_RETRY_MS;
+        return;
+    }
+    s->last_ok = good;
+    s->last_took_ms = now - s->save_start_ms;
+    if (good) {
+        s->saves++;
+        s->saved_dirty = r->dirty;
+        s->last_save_ms = r->cut_ms;
+        log_notice("DB saved on disk: %llu keys, %llu bytes in %.3f s; %llu keys written early, at "
+                   "most %llu "
+                   "bytes waiting",
+                   (unsigned long long)r->keys, (unsigned long long)r->bytes,
+                   (double)s->last_took_ms / 1000, (unsigned long long)r->early,
+                   (unsigned long long)r->most_bytes);
+    } else {
+        struct msg_snapshot m = {.id = s->save_id, .what = MSG_SNAPSHOT_GIVE_UP};
+        for (uint32_t i = 0; s->up && i < link_workers(s->bridge->link); i++)
+            bridge_send(s->bridge, i, MSG_SNAPSHOT, &m, sizeof(m), NULL, 0);
+        log_warning("Background saving error: %s", r->error);
+    }
+    publish_misconf(s);
+    answer_waiting(s, good);
+    end_if_ready(s, good);
+}
+
+/* False: it cannot begin now. */
+static bool begin_save(struct store *s, int64_t now_ms)
+{
+    const struct config_control *c = &s->config->control;
+    struct save_config sc = {.link = s->bridge->link,
+                             .id = next_id(s),
+                             .dir = c->dir,
+                             .name = c->dbfilename,
+                             .checksum = c->rdbchecksum,
+                             .now_s = now_ms / 1000};
+    struct msg_snapshot m = {.id = sc.id, .what = MSG_SNAPSHOT_CUT, .compress = c->rdbcompression};
+    s->last_try_ms = now_ms;
+    s->save_wanted = false;
+    s->save_start_ms = (int64_t)uv_now(s->loop);
+    s->save_id = sc.id;
+    if (!s->up || !(s->save = save_start(s->loop, &sc, on_saved, s)))
+        return false;
+    if (!bridge_send(s->bridge, 0, MSG_SNAPSHOT, &m, sizeof(m), NULL, 0))
+        save_stop(s->save, "the ring to worker 0 is full");
+    return true;
+}
+
+/* Save points, and what was asked for later. */
+static void save_if_due(struct store *s, int64_t now_ms)
+{
+    const struct config_control *c = &s->config->control;
+    if (s->save || !s->up || s->load)
+        return;
+    if (s->save_wanted && (int64_t)uv_now(s->loop) >= s->save_retry_ms) {
+        begin_save(s, now_ms);
+        return;
+    }
+    if (!c->saves || s->ending || (!s->last_ok && now_ms - s->last_try_ms <= RETRY_MS))
+        return;
+    uint64_t changes = dirty(s);
+    for (uint32_t i = 0; i < c->saves; i++) {
+        if (changes < c->save[i].changes ||
+            now_ms - s->last_save_ms <= (int64_t)c->save[i].seconds * 1000)
+            continue;
+        log_notice("%u changes in %u seconds. Saving...", c->save[i].changes, c->save[i].seconds);
+        begin_save(s, now_ms);
+        return;
+    }
+}
+
+/* ---- loading ---- */
+
+static void tell_loaded(struct store *s)
+{
+    s->up = true;
+    for (uint32_t i = 0; i < link_workers(s->bridge->link); i++)
+        if (!bridge_send(s->bridge, i, MSG_LOADED, "", 0, NULL, 0))
+            log_warning("The ring to worker %u is full: its clients wait on", i);
+}
+
+static void show_bar(struct store *s, struct load_progress p)
+{
+    char bar[41];
+    if (!s->bar || !p.bytes_total)
+        return;
+    int done = (int)(40 * p.bytes / p.bytes_total);
+    memset(bar, '.', 40);
+    memset(bar, '#', (size_t)done);
+    bar[40] = 0;
+    dprintf(STDERR_FILENO, "\rloading [%s] %3d %%  %llu keys ", bar,
+            (int)(100 * p.bytes / p.bytes_total), (unsigned long long)p.keys);
+    if (p.bytes >= p.bytes_total)
+        dprintf(STDERR_FILENO, "\n");
+}
+
+static void snapshot_path(const struct store *s, char *to, size_t n)
+{
+    snprintf(to, n, "%s/%s", s->config->control.dir, s->config->control.dbfilename);
+}
+
+/* The RDB file is loaded, or there was none: what the log says comes next. */
+static void go_on(struct store *s, bool loaded)
+{
+    char path[4096 + 256];
+    snapshot_path(s, path, sizeof(path));
+    if (s->plan == APPENDONLY_OFF)
+        tell_loaded(s);
+    else if (s->plan == APPENDONLY_EMPTY)
+        appendonly_begin(s->log, loaded ? path : NULL);
+    else
+        appendonly_replay(s->log);
+}
+
+static void on_replayed(void *ctx)
+{
+    struct store *s = ctx;
+    appendonly_begin(s->log, NULL);
+}
+
+static void on_log_begun(void *ctx)
+{
+    tell_loaded(ctx);
+}
+
+static void on_log_failed(void *ctx)
+{
+    struct store *s = ctx;
+    s->ops->load_failed(s->ctx);
+}
+
+static void on_log_publish(void *ctx)
+{
+    struct store *s = ctx;
+    s->ops->publish(s->ctx);
+}
+
+static const struct appendonly_ops log_ops = {on_replayed, on_log_begun, on_log_failed,
+                                              on_log_publish};
+
+static void on_loaded(void *ctx, const struct load_result *r)
+{
+    struct store *s = ctx;
+    show_bar(s, load_progress(s->load));
+    load_free(s->load);
+    s->load = NULL;
+    s->loaded = *r;
+    if (r->failed) {
+        log_warning("Loading failed: %s", r->error);
+        s->ops->load_failed(s->ctx);
+        return;
+    }
+    if (r->functions)
+        log_warning("%u function libraries were left out: functions are not supported",
+                    r->functions);
+    if (r->modules)
+        log_warning("Data of %u modules was left out", r->modules);
+    log_notice("DB loaded from disk: %.3f seconds, %llu keys, %llu expired ones left out",
+               (double)((int64_t)uv_now(s->loop) - s->load_start_ms) / 1000,
+               (unsigned long long)r->keys, (unsigned long long)r->expired);
+    go_on(s, true);
+}
+
+static bool has_loading_worker(struct store *s)
+{
+    for (uint32_t i = 0; i < link_workers(s->bridge->link); i++)
+        if (STAT_GET(link_stats(s->bridge->link, i)->loading))
+            return true;
+    return false;
+}
+
+void store_up(struct store *s, bool adopted, int64_t now_ms)
+{
+    const struct config_control *c = &s->config->control;
+    char path[4096 + 256];
+    if (adopted && !has_loading_worker(s)) {
+        s->up = true;
+        appendonly_adopt(s->log);
+        return;
+    }
+    s->saved_dirty = 0;
+    s->plan = appendonly_plan(s->log, path, sizeof(path));
+    if (s->plan == APPENDONLY_REFUSED) {
+        s->ops->load_failed(s->ctx);
+        return;
+    }
+    if (s->plan != APPENDONLY_BASE_RDB)
+        snapshot_path(s, path, sizeof(path));
+    if (s->plan == APPENDONLY_LOG || (access(path, F_OK) != 0 && errno == ENOENT)) {
+        go_on(s, false);
+        return;
+    }
+    struct load_config lc = {.link = s->bridge->link,
+                             .id = next_id(s),
+                             .path = path,
+                             .check = c->rdbchecksum,
+                             .databases = s->config->engine.databases,
+                             .now_ms = now_ms};
+    log_notice("Loading %s", path);
+    s->load_start_ms = (int64_t)uv_now(s->loop);
+    s->progress_ms = now_ms;
+    s->load = load_start(s->loop, &lc, on_loaded, s);
+    if (!s->load) {
+        log_warning("Loading %s: no memory", path);
+        s->ops->load_failed(s->ctx);
+    }
+}
+
+void store_down(struct store *s)
+{
+    s->up = false;
+    appendonly_down(s->log);
+    if (s->save)
+        save_stop(s->save, "the dataplane died");
+    if (s->load) {
+        load_abandon(s->load);
+        s->load = NULL;
+    }
+}
+
+void store_message(struct store *s, uint32_t worker, uint32_t type, struct span payload)
+{
+    if (type == MSG_LOAD_STATE && s->load)
+        load_message(s->load, worker, payload);
+}
+
+void store_tick(struct store *s, int64_t now_ms)
+{
+    if (s->load) {
+        struct load_progress p = load_progress(s->load);
+        show_bar(s, p);
+        if (now_ms - s->progress_ms >= PROGRESS_MS && p.bytes_total) {
+            s->progress_ms = now_ms;
+            log_notice("Loading: %llu %%, %llu keys",
+                       (unsigned long long)(100 * p.bytes / p.bytes_total),
+                       (unsigned long long)p.keys);
+        }
+    }
+    if (s->waits && now_ms - s->hold_ms >= HOLD_MS) {
+        s->hold_ms = now_ms;
+        s->ops->hold(s->ctx, s->wait_worker, s->wait_request);
+    }
+    save_if_due(s, now_ms);
+}
+
+/* ---- commands ---- */
+
+static const char already[] = "-ERR Background save already in progress\r\n";
+
+static void command_save(struct store *s, uint32_t worker, const struct msg_admin_request *req,
+                         int64_t now_ms)
+{
+    if (s->save || s->save_wanted) {
+        s->ops->reply(s->ctx, worker, req->request, already);
+        return;
+    }
+    if (!begin_save(s, now_ms)) {
+        s->ops->reply(s->ctx, worker, req->request, "-ERR\r\n");
+        return;
+    }
+    s->waits = true;
+    s->wait_worker = worker;
+    s->wait_request = req->request;
+    s->hold_ms = now_ms;
+}
+
+static void command_bgsave(struct store *s, uint32_t worker, const struct msg_admin_request *req,
+                           struct span *argv, int64_t now_ms)
+{
+    const char *text = "+Background saving started\r\n";
+    if (req->argc > 2 || (req->argc == 2 && !span_is(argv[1], "schedule")))
+        text = "-ERR syntax error\r\n";
+    else if (s->save || s->save_wanted)
+        text = already;
+    else if (!begin_save(s, now_ms))
+        text = "-ERR\r\n";
+    s->ops->reply(s->ctx, worker, req->request, text);
+}
+
+bool store_command(struct store *s, uint32_t worker, const struct msg_admin_request *req,
+                   struct span *argv, int64_t now_ms)
+{
+    char text[40];
+    if (span_is(argv[0], "save")) {
+        command_save(s, worker, req, now_ms);
+    } else if (span_is(argv[0], "bgsave")) {
+        command_bgsave(s, worker, req, argv, now_ms);
+    } else if (span_is(argv[0], "lastsave")) {
+        snprintf(text, sizeof(text), ":%lld\r\n", (long long)(s->last_save_ms / 1000));
+        s->ops->reply(s->ctx, worker, req->request, text);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+void store_config_changed(struct store *s)
+{
+    publish_misconf(s);
+    appendonly_config_changed(s->log);
+}
+
+void store_shutdown(struct store *s, enum store_end how, int64_t now_ms)
+{
+    bool wanted = how == STORE_END_SAVE || (how == STORE_END_DEFAULT && s->config->control.saves);
+    if (s->ending)
+        return;
+    if (!wanted || !s->up) {
+        if (s->save)
+            save_stop(s->save, "the server ends");
+        s->ops->shutdown_ready(s->ctx, true);
+        return;
+    }
+    log_notice("Saving the final RDB snapshot before exiting.");
+    s->ending = true;
+    if (s->save) /* one is being made that does not have the last changes */
+        s->save_wanted = true;
+    else if (!begin_save(s, now_ms))
+        end_if_ready(s, false);
+}
+
+/* ---- begin and end ---- */
+
+struct store *store_open(uv_loop_t *loop, struct bridge *b, struct config *config,
+                         const struct store_ops *ops, void *ctx, int64_t now_ms)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    if (!s)
+        return NULL;
+    s->loop = loop;
+    s->bridge = b;
+    s->config = config;
+    s->ops = ops;
+    s->ctx = ctx;
+    s->last_save_ms = now_ms;
+    s->last_took_ms = -1;
+    s->last_ok = true;
+    s->bar = isatty(STDERR_FILENO) != 0;
+    s->log = appendonly_open(loop, b, config, &log_ops, s);
+    if (s->log)
+        return s;
+    free(s);
+    return NULL;
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    s->up = false;
+    appendonly_close(s->log);
+    if (s->save)
+        save_stop(s->save, "the server ends");
+    if (s->load) {
+        load_abandon(s->load);
+        s->load = NULL;
+    }
+}
+
+void store_free(struct store *s)
+{
+    if (s)
+        appendonly_free(s->log);
+    free(s);
+}
+
+/* ---- the log's messages ---- */
+
+bool store_door_message(struct store *s, uint32_t worker, uint32_t type, struct span payload)
+{
+    return appendonly_message(s->log, worker, type, payload);
+}
+
+void store_room(struct store *s, uint32_t worker)
+{
+    appendonly_room(s->log, worker);
+}
+
+bool store_ready(const struct store *s)
+{
+    return appendonly_drained(s->log);
+}
+
+void store_before_link(const struct config *c)
+{
+    appendonly_rescue(c);
+}
+
+void store_first_config(struct config *c, struct link *l)
+{
+    bool journals = c->control.appendonly && link_dp_alive(l);
+    for (uint32_t i = 0; i < link_workers(l); i++)
+        journals &= STAT_GET(link_stats(l, i)->journaling) != 0;
+    c->engine.journal = !journals                                          ? JOURNAL_OFF
+                        : c->control.appendfsync == CONFIG_FSYNC_ALWAYS ? JOURNAL_ALWAYS
+                                                                          : JOURNAL_ON;
+}
+
+void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)
+{
+    *ret =
+        (struct store_info){.loading = !s->up && s->load,
+                            .load_keys_loaded = s->loaded.keys,
+                            .load_keys_expired = s->loaded.expired,
+                            .saving = s->save != NULL,
+                            .save_scheduled = s->save_wanted,
+                            .last_save_s = s->last_save_ms / 1000,
+                            .last_save_took_s = s->last_took_ms < 0 ? -1 : s->last_took_ms / 1000,
+                            .current_save_took_s = -1,
+                            .last_save_ok = s->last_ok,
+                            .saves = s->saves,
+                            .saved_dirty = s->saved_dirty};
+    int64_t now = (int64_t)uv_now(s->loop);
+    if (s->load) {
+        struct load_progress p = load_progress(s->load);
+        ret->loading_start_s = (now_ms - (now - s->load_start_ms)) / 1000;
+        ret->loading_total_bytes = p.bytes_total;
+        ret->loading_loaded_bytes = p.bytes;
+    }
+    if (s->save) {
+        ret->current_save_took_s = (now - s->save_start_ms) / 1000;
+        ret->save_keys = save_keys(s->save);
+        ret->save_keys_total = save_keys_total(s->save);
+    }
+}
