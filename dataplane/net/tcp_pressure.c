@@ -9,7 +9,7 @@
  *
  * Peers that acknowledge keep their mbufs: their queues are short, and the dynamic threshold (tcp_queue.c) bounds each of them.
  * A connection stands still when a timeout ran out without progress, when its window is shut, or when nothing was acknowledged for two
- * round trips. In output passes only, because no writer of the application's has a segment open then. Thread: the worker's. */
+ * round trips; where hardly any mbuf is left, for 5 ms: thousands of far peers with two segments each, that all read, fill it too. In output passes only, because no writer of the application's has a segment open then. Thread: the worker's. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -47,6 +47,8 @@ static bool stands_still(const struct tcp_conn *tc)
     if (c->rtx_since_ns || !tc->snd_wnd)
         return true;
     uint64_t two_rtts = (uint64_t)(c->srtt_x8 >> 2) << TCP_RTT_SHIFT;
+    if (tc->net->q_segs > tc->net->pool_mbufs / 8 * 7)
+        two_rtts = 0;
     return (s->flags & TXS_SENT) &&
            tc->net->now_ns - s->sent_ns > (two_rtts > STILL_NS ? two_rtts : STILL_NS);
 }

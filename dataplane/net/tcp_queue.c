@@ -24,12 +24,16 @@ static inline bool queue_full(const struct tcp_conn *tc)
 /* A dynamic threshold (Choudhury, Hahne 1998): a connection may hold half of what is free, so that a few peers that acknowledge nothing,
  * or shrink the segments by a small MSS, cannot take the pool from the others. Two segments are always granted; who is refused
  * has some on the way, and their acknowledgement asks again. With very many connections half of what is free is nothing: what lies over
- * the mark of pressure is for those with fewer than two segments, so that who reads is answered, however many do not. */
+ * the mark of pressure is for those with fewer than two segments, so that who reads is answered, however many do not. And who was parked
+ * stood still: it gets no more until that is taken. Where half of the heap is parked already, who has shown no sign of reading (cwnd has
+ * not grown) gets two segments as well: or a few thousand who come and never read fill the heap, and then the pool for all. */
 static inline bool share_used(const struct tcp_conn *tc)
 {
     const struct net *net = tc->net;
     uint32_t q = tc->cold->q_segs - tc->cold->q_parked;
-    if (net->q_segs >= net->pressure_on) /* parked ones count too */
+    bool unproven = net->parked_bytes > LIMIT_NET_HEAP_BYTES / 2 &&
+                    tc->cwnd <= net->cfg.initial_window_segs * tc->mss;
+    if (net->q_segs >= net->pressure_on || tc->cold->q_parked || unproven) /* parked ones count */
         return tc->cold->q_segs >= 2;
     return q >= 2 && (uint64_t)2 * q + net->q_segs >= net->pool_mbufs;
 }

@@ -8,8 +8,12 @@
  *   3. connects and closes with N others open
  *   4. reset all; nothing may be left
  *
- *   conn_scale [--connections N] [--cycles C] [--max-bytes B] [--json]
- * --max-bytes: exit 1 when an idle connection takes more. Anything left at the end, or a wrong answer, is exit 1 always.
+ *   conn_scale [--connections N] [--cycles C] [--max-bytes B] [--max-process-bytes B] [--json]
+ *   conn_scale --crowd N
+ * --max-bytes, --max-process-bytes: exit 1 when an idle connection, or the process with all of them, takes more. Anything left at the
+ * end, or a wrong answer, is exit 1 always.
+ * --crowd: instead, what N ill-behaved peers cost 16 others that ask PINGs all the time. Of each kind of crowd: every PING must be
+ * answered in the turn that it comes in, and the worker's memory for packets must stay within its bounds (crowd_checks).
  * The clock is virtual: 5 us a frame. */
 #include <getopt.h>
 #include <jemalloc/jemalloc.h>
@@ -38,9 +42,21 @@
 #define IDLE_S       400   /* longer than tcp-keepalive */
 #define FLOW_BURSTS  100000
 #define SETTLE_NS    3000000000ull
+#define WITNESSES    (BURST / 2)
+#define CROWD_MS     5000
+#define CROWD_BYTES  4000 /* of the value that it asks for, 16 times a request */
 
 struct peer { /* the far end of one connection */
     uint32_t seq, ack;
+};
+
+enum crowd {
+    CROWD_NONE,
+    CROWD_NEVER_READ, /* asks for replies and takes the first window of them only */
+    CROWD_TRICKLE,    /* a byte of a request a second */
+    CROWD_SACK,       /* acknowledges nothing, and any blocks of it */
+    CROWD_TINY_MSS,   /* offers an MSS of 1 and asks for much */
+    CROWD_KINDS
 };
 
 static struct {
@@ -55,6 +71,9 @@ static struct {
     struct rte_mbuf *rx[BURST];
     uint16_t rx_n;
     uint64_t frames_out, resets_out, pongs;
+    double max_process_bytes;
+    enum crowd kind;
+    uint32_t crowd, *base; /* base: each peer's first number of text that it is sent */
 } b = {.connections = 1000000, .cycles = 200000, .rng = 0x9e3779b97f4a7c15ull};
 
 static const uint8_t our_mac[6] = {2, 0, 0, 0, 0, 1}, peer_mac[6] = {2, 0, 0, 0, 0, 2};
@@ -96,10 +115,12 @@ static void take_frame(const struct rte_mbuf *m)
     uint32_t doff = (th->off >> 4) * 4u, len = from_be16(ip->total_len) - 20 - doff;
     b.frames_out++;
     b.resets_out += (th->flags & TH_RST) != 0;
-    b.peer[i].ack = from_be32(th->seq) + len + !!(th->flags & (TH_SYN | TH_FIN));
+    uint32_t next = from_be32(th->seq) + len + !!(th->flags & (TH_SYN | TH_FIN));
+    if ((th->flags & TH_SYN) || (int32_t)(next - b.peer[i].ack) > 0)
+        b.peer[i].ack = next;
     if (len == 7 && memcmp((const uint8_t *)th + doff, "+PONG\r\n", 7) == 0)
         b.pongs++;
-    else if (len)
+    else if (len && (!b.crowd || i < WITNESSES))
         fail("a wrong reply");
 }
 
@@ -113,11 +134,19 @@ static uint16_t bench_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
     return n;
 }
 
-static void push(uint32_t i, uint8_t flags, const char *text, uint32_t len)
+struct says { /* beside the text */
+    uint32_t ack;
+    uint16_t wnd, mss;
+    unsigned blocks;
+    uint32_t block[3][2];
+};
+
+static void push_as(uint32_t i, uint8_t flags, const char *text, uint32_t len,
+                    const struct says *says)
 {
     struct peer *p = &b.peer[i];
     bool syn = flags & TH_SYN;
-    uint32_t opt = syn ? 20 : 12;
+    uint32_t opt = syn ? 20 : 12 + (says->blocks ? 4 + 8 * says->blocks : 0);
     struct rte_mbuf *m = rte_pktmbuf_alloc(b.rx_pool);
     if (!m || b.rx_n == BURST)
         fail("no buffer for a frame");
@@ -132,24 +161,40 @@ static void push(uint32_t i, uint8_t flags, const char *text, uint32_t len)
     *th = (struct tcp_hdr){.sport = be16((uint16_t)(FIRST_PORT + i % PORTS_PER_IP)),
                            .dport = be16(PORT),
                            .seq = be32(p->seq),
-                           .ack = be32(flags & TH_ACK ? p->ack : 0),
+                           .ack = be32(flags & TH_ACK ? says->ack : 0),
                            .off = (uint8_t)((20 + opt) / 4 << 4),
                            .flags = flags,
-                           .wnd = be16(0xffff)};
+                           .wnd = be16(says->wnd)};
     be32_t ts[2] = {be32((uint32_t)(b.now_ns / 1000000)), be32(0)};
     uint8_t *o = (uint8_t *)(th + 1);
     if (syn) {
-        memcpy(o, "\2\4\5\264\3\3\7\1\4\2\10\12", 12);
+        memcpy(o, "\2\4\0\0\3\3\7\1\4\2\10\12", 12);
+        memcpy(o + 2, &(be16_t){be16(says->mss).raw}, 2);
         memcpy(o + 12, ts, 8);
     } else {
         memcpy(o, "\1\1\10\12", 4);
         memcpy(o + 4, ts, 8);
+    }
+    if (!syn && says->blocks) {
+        memcpy(o + 12, (uint8_t[]){1, 1, 5, (uint8_t)(2 + 8 * says->blocks)}, 4);
+        for (unsigned k = 0; k < says->blocks; k++) {
+            be32_t v[2] = {be32(says->block[k][0]), be32(says->block[k][1])};
+            memcpy(o + 16 + 8 * (size_t)k, v, sizeof(v));
+        }
     }
     memcpy(o + opt, text, len);
     th->csum =
         csum_finish(csum_add(th, 20 + opt + len, ip4_pseudo_sum(ip, (uint16_t)(20 + opt + len))));
     p->seq += len + syn + !!(flags & TH_FIN);
     b.rx[b.rx_n++] = m;
+}
+
+static void push(uint32_t i, uint8_t flags, const char *text, uint32_t len)
+{
+    struct says says = {.ack = b.peer[i].ack, .wnd = 0xffff, .mss = 1460};
+    if (b.kind == CROWD_TINY_MSS && i >= WITNESSES)
+        says.mss = 1;
+    push_as(i, flags, text, len, &says);
 }
 
 static uint64_t thread_ns(void)
@@ -317,6 +362,193 @@ static void reset_all(void)
     b.opened = 0;
 }
 
+/* ---- a crowd ---- */
+
+struct crowd_sum {
+    uint64_t pings, turns, tsc, tsc_most, frames_most, mbufs_most, parked_most, ooo_most;
+    uint64_t heap_before, heap_most;
+    uint64_t late, late_ms, wait_most_ns; /* late_ms: when the last one was, from the start */
+};
+
+/* Sixteen GETs at once. */
+static void crowd_request(uint32_t i)
+{
+    static const char get[] = "*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n";
+    char text[16 * sizeof(get)];
+    for (size_t k = 0; k < 16; k++)
+        memcpy(text + k * (sizeof(get) - 1), get, sizeof(get) - 1);
+    push(i, TH_ACK | TH_PSH, text, 16 * (sizeof(get) - 1));
+}
+
+/* One frame of a member of the crowd, now and then. */
+static void crowd_act(uint32_t i, uint64_t round)
+{
+    static const char trickle[] = "*1\r\n$4\r\nPING\r\n";
+    struct says says = {.ack = b.peer[i].ack, .wnd = 0xffff};
+    switch (b.kind) {
+    case CROWD_NEVER_READ:
+        says.wnd = 0;
+        push_as(i, TH_ACK, "", 0, &says);
+        break;
+    case CROWD_TRICKLE: push(i, TH_ACK | TH_PSH, &trickle[round % 14], 1); break;
+    case CROWD_SACK:
+        says.ack = b.base[i];
+        says.blocks = 3;
+        for (unsigned k = 0; k < 3; k++) {
+            says.block[k][0] = b.base[i] + (uint32_t)(draw() % 20000);
+            says.block[k][1] = says.block[k][0] + 1 + (uint32_t)(draw() % 3000);
+        }
+        push_as(i, TH_ACK, "", 0, &says);
+        break;
+    default: push(i, TH_ACK, "", 0);
+    }
+}
+
+static void crowd_turn(struct crowd_sum *c)
+{
+    const struct net *net = b.worker->net;
+    uint64_t tsc = b.busy_tsc, frames = b.frames_out;
+    turn();
+    tsc = b.busy_tsc - tsc;
+    frames = b.frames_out - frames;
+    c->turns++;
+    c->tsc += tsc;
+    c->tsc_most = RTE_MAX(c->tsc_most, tsc);
+    c->frames_most = RTE_MAX(c->frames_most, frames);
+    c->mbufs_most = RTE_MAX(c->mbufs_most, (uint64_t)rte_mempool_in_use_count(b.pool));
+    c->parked_most = RTE_MAX(c->parked_most, net->parked_bytes);
+    c->ooo_most = RTE_MAX(c->ooo_most, net->ooo_total_bytes);
+}
+
+/* Replies that did not leave in the turn of their requests: the pool was empty. */
+static void crowd_wait(struct crowd_sum *c, uint64_t pongs, uint64_t ms)
+{
+    uint64_t since = b.now_ns;
+    c->late += pongs - b.pongs;
+    c->late_ms = ms;
+    for (int i = 0; b.pongs < pongs; i++) {
+        if (i == 10000)
+            fail("a PING is not answered");
+        b.now_ns += 20000;
+        crowd_turn(c);
+    }
+    c->wait_most_ns = RTE_MAX(c->wait_most_ns, b.now_ns - since);
+}
+
+/* Half a burst of the others' PINGs, and half a burst of the crowd. */
+static void crowd_step(struct crowd_sum *c, uint32_t *at, uint64_t round)
+{
+    uint64_t pongs = b.pongs;
+    bool asks = b.kind != CROWD_NONE;
+    for (uint32_t i = 0; i < WITNESSES; i++)
+        push(i, TH_ACK | TH_PSH, "*1\r\n$4\r\nPING\r\n", 14);
+    uint32_t trickle = b.crowd / 1000 / 2 + 1; /* a frame of each a second */
+    uint32_t most = b.kind == CROWD_TRICKLE || b.kind == CROWD_NEVER_READ ? trickle : BURST;
+    for (int half = 0; half < 2; half++) {
+        for (uint32_t n = 0; asks && n < most && b.rx_n < BURST; n++, (*at)++)
+            crowd_act(WITNESSES + *at % b.crowd, round);
+        crowd_turn(c);
+        if (half == 0) {
+            c->pings += WITNESSES;
+            if (b.pongs - pongs < WITNESSES)
+                crowd_wait(c, pongs + WITNESSES, round);
+            for (uint32_t i = 0; i < WITNESSES; i++)
+                push(i, TH_ACK, "", 0);
+        }
+    }
+}
+
+static void crowd_open(struct crowd_sum *c)
+{
+    for (uint32_t i = 0; i < b.crowd; i += WITNESSES) {
+        uint32_t first = WITNESSES + i;
+        open_some(first, WITNESSES);
+        for (uint32_t k = 0; k < WITNESSES; k++) {
+            b.base[first + k] = b.peer[first + k].ack;
+            if (b.kind != CROWD_TRICKLE)
+                crowd_request(first + k);
+        }
+        crowd_turn(c);
+        for (uint32_t k = 0; k < WITNESSES && b.kind == CROWD_NEVER_READ; k++)
+            crowd_act(first + k, 0);
+        crowd_turn(c);
+    }
+}
+
+static void crowd_checks(const struct crowd_sum *c)
+{
+    uint64_t asked =
+        b.crowd * 16ull * CROWD_BYTES; /* replies that wait in conn; a quarter on top for blocks */
+    if (c->late)
+        fail("a PING waited for its reply");
+    if (c->parked_most + c->ooo_most > LIMIT_NET_HEAP_BYTES ||
+        c->ooo_most > LIMIT_NET_OOO_TOTAL_BYTES || c->mbufs_most >= b.pool->size)
+        fail("packets take more memory than they may");
+    if (c->heap_most - c->heap_before > LIMIT_NET_HEAP_BYTES + asked / 4 * 5)
+        fail("more heap than what was asked for");
+}
+
+static void crowd_kind(void)
+{
+    static const char *const names[] = {"nobody else", "never read", "a byte a second",
+                                        "SACK blocks at random", "an MSS of 1"};
+    struct crowd_sum opening = {0}, c = {.heap_before = heap_bytes()};
+    uint32_t at = 0;
+    if (b.kind)
+        crowd_open(&opening);
+    c.parked_most = opening.parked_most;
+    c.ooo_most = opening.ooo_most;
+    c.mbufs_most = opening.mbufs_most;
+    for (uint64_t ms = 0; ms < CROWD_MS; ms++) {
+        crowd_step(&c, &at, b.kind == CROWD_TRICKLE ? ms / 1000 : ms);
+        b.now_ns += 1000000;
+        if (ms % 500 == 0)
+            c.heap_most = RTE_MAX(c.heap_most, heap_bytes());
+    }
+    c.heap_most = RTE_MAX(c.heap_most, c.heap_before);
+    printf(
+        "%u of %s: %llu PINGs of others, %llu not answered in their turn (the last at %llu ms, the "
+        "longest wait %.1f ms); a turn %.1f us, the longest %.0f; frames out in one at most %llu; "
+        "packet buffers %llu of %u, parked %llu bytes, early text %llu, heap %+lld\n",
+        b.kind ? b.crowd : 0, names[b.kind], (unsigned long long)c.pings,
+        (unsigned long long)c.late, (unsigned long long)c.late_ms, (double)c.wait_most_ns / 1e6,
+        ns(c.tsc) / 1000 / (double)c.turns, ns(c.tsc_most) / 1000,
+        (unsigned long long)c.frames_most, (unsigned long long)c.mbufs_most, b.pool->size,
+        (unsigned long long)c.parked_most, (unsigned long long)c.ooo_most,
+        (long long)(c.heap_most - c.heap_before));
+    crowd_checks(&c);
+}
+
+/* Every kind in turn; between them the crowd is reset, and all that it took must be back. */
+static void crowds(void)
+{
+    char set[CROWD_BYTES + 64];
+    int n = snprintf(set, sizeof(set), "*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$%u\r\n", CROWD_BYTES);
+    memset(set + n, 'x', CROWD_BYTES);
+    memcpy(set + n + CROWD_BYTES, "\r\n", 2);
+    open_some(WITNESSES, 1);
+    for (size_t at = 0, end = (size_t)n + CROWD_BYTES + 2; at < end; at += 1400)
+        push(WITNESSES, TH_ACK | TH_PSH, set + at, (uint32_t)RTE_MIN(end - at, (size_t)1400));
+    turn();
+    push(WITNESSES, TH_RST, "", 0);
+    open_some(0, WITNESSES);
+    for (int kind = 0; kind < CROWD_KINDS; kind++) {
+        b.kind = (enum crowd)kind;
+        crowd_kind();
+        for (uint32_t i = 0; kind && i < b.crowd; i++) {
+            push(WITNESSES + i, TH_RST, "", 0);
+            if (b.rx_n == BURST)
+                turn();
+        }
+        turn();
+        idle(2000000000ull);
+        if (STAT_GET(b.stats->clients) != WITNESSES || rte_mempool_in_use_count(b.pool) > 0)
+            fail("something is left of a crowd");
+    }
+    b.kind = CROWD_NONE;
+    b.opened = WITNESSES;
+}
+
 /* ---- set-up ---- */
 
 static void eal_up(void)
@@ -386,6 +618,9 @@ static void server_up(struct engine_config *engine)
     if (!b.peer)
         fail("no memory");
     memset(b.peer, 1, bytes);
+    b.base = b.crowd ? calloc(b.connections, sizeof(*b.base)) : NULL;
+    if (b.crowd && !b.base)
+        fail("no memory");
 }
 
 static uint64_t number(const char *text, uint64_t least, uint64_t most)
@@ -402,6 +637,8 @@ static void options(int argc, char **argv)
     static const struct option known[] = {{"connections", required_argument, NULL, 'n'},
                                           {"cycles", required_argument, NULL, 'c'},
                                           {"max-bytes", required_argument, NULL, 'm'},
+                                          {"max-process-bytes", required_argument, NULL, 'p'},
+                                          {"crowd", required_argument, NULL, 'w'},
                                           {"json", no_argument, NULL, 'j'},
                                           {NULL, 0, NULL, 0}};
     for (int o; (o = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -409,6 +646,8 @@ static void options(int argc, char **argv)
         case 'n': b.connections = (uint32_t)number(optarg, 1000, 10000000); break;
         case 'c': b.cycles = (uint32_t)number(optarg, 32, 100000000); break;
         case 'm': b.max_bytes = (double)number(optarg, 1, 1000000); break;
+        case 'p': b.max_process_bytes = (double)number(optarg, 1, 1ull << 40); break;
+        case 'w': b.crowd = (uint32_t)number(optarg, 1000, 100000) / WITNESSES * WITNESSES; break;
         case 'j': b.json = true; break;
         default: exit(2);
         }
@@ -448,6 +687,8 @@ static double measure(const struct net *net)
            each, (unsigned long long)all, longest, rate, (long long)leaked);
     if (leaked > 65536)
         fail("memory is left of connections that were closed");
+    if (b.max_process_bytes > 0 && (double)all > b.max_process_bytes)
+        fail("the process takes more memory than it may");
     return each;
 }
 
@@ -456,8 +697,14 @@ int main(int argc, char **argv)
     struct engine_config engine;
     options(argc, argv);
     eal_up();
+    if (b.crowd)
+        b.connections = b.crowd + WITNESSES;
     server_up(&engine);
-    double each = measure(b.worker->net);
+    double each = 0;
+    if (b.crowd)
+        crowds();
+    else
+        each = measure(b.worker->net);
     reset_all();
     idle(SETTLE_NS);
     if (STAT_GET(b.stats->tcp_conns) || STAT_GET(b.stats->clients) ||
@@ -466,6 +713,7 @@ int main(int argc, char **argv)
         fail("something is left of the connections");
     worker_destroy(b.worker);
     free(b.peer);
+    free(b.base);
     eal_down();
     if (b.max_bytes > 0 && each > b.max_bytes)
         fail("an idle connection takes more memory than it may");
