@@ -2,11 +2,8 @@
 Each test starts its own lab. Counts decide; times are printed, because the machine is shared."""
 
 import contextlib
-import json
 import multiprocessing
 import os
-import random
-import re
 import resource
 import selectors
 import signal
@@ -14,8 +11,8 @@ import socket
 import subprocess
 import time
 
-from lab import Client, Error, Lab, ROOT, check, equal, until
-from share_tests import Ping, Wire
+from lab import Client, Lab, check, equal, until
+from share_tests import Ping
 
 TESTS = []  # name, function(kind), kinds
 
@@ -284,3 +281,74 @@ def thousands_that_never_read(kind):
         lab.no_restart()
         return "mbufs in use at most %d of %s, parked at most %.1f MB, the dataplane grew by %.0f MB (%.0f are replies that nobody reads), all back %.2f s after they left; %s" % (
             most["mbufs_in_use"], info["mbufs_total"], most["tcp_parked_bytes"] / 1e6, grown / 1e6, owed / 1e6, gone, times(idle, loaded))
+
+
+class Arp:
+    """ARP requests by hand from a host that nobody knows; one() is true when the answer came."""
+
+    def __init__(self, lab):
+        with lab.inside():
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+            self.sock.bind(("cli", 0x0806))
+        self.sock.settimeout(2)
+        self.mac, theirs = self.sock.getsockname()[4], socket.inet_aton(lab.address)
+        self.theirs = theirs
+        self.frame = b"\xff" * 6 + self.mac + b"\x08\x06\0\x01\x08\0\x06\x04\0\x01" + self.mac + theirs[:3] + b"\x63" + bytes(6) + theirs
+
+    def one(self):
+        self.sock.send(self.frame)
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            try:
+                frame = self.sock.recv(2048)
+            except TimeoutError:
+                return False
+            if frame[20:22] == b"\0\x02" and frame[28:32] == self.theirs and frame[38:42] == self.frame[28:32]:
+                return True
+        return False
+
+
+@test
+def a_pool_with_nothing_left(kind):
+    """A small pool and clients that are owed a hundred times of it: ARP, ping, the door and who reads are answered; a second after they left all is as it was."""
+    crowd, value, pool = 600, 64 << 10, 1024
+    many_files()
+    with Lab(kind, 1, options=["--mbufs", str(pool)]) as lab, lab.connect_door() as door:
+        with lab.connect() as c:
+            equal(c.call("SET", "big", os.urandom(value)), b"OK")
+        until("only the door's clients are there", lambda: gauges(lab)["connected_clients"] == 2)
+        before = gauges(lab)
+        arp, ping, asked, most, again = Arp(lab), Ping(lab, lab.address), 0, 0, [0]
+
+        def answered(ask):
+            """A frame may be lost before the dataplane, where the kernel's queues are short: asked three times at most."""
+            for _ in range(3):
+                if ask():
+                    return True
+                again[0] += 1
+            return False
+
+        with Regulars(lab, 4) as regulars:
+            with Crowd(lab, crowd) as readers:
+                for s in readers.socks:
+                    s.send(Client.encode(["GET", "big"]) * 4)
+                until("the pool is short", lambda: int(lab.info("all")["tcp_memory_pressures"]) > 0)
+                regulars.start(400)
+                while asked < 40 or regulars.busy():
+                    asked += 1
+                    check(answered(arp.one), "ARP is not answered, request", asked)
+                    check(answered(ping.once), "ping is not answered, request", asked)
+                    equal(door.call("PING"), b"PONG", "the door")
+                    info = lab.info("all")
+                    most = max(most, int(info["mbufs_in_use"]) / pool)
+                regulars.result()
+            check(int(info["pool_exhausted"]) > 0, "the pool never was empty")
+            start = time.monotonic()
+            check(lab.answers(), "a new client, after the load")
+            served = time.monotonic() - start
+        ping.sock.close()
+        arp.sock.close()
+        gone = back_to(lab, before)
+        lab.no_restart()
+        return "%d times ARP, ping, the door (%d asked again); pool at most %.0f %% full, %s buffers refused, %s segments parked; a new client after the load %.3f s, all back after %.2f s" % (
+            asked, again[0], most * 100, info["pool_exhausted"], info["tcp_parked_segs"], served, gone)
