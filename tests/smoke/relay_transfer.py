@@ -2,17 +2,19 @@
 """Values each way through a wire that loses, reorders, duplicates, corrupts and delays: identical, and within a deadline.
 
     relay_transfer.py [--port af_xdp|tap] [--workers N] [--ip6] [--mib N | --scale F] [--connections N] [--seed N]
-                      [--linux] [--runs N] [PROFILE...]
+                      [--linux] [--runs N] [--priority] [PROFILE...]
 
 Without --mib each profile moves a few MiB, as much as takes about a second; --mib 64 is the long run. PROFILE: words of its name.
 --linux: after each run the same with redis-server behind a relay of its own, the same options and seed, CUBIC on both sides. Medians of
---runs (3) and the ratio of goodput; under 0.8 the profile fails. SET: Linux sends and we receive; GET: we send.
+--runs (3) and the ratio of goodput; under 0.8 the profile fails. SET: Linux sends and we receive; GET: we send. Our buffers are 4 MiB then,
+as Linux's grow to that by themselves. --priority: before other processes, on a machine that others use.
 
 One line per profile: seconds of SET and of GET, what the server's TCP did about it, what the relay did to it."""
 
 import argparse
 import contextlib
 import hashlib
+import os
 import random
 import signal
 import statistics
@@ -55,10 +57,10 @@ SHOWN = ["tcp_retrans_segs", "tcp_fast_retrans", "tcp_timeouts", "tcp_lost_retra
          "tcp_sack_reneging", "tcp_sack_discard", "drop_tcp_checksum", "drop_ip_checksum"]
 
 
-def values(seed, total):
-    """`total` KiB in values of 1 MiB, or in 16 smaller ones."""
+def values(seed, total, connections):
+    """`total` KiB in values of 1 MiB, or in smaller ones, four for each connection."""
     rng = random.Random(seed)
-    size = min(1024, max(total // 16, 1))
+    size = min(1024, max(total // (4 * connections), 1))
     return [rng.randbytes(size << 10) for _ in range(total // size)]
 
 
@@ -120,8 +122,10 @@ class Runner:
         """SET and GET times of ours, and of Linux."""
         o, ours, theirs = self.o, [], []
         for n in range(o.runs):
-            data, seed = values((o.seed + n) * 100 + number, kib), ["--seed", str(o.seed + n)]
+            data, seed = values((o.seed + n) * 100 + number, kib, o.connections), ["--seed", str(o.seed + n)]
             self.lab.lab("relay", *seed, *options.split())
+            if o.priority:
+                go_first((self.lab.state / "relay.pid").read_text().strip())
             ours.append(transfer(self.lab, o.connections, data, seconds, o.ip6))
             if self.pair:
                 self.pair.start(*seed, *options.split())
@@ -159,6 +163,11 @@ class Runner:
             c.call("FLUSHALL")
 
 
+def go_first(pid):
+    with open("/proc/%s/autogroup" % pid, "w") as f:
+        f.write("-15")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--port", default="af_xdp")
@@ -170,10 +179,16 @@ def main():
     p.add_argument("--ip6", action="store_true")
     p.add_argument("--linux", action="store_true")
     p.add_argument("--runs", type=int)
+    p.add_argument("--priority", action="store_true")
     p.add_argument("profiles", nargs="*")
     o = p.parse_args()
     o.runs = o.runs or (3 if o.linux else 1)
-    with Lab(o.port, o.workers, relay="", ip6=o.ip6) as lab, (LinuxPair(ip6=o.ip6) if o.linux else contextlib.nullcontext()) as pair:
+    buffers = ["--tcp-receive-buffer", "4mb", "--tcp-send-buffer", "4mb"] if o.linux else []
+    if o.priority:
+        go_first("self")
+    with Lab(o.port, o.workers, relay="", ip6=o.ip6, options=buffers) as lab, (LinuxPair(ip6=o.ip6) if o.linux else contextlib.nullcontext()) as pair:
+        if o.priority:
+            go_first(lab.pids()[1])
         r = Runner(o, lab, pair)
         for number, profile in enumerate(PROFILES):
             if not o.profiles or any(w in profile[0] for w in o.profiles):
