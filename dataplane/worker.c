@@ -134,6 +134,7 @@ static void init_lists(struct worker *w)
     list_init(&w->leaving);
     list_init(&w->admin);
     list_init(&w->events);
+    list_init(&w->lease_jobs);
     list_init(&w->lease.waiting);
     list_init(&w->lease.deferred);
     w->lease.holder = LEASE_FREE;
@@ -439,6 +440,8 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
         worked |= load_receive(w);
     else if (w->lease.holder == LEASE_FREE)
         worked |= snapshot_turn(w);
+    if (many)
+        lease_rounds(w);
     worked |= !list_empty(&w->dirty);
     conns_turn_end(w);
     if (many)

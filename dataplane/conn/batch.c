@@ -177,7 +177,7 @@ static __attribute__((noinline)) void execute_any(struct worker *w, struct batch
         return; /* put back */
     candidates_forget(b);
     c->ses.last_ms = w->now_ms;
-    if (unlikely_(c->throttled && !(s->way & WAY_ERROR))) {
+    if (unlikely_((c->throttled || c->paused) && !(s->way & WAY_ERROR))) {
         batch_put_back(w, s);
         return;
     }

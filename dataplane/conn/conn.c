@@ -120,6 +120,7 @@ void conn_gone(struct conn *c)
     c->closing = true;
     conn_unlist(c);
     list_remove(&c->leaving_node);
+    exec_drop(c);
     slots_drop(c);
     drop_output(c);
     if (c->dirty)

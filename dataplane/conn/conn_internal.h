@@ -7,6 +7,7 @@
  *   out.c     replies: writer on the transmit queue or heap blocks; slots that keep request order
  *   remote.c  mail between workers: posted commands, replies, neighbours
  *   lease.c   the right to touch several shards
+ *   exec.c    MULTI, WATCH and EXEC: queueing, the shards of a transaction, its reply
  *   event.c   what one worker tells another beside requests; clients that are found by their id
  *   after.c   what a command has left to be done when it is over
  *   pubsub.c  messages to subscribers here and on other workers
@@ -47,6 +48,8 @@ struct slot {
     bool publishes;    /* a PUBLISH: other messages need not wait for its answers */
     struct agg *agg;   /* split commands; NULL: one plain reply */
     uint64_t took, queued; /* cycles, of the part that took longest */
+    /* Takes the reply bytes of a part that shard `from` has answered; NULL: they are the reply. */
+    void (*take)(struct worker *w, struct slot *s, struct span bytes, uint32_t from);
     struct reply_heap bytes;
 };
 
@@ -262,13 +265,19 @@ struct outbox {
 
 #define LEASE_FREE UINT32_MAX
 
+/* Something that needs several shards at once. First member of its own record, which `run` frees. */
+struct lease_job {
+    struct list node;                                   /* worker.lease_jobs, then lease.jobs */
+    uint64_t want;                                      /* shards, a bit each; at least one */
+    void (*run)(struct worker *w, struct lease_job *j); /* all of them are in w->lease_set */
+};
+
+/* A worker's round: what it asks owners for. It lies in the worker; the owner it waits for now has it in a list. */
 struct lease {
-    struct list node;    /* at the owner it waits for now */
+    struct list node;
     uint32_t holder;     /* worker */
     uint64_t want, have; /* shards, a bit each */
-    struct mail *mail;   /* holds the one command; NULL: `call` */
-    void (*call)(struct worker *w, void *ctx);
-    void *ctx;
+    struct list jobs;    /* struct lease_job, in the order they came */
 };
 
 struct lease_state {      /* of my own shard */
@@ -365,7 +374,9 @@ struct worker {
     struct mail_ring *in;  /* count rings: in[i] is written by worker i */
     struct outbox *outbox; /* count */
     struct lease_state lease;
-    struct list leases; /* own requests that are complete and must run in mail_run */
+    struct list lease_jobs; /* struct lease_job: for the next round */
+    struct lease lease_round;
+    bool lease_asking;  /* lease_round is under way */
     uint32_t posted;    /* commands whose replies are awaited */
     struct list events; /* struct mail_event of this worker to itself */
     /* clients that others name by their id (event.c): open addressing, a power of two */
@@ -405,6 +416,12 @@ struct worker {
     bool staging;        /* this is one */
     uint64_t housekeeping_ns, housekeepings;
 };
+
+/* All shards, a bit each. */
+static inline uint64_t worker_all(const struct worker *w)
+{
+    return w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
+}
 
 /* Requests of this client are not parsed now. */
 static inline bool conn_stopped(const struct conn *c)
@@ -467,6 +484,13 @@ void route_after(struct conn *c); /* what a command has asked of its client's co
 void route_errors(struct worker *w, struct reply *r, const struct cmd_desc *d);
 /* The same of a request that was refused before it ran. */
 void route_refused(struct worker *w, struct reply *r);
+/* On this worker, in place. */
+void route_here(struct worker *w, struct staged *s);
+/* By all workers, or by the control process: the reply comes into the slot. */
+void route_foreign(struct worker *w, struct staged *s, struct slot *slot);
+/* An answer of one line: "+QUEUED", or an error's text. */
+void route_answer(struct worker *w, struct conn *c, const char *text);
+struct slot *route_slot(struct conn *c, uint32_t parts); /* a new one that waits for so many */
 struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *argv, uint32_t argc,
                      struct reply *out);
 
@@ -538,6 +562,9 @@ struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_de
                           const struct span *argv, uint32_t argc);
 void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct staged *s,
                  struct span *argv, uint32_t argc, bool part);
+/* Something for another shard that answers nobody; the arguments are copied. */
+void remote_tell(struct worker *w, uint32_t to, const struct cmd_desc *d, const struct span *argv,
+                 uint32_t argc);
 bool remote_shard_free(
     struct worker *w); /* my own shard may be touched now, and nothing waits for it */
 void remote_send(struct worker *w, uint32_t to, void *ptr, enum mail_tag tag);
@@ -551,11 +578,28 @@ bool lease_start(struct worker *w, uint64_t want, struct slot *slot,
                  const struct staged *s); /* false: no memory */
 /* The same for what is no request: `call` runs on this worker under the leases of all shards. False: no memory. */
 bool lease_call(struct worker *w, void (*call)(struct worker *w, void *ctx), void *ctx);
+void lease_submit(struct worker *w,
+                  struct lease_job *j); /* j->run is called in this turn or a later one */
+void lease_round_now(struct worker *w);
+/* Asks for the leases of all jobs that wait, unless a round is under way: then they are the next one's. */
+static inline void lease_rounds(struct worker *w)
+{
+    if (unlikely_(!list_empty(&w->lease_jobs) && !w->lease_asking))
+        lease_round_now(w);
+}
 void lease_on_request(struct worker *w, struct lease *l);
 void lease_on_grant(struct worker *w, struct lease *l);
 void lease_on_release(struct worker *w);
 void lease_defer(struct worker *w, struct mail *m);
 void lease_pump(struct worker *w); /* serves and grants while the shard is free */
+
+/* exec.c: for a client between MULTI and EXEC. True: queued, or the EXEC is on its way; false: the request is run like any other. */
+bool exec_staged(struct worker *w, struct staged *s);
+/* A request of such a client was refused: EXEC will be. */
+void exec_failed(struct conn *c);
+void exec_watch(struct worker *w, struct staged *s); /* WATCH; several workers */
+void exec_drop(struct conn *c); /* the client is gone: frees its queue, gives its watches back */
+void exec_unwatch(struct host *h, struct session *s); /* host_ops.unwatch */
 
 /* event.c */
 /* Runs ev->run on worker `to`, after what was sent there before; on this worker at the end of the turn. Takes ev over. */

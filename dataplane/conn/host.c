@@ -99,6 +99,7 @@ void host_init(struct worker *w)
         .session_kill = host_session_kill,
         .sleep_ms = host_sleep_ms,
         .reset_stats = host_reset_stats,
+        .unwatch = exec_unwatch,
         .tcp_trace = host_tcp_trace,
         .publish = host_publish,
     };

@@ -1,22 +1,23 @@
 /* Leases: the right to touch a shard.
  *
- * A request whose keys lie on several shards takes their leases one after the other in shard order (so no two holders wait for each other),
- * runs as ordinary single-threaded code over all of them on its home worker, and gives them back. While a shard is leased its worker goes on
- * with packets; commands for the shard are deferred, in order. On release the deferred commands run first, then the next waiting lease is
- * granted: neither side starves. Holder and owner meet only in mail: the ring's release/acquire pair carries the shard's memory over.
- * The protocol and its invariants are in docs/threads.md. */
+ * What needs several shards at once (a request whose keys lie apart, an EXEC, a snapshot's cut) is a job. The jobs of a worker wait in one
+ * line; a round asks for the leases of all that wait, one after the other in shard order (so no two rounds wait for each other), runs
+ * the jobs as ordinary single-threaded code, and gives the shards back. What comes meanwhile is the next round's. While a shard is leased
+ * its worker goes on with packets; commands for the shard are deferred, in order. On release the deferred commands run first, then the
+ * next waiting round is granted: neither side starves. Holder and owner meet only in mail: the ring's release/acquire pair carries the
+ * shard's memory over. The protocol and its invariants are in docs/threads.md; tests/model has them checked. */
 #include <stdlib.h>
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 
-static void lease_run(struct worker *w, struct lease *l);
+static void round_run(struct worker *w, struct lease *l);
 
 static void ask_next(struct worker *w, struct lease *l)
 {
     uint64_t left = l->want & ~l->have;
     if (left == 0) {
-        lease_run(w, l);
+        round_run(w, l);
         return;
     }
     uint32_t next = (uint32_t)__builtin_ctzll(left);
@@ -26,16 +27,126 @@ static void ask_next(struct worker *w, struct lease *l)
         remote_send(w, next, l, MAIL_LEASE_REQUEST);
 }
 
+/* ---- rounds ---- */
+
+/* Commands that were posted before go ahead of the round: the same rings carry both, in order. */
+static void send_posted(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->count; i++) {
+        struct mail *m = w->outbox[i].cur;
+        w->outbox[i].cur = NULL;
+        if (m && i == w->id)
+            lease_defer(w, m);
+        else if (m)
+            remote_send(w, i, m, MAIL_CMDS);
+    }
+}
+
+void lease_round_now(struct worker *w)
+{
+    struct lease *l = &w->lease_round;
+    *l = (struct lease){.holder = w->id};
+    list_init(&l->node);
+    list_init(&l->jobs);
+    for (uint32_t n = 0; n < LIMIT_LEASE_JOBS && !list_empty(&w->lease_jobs); n++) {
+        struct lease_job *j = list_entry(list_pop_front(&w->lease_jobs), struct lease_job, node);
+        l->want |= j->want;
+        list_push_back(&l->jobs, &j->node);
+    }
+    w->lease_asking = true;
+    send_posted(w);
+    ask_next(w, l);
+}
+
+void lease_submit(struct worker *w, struct lease_job *j)
+{
+    ASSERT(j->want);
+    list_push_back(&w->lease_jobs, &j->node);
+    if (w->count == 1)
+        lease_rounds(w); /* nobody to wait for */
+}
+
+static void give_back(struct worker *w, uint64_t shards)
+{
+    for (uint64_t m = shards; m; m &= m - 1)
+        w->lease_set.v[__builtin_ctzll(m)] = NULL;
+    for (uint64_t m = shards; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        if (i == w->id)
+            lease_on_release(w);
+        else
+            remote_send(w, i, NULL, MAIL_LEASE_RELEASE);
+    }
+}
+
+/* All shards are here. A job may submit others: they are for the next round. */
+static void round_run(struct worker *w, struct lease *l)
+{
+    uint64_t shards = l->want;
+    for (uint64_t m = shards; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        w->lease_set.v[i] = &w->all[i]->shard;
+        w->lease_set.v[i]->now_ms = w->now_ms;
+    }
+    for (struct list *n; (n = list_pop_front(&l->jobs)) != NULL;) {
+        struct lease_job *j = list_entry(n, struct lease_job, node);
+        j->run(w, j);
+        after_leased(w, shards);
+        STAT_INC(w->stats->lease_jobs);
+    }
+    STAT_INC(w->stats->leases_taken);
+    w->lease_asking = false;
+    give_back(w, shards);
+}
+
+/* ---- jobs: a request, and what is no request ---- */
+
+struct lease_request {
+    struct lease_job job;
+    struct mail *mail; /* holds the one command */
+};
+
+static void request_run(struct worker *w, struct lease_job *j)
+{
+    struct lease_request *q = (struct lease_request *)j;
+    struct mail_cmd *mc = q->mail->first;
+    struct slot *slot = mc->slot;
+    struct reply_heap h = {0};
+    struct reply r;
+    reply_heap_init(&r, &h, mc->resp);
+    struct cmd cmd = route_cmd(w, mc->desc, mc->argv, mc->argc, &r);
+    cmd.shards = &w->lease_set;
+    cmd.shard = mc->keyed ? w->lease_set.v[shard_of_key(mc->argv[mc->desc->first_key], w->count)]
+                          : w->lease_set.v[__builtin_ctzll(j->want)];
+    cmd.session = slot->conn ? &slot->conn->ses : NULL;
+    cmd.db = mc->db;
+    cmd.hash = mc->hash;
+    cmd.client = mc->client;
+    cmd_call(&cmd);
+    reply_heap_finish(&r, &h);
+    if (r.errors) {
+        STAT_ADD(w->stats->error_replies, r.errors);
+        stats_count_error(w->stats, r.error_code);
+    }
+    slot_bytes(slot, span_of(h.p, h.len));
+    reply_heap_free(&h);
+    mail_delete(q->mail);
+    free(q);
+    slot->parts = 0;
+    slot_ready(slot);
+}
+
 bool lease_start(struct worker *w, uint64_t want, struct slot *slot, const struct staged *s)
 {
-    struct lease *l = calloc(1, sizeof(*l));
-    if (!l)
+    struct lease_request *q = calloc(1, sizeof(*q));
+    if (!q)
         return false;
-    l->mail = mail_new(w, w->id);
-    struct mail_cmd *mc = mail_add(l->mail, slot, s->desc, s->argv, s->argc);
+    q->job = (struct lease_job){.want = want, .run = request_run};
+    q->mail = mail_new(w, w->id);
+    struct mail_cmd *mc = mail_add(q->mail, slot, s->desc, s->argv, s->argc);
     if (!mc) {
-        mail_delete(l->mail);
-        free(l);
+        mail_delete(q->mail);
+        free(q);
         return false;
     }
     mc->db = s->conn->ses.db;
@@ -43,25 +154,36 @@ bool lease_start(struct worker *w, uint64_t want, struct slot *slot, const struc
     mc->client = s->conn->ses.id;
     mc->hash = s->hash;
     mc->keyed = s->keyed;
-    l->holder = w->id;
-    l->want = want;
-    list_init(&l->node);
-    /* Commands this client has posted before go ahead of the lease: the same rings carry both, in order. */
-    for (uint32_t i = 0; i < w->count; i++) {
-        struct mail *m = w->outbox[i].cur;
-        if (!m || i == w->id)
-            continue;
-        w->outbox[i].cur = NULL;
-        remote_send(w, i, m, MAIL_CMDS);
-    }
-    struct mail *self = w->outbox[w->id].cur;
-    if (self) {
-        w->outbox[w->id].cur = NULL;
-        lease_defer(w, self);
-    }
-    ask_next(w, l);
+    lease_submit(w, &q->job);
     return true;
 }
+
+struct lease_call {
+    struct lease_job job;
+    void (*call)(struct worker *w, void *ctx);
+    void *ctx;
+};
+
+static void call_run(struct worker *w, struct lease_job *j)
+{
+    struct lease_call *q = (struct lease_call *)j;
+    q->call(w, q->ctx);
+    free(q);
+}
+
+bool lease_call(struct worker *w, void (*call)(struct worker *w, void *ctx), void *ctx)
+{
+    struct lease_call *q = calloc(1, sizeof(*q));
+    if (!q)
+        return false;
+    q->job = (struct lease_job){.want = worker_all(w), .run = call_run};
+    q->call = call;
+    q->ctx = ctx;
+    lease_submit(w, &q->job);
+    return true;
+}
+
+/* ---- the owner's side ---- */
 
 static void grant(struct worker *w, struct lease *l)
 {
@@ -86,89 +208,6 @@ void lease_on_grant(struct worker *w, struct lease *l)
     uint64_t left = l->want & ~l->have;
     l->have |= left & -left;
     ask_next(w, l);
-}
-
-static uint64_t all_shards(const struct worker *w)
-{
-    return w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
-}
-
-bool lease_call(struct worker *w, void (*call)(struct worker *w, void *ctx), void *ctx)
-{
-    struct lease *l = calloc(1, sizeof(*l));
-    if (!l)
-        return false;
-    l->call = call;
-    l->ctx = ctx;
-    l->holder = w->id;
-    l->want = all_shards(w);
-    list_init(&l->node);
-    ask_next(w, l);
-    return true;
-}
-
-static void give_back(struct worker *w, uint64_t shards)
-{
-    for (; shards; shards &= shards - 1) {
-        uint32_t i = (uint32_t)__builtin_ctzll(shards);
-        w->lease_set.v[i] = NULL;
-        if (i == w->id)
-            lease_on_release(w);
-        else
-            remote_send(w, i, NULL, MAIL_LEASE_RELEASE);
-    }
-}
-
-/* What is no request. */
-static void run_call(struct worker *w, struct lease *l)
-{
-    uint64_t shards = l->want;
-    l->call(w, l->ctx);
-    STAT_INC(w->stats->leases_taken);
-    free(l);
-    give_back(w, shards);
-}
-
-static void lease_run(struct worker *w, struct lease *l)
-{
-    for (uint64_t m = l->want; m; m &= m - 1) {
-        uint32_t i = (uint32_t)__builtin_ctzll(m);
-        w->lease_set.v[i] = &w->all[i]->shard;
-        w->lease_set.v[i]->now_ms = w->now_ms;
-    }
-    if (!l->mail) {
-        run_call(w, l);
-        return;
-    }
-    struct mail_cmd *mc = l->mail->first;
-    struct slot *slot = mc->slot;
-    struct reply_heap h = {0};
-    struct reply r;
-    reply_heap_init(&r, &h, mc->resp);
-    struct cmd cmd = route_cmd(w, mc->desc, mc->argv, mc->argc, &r);
-    cmd.shards = &w->lease_set;
-    cmd.shard = mc->keyed ? w->lease_set.v[shard_of_key(mc->argv[mc->desc->first_key], w->count)]
-                          : w->lease_set.v[__builtin_ctzll(l->want)];
-    cmd.session = slot->conn ? &slot->conn->ses : NULL;
-    cmd.db = mc->db;
-    cmd.hash = mc->hash;
-    cmd.client = mc->client;
-    cmd_call(&cmd);
-    reply_heap_finish(&r, &h);
-    if (r.errors) {
-        STAT_ADD(w->stats->error_replies, r.errors);
-        stats_count_error(w->stats, r.error_code);
-    }
-    uint64_t shards = l->want;
-    STAT_INC(w->stats->leases_taken);
-    slot_bytes(slot, span_of(h.p, h.len));
-    reply_heap_free(&h);
-    mail_delete(l->mail);
-    free(l);
-    after_leased(w, shards);
-    give_back(w, shards);
-    slot->parts = 0;
-    slot_ready(slot);
 }
 
 void lease_defer(struct worker *w, struct mail *m)

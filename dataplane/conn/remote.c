@@ -109,6 +109,19 @@ void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct 
     STAT_INC(w->stats->mail_sent);
 }
 
+void remote_tell(struct worker *w, uint32_t to, const struct cmd_desc *d, const struct span *argv,
+                 uint32_t argc)
+{
+    struct outbox *o = &w->outbox[to];
+    if (!o->cur)
+        o->cur = mail_new(w, to);
+    struct mail_cmd *mc = mail_add(o->cur, NULL, d, argv, argc);
+    CHECK(mc);
+    mc->part = true;
+    mc->resp = 2;
+    w->posted++;
+}
+
 /* ---- sending ---- */
 
 void remote_send(struct worker *w, uint32_t to, void *ptr, enum mail_tag tag)
@@ -141,11 +154,13 @@ void remote_flush(struct worker *w)
 {
     if (w->count == 1)
         return;
+    lease_rounds(w);
     struct mail *self = w->outbox[w->id].cur;
     w->outbox[w->id].cur = NULL;
     if (self)
         lease_defer(w, self);
     lease_pump(w);
+    out_close(w);
     for (uint32_t i = 0; i < w->count; i++) {
         struct outbox *o = &w->outbox[i];
         if (i == w->id)
@@ -172,11 +187,15 @@ static void take_replies(struct worker *w, struct mail *m)
         struct slot *slot = mc->slot;
         times_remote(w, mc);
         struct span bytes = span_of(m->replies.p + mc->reply_off, mc->reply_len);
+        w->posted--;
+        if (!slot)
+            continue; /* remote_tell */
         if (slot->agg)
             agg_part(slot->agg, bytes, w->rng);
+        else if (slot->take)
+            slot->take(w, slot, bytes, m->to);
         else
             slot_bytes(slot, bytes);
-        w->posted--;
         if (--slot->parts == 0)
             slot_ready(slot);
     }

@@ -97,7 +97,7 @@ static bool is_muted(const struct conn *c)
     return c->ses.reply_mode == SESSION_REPLY_OFF || c->ses.reply_mode == SESSION_REPLY_SKIP;
 }
 
-static void run_here(struct worker *w, struct staged *s)
+void route_here(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
     struct target t;
@@ -117,12 +117,24 @@ static void run_here(struct worker *w, struct staged *s)
         cmd_call(&cmd);
     }
     target_end(&t, w);
-    after_command(w, &w->shard);
+    if (w->lease.holder == LEASE_FREE) /* else what is left there is the holder's */
+        after_command(w, &w->shard);
+}
+
+void route_answer(struct worker *w, struct conn *c, const char *text)
+{
+    struct target t;
+    target_begin(&t, c, is_muted(c));
+    if (*text == '+')
+        reply_simple(t.r, text + 1);
+    else
+        reply_error(t.r, text);
+    target_end(&t, w);
 }
 
 /* ---- several workers ---- */
 
-static struct slot *slot_pending(struct conn *c, uint32_t parts)
+struct slot *route_slot(struct conn *c, uint32_t parts)
 {
     struct slot *slot = slot_new(c);
     slot->parts = parts;
@@ -133,11 +145,11 @@ static struct slot *slot_pending(struct conn *c, uint32_t parts)
 static void run_on_owner(struct worker *w, struct staged *s, uint32_t owner)
 {
     if (owner == w->id && remote_shard_free(w)) {
-        run_here(w, s);
+        route_here(w, s);
         return;
     }
     out_close(w);
-    remote_post(w, owner, slot_pending(s->conn, 1), s, s->argv, s->argc, false);
+    remote_post(w, owner, route_slot(s->conn, 1), s, s->argv, s->argc, false);
 }
 
 /* One part on my own shard, straight into the aggregate. */
@@ -168,19 +180,24 @@ static void part_here(struct worker *w, struct staged *s, struct slot *slot, str
     after_command(w, &w->shard);
 }
 
-static struct slot *slot_split(struct worker *w, struct staged *s, uint32_t parts)
+static void slot_aggregate(struct slot *slot, const struct staged *s)
 {
-    struct slot *slot = slot_pending(s->conn, parts);
     slot->agg = calloc(1, sizeof(*slot->agg));
     CHECK(slot->agg);
     agg_begin(slot->agg, s->desc, s->argv, s->argc, s->conn->ses.resp);
+}
+
+static struct slot *slot_split(struct worker *w, struct staged *s, uint32_t parts)
+{
+    struct slot *slot = route_slot(s->conn, parts);
+    slot_aggregate(slot, s);
     (void)w;
     return slot;
 }
 
-static void split_all(struct worker *w, struct staged *s)
+/* A part on every worker; the slot waits for as many. */
+static void split_all(struct worker *w, struct staged *s, struct slot *slot)
 {
-    struct slot *slot = slot_split(w, s, w->count);
     w->rng = w->rng * 6364136223846793005ull + 1442695040888963407ull;
     for (uint32_t i = 0; i < w->count; i++) {
         if (i == w->id && remote_shard_free(w))
@@ -221,7 +238,7 @@ static void split_keys(struct worker *w, struct staged *s, uint64_t mask, const 
 static void run_leased(struct worker *w, struct staged *s, uint64_t mask)
 {
     struct conn *c = s->conn;
-    struct slot *slot = slot_pending(c, 1);
+    struct slot *slot = route_slot(c, 1);
     slot->resumes = true;
     c->paused = true;
     if (!lease_start(w, mask, slot, s)) {
@@ -256,6 +273,14 @@ static void run_keys(struct worker *w, struct staged *s)
     else
         split_keys(w, s, mask, pos, owner, (uint32_t)n);
     free(pos);
+}
+
+static void run_watch(struct worker *w, struct staged *s)
+{
+    if (s->conn->ses.mode & SESSION_MULTI)
+        route_here(w, s); /* the error */
+    else
+        exec_watch(w, s);
 }
 
 static uint32_t cursor_owner(const struct worker *w, const struct staged *s)
@@ -311,7 +336,10 @@ static void run_over_workers(struct worker *w, struct staged *s)
     case ROUTE_KEY: run_on_owner(w, s, s->keyed ? s->owner : w->id); break;
     case ROUTE_KEYS:
         out_close(w);
-        run_keys(w, s);
+        if (unlikely_(s->desc == &cmd_table[CMD_watch]))
+            run_watch(w, s);
+        else
+            run_keys(w, s);
         break;
     case ROUTE_CURSOR: run_on_owner(w, s, cursor_owner(w, s)); break;
     case ROUTE_CHANNEL: run_publish(w, s); break;
@@ -321,9 +349,9 @@ static void run_over_workers(struct worker *w, struct staged *s)
         if (s->desc->split == SPLIT_LEASE)
             run_leased(w, s, all);
         else
-            split_all(w, s);
+            split_all(w, s, slot_split(w, s, w->count));
         break;
-    default: run_here(w, s);
+    default: route_here(w, s);
     }
 }
 
@@ -331,7 +359,7 @@ static void run_in_control(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
     out_close(w);
-    struct slot *slot = slot_pending(c, 1);
+    struct slot *slot = route_slot(c, 1);
     slot->resumes = true;
     c->paused = true;
     if (!admin_send(w, c, slot, s)) {
@@ -340,28 +368,81 @@ static void run_in_control(struct worker *w, struct staged *s)
     }
 }
 
-/* Unknown commands, wrong arity. */
-static void answer_unknown(struct worker *w, struct staged *s)
+/* PUBLISH of a transaction. */
+static void publish_into(struct worker *w, struct staged *s, struct slot *slot)
+{
+    enum pubsub_kind kind = s->desc == &cmd_table[CMD_spublish] ? PUBSUB_SHARD : PUBSUB_CHANNEL;
+    slot_aggregate(slot, s);
+    slot->agg->sum = pubsub_publish_here(w, kind, s->argv[1], s->argv[2]);
+    uint64_t others = pubsub_others(w, kind, s->argv[1]);
+    w->cmd_calls[s->desc->index]++;
+    slot->parts = (uint32_t)__builtin_popcountll(others);
+    if (others)
+        pubsub_send(w, others, kind, s->argv[1], s->argv[2], on_received, slot);
+    else
+        slot_ready(slot);
+}
+
+void route_foreign(struct worker *w, struct staged *s, struct slot *slot)
+{
+    if (s->desc->route == ROUTE_CHANNEL) {
+        publish_into(w, s, slot);
+    } else if (s->desc->route != ROUTE_CONTROL) {
+        slot->parts = w->count;
+        slot_aggregate(slot, s);
+        split_all(w, s, slot);
+    } else if (!admin_send(w, s->conn, slot, s)) {
+        slot->parts = 0;
+        slot_ready(slot);
+    }
+}
+
+/* What is wrong with a request that does not come to run. */
+static void write_refusal(struct worker *w, const struct staged *s, struct reply *r)
+{
+    if (s->desc)
+        cmd_admit(s->desc, &s->conn->ses, &w->config, r);
+    else
+        cmd_lookup(s->argv, s->argc, r);
+}
+
+/* An EXEC that is refused ends its transaction: "-ERR why" becomes "-EXECABORT ... why". */
+static void abort_exec(struct worker *w, const struct staged *s, struct reply *r)
+{
+    struct reply_heap h = {0};
+    struct reply text;
+    reply_heap_init(&text, &h, 2);
+    write_refusal(w, s, &text);
+    reply_heap_finish(&text, &h);
+    size_t skip = h.len > 5 && memcmp(h.p, "-ERR ", 5) == 0 ? 5 : 1;
+    reply_errorf(r, "EXECABORT Transaction discarded because of: %.*s", (int)(h.len - skip - 2),
+                 (const char *)h.p + skip);
+    reply_heap_free(&h);
+    exec_drop(s->conn);
+}
+
+static void answer_refusal(struct worker *w, struct staged *s)
 {
     struct target t;
     target_begin(&t, s->conn, is_muted(s->conn));
-    cmd_lookup(s->argv, s->argc, t.r);
+    if (unlikely_(span_is(s->argv[0], "exec"))) {
+        abort_exec(w, s, t.r);
+    } else {
+        write_refusal(w, s, t.r);
+        exec_failed(s->conn);
+    }
+    if (strcmp(t.r->error_code, "DENIED") == 0)
+        STAT_INC(w->stats->denied_commands);
     target_end(&t, w);
 }
 
 /* No permission. True: answered. */
 static bool refused(struct worker *w, struct staged *s)
 {
-    struct conn *c = s->conn;
-    struct target t;
-    if (cmd_admit(s->desc, &c->ses, &w->config, &w->nowhere))
+    if (cmd_admit(s->desc, &s->conn->ses, &w->config, &w->nowhere))
         return false;
     w->cmd_rejected[s->desc->index]++;
-    target_begin(&t, c, is_muted(c));
-    cmd_admit(s->desc, &c->ses, &w->config, t.r);
-    if (strcmp(t.r->error_code, "DENIED") == 0)
-        STAT_INC(w->stats->denied_commands);
-    target_end(&t, w);
+    answer_refusal(w, s);
     return true;
 }
 
@@ -448,7 +529,7 @@ void route_staged(struct worker *w, struct staged *s)
             answer_protocol_error(w, s);
             return;
         }
-        answer_unknown(w, s);
+        answer_refusal(w, s);
         after_request(c);
         return;
     }
@@ -457,10 +538,12 @@ void route_staged(struct worker *w, struct staged *s)
     if ((likely_(is_open(w, c, d)) || !refused(w, s)) &&
         (likely_(!w->careful) || !held_back(w, s)) &&
         (likely_(!(c->ses.mode & SESSION_SUBSCRIBED)) || !refused_to_subscriber(w, s))) {
-        if (unlikely_(d->route == ROUTE_CONTROL))
+        if (unlikely_(c->ses.mode & SESSION_MULTI) && exec_staged(w, s))
+            ; /* queued, or on its way */
+        else if (unlikely_(d->route == ROUTE_CONTROL))
             run_in_control(w, s);
         else if (likely_(w->count == 1))
-            run_here(w, s);
+            route_here(w, s);
         else
             run_over_workers(w, s);
     }

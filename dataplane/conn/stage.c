@@ -29,6 +29,8 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
         (many && (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS ||
                   d->route == ROUTE_CHANNEL)))
         how |= HOW_BARRIER;
+    if (many && d == &cmd_table[CMD_exec])
+        how |= HOW_BARRIER;
     bool data = d->fn && !d->nsubs && d->first_key == 1 &&
                 (d->flags & (CMD_READONLY | CMD_WRITE)) &&
                 !(d->flags & (CMD_PROTECTED | CMD_BLOCKING | CMD_NOSCRIPT | CMD_ADMIN));

@@ -19,8 +19,9 @@
 #define LIMIT_REPLY_CHUNK_BYTES 16384 /* heap reply block */
 
 /* --- execution --- */
-#define LIMIT_BATCH_CMDS        64        /* commands that are staged together */
-#define LIMIT_BATCH_ARGS        1024      /* spans of a batch */
+#define LIMIT_BATCH_CMDS        64   /* commands that are staged together */
+#define LIMIT_BATCH_ARGS        1024 /* spans of a batch */
+#define LIMIT_LEASE_JOBS        64 /* requests over several shards that one round of leases serves */
 #define LIMIT_RANDOM_DRAWS      (1 << 24) /* SRANDMEMBER, HRANDFIELD with a negative count */
 
 /* --- dataplane --- */
@@ -32,8 +33,9 @@
 #define LIMIT_LINK_MSG_BYTES \
     (64 * 1024) /* longest record in a link ring; longer payloads are split */
 #define LIMIT_LINK_BULK_BYTES \
-    (1024 * 1024) /* of a worker's ring of snapshots, and of its ring of keys to load; power of two */
-#define LIMIT_LINK_JOURNAL_BYTES (4 * 1024 * 1024) /* journal ring of a worker; power of two */
+    (1024 *                   \
+     1024) /* of a worker's ring of snapshots, and of its ring of keys to load; power of two */
+#define LIMIT_LINK_JOURNAL_BYTES  (4 * 1024 * 1024) /* journal ring of a worker; power of two */
 #define LIMIT_PASSWORD_BYTES      512
 #define LIMIT_NET_ALLOW           64 /* source prefixes of net-allow */
 

@@ -9,6 +9,7 @@
 #include "engine/base/num.h"
 #include "engine/cmd/cmd_internal.h"
 #include "engine/cmd/keyref.h"
+#include "engine/cmd/multi.h"
 
 /* ---- names ---- */
 
@@ -128,9 +129,11 @@ void cmd_client_reply(struct cmd *c)
 
 /* Letters of Redis's flags field that have a meaning here, in its order. */
 static const char *flag_letters(const struct session *s, const struct session_info *info,
-                                char ret[8])
+                                char ret[16])
 {
     char *p = ret;
+    if (s->mode & SESSION_MULTI)
+        *p++ = 'x';
     if (info->blocked)
         *p++ = 'b';
     if (s->close_after_reply)
@@ -168,7 +171,7 @@ static void client_line(struct cmd *c, struct session *s, struct reply *to)
 {
     struct session_info info = {.tcp = ""};
     c->host->ops->session_info(c->host, s, &info);
-    char text[512], flags[8], peer[SESSION_END_BYTES], local[SESSION_END_BYTES];
+    char text[512], flags[16], peer[SESSION_END_BYTES], local[SESSION_END_BYTES];
     int64_t now_ms = c->now_us / 1000;
     int n = snprintf(
         text, sizeof(text), "id=%llu addr=%.63s laddr=%.63s fd=-1 name=", (unsigned long long)s->id,
@@ -177,12 +180,14 @@ static void client_line(struct cmd *c, struct session *s, struct reply *to)
     reply_raw(to, text_or_empty(s->name), strlen(text_or_empty(s->name)));
     n = snprintf(
         text, sizeof(text),
-        " age=%lld idle=%lld flags=%s db=%u sub=0 psub=0 ssub=0 multi=-1 qbuf=%llu qbuf-free=%llu "
-        "argv-mem=%llu multi-mem=0 rbs=0 rbp=0 obl=%llu oll=%llu omem=%llu tot-mem=%llu events=%s "
+        " age=%lld idle=%lld flags=%s db=%u sub=0 psub=0 ssub=0 multi=%d qbuf=%llu qbuf-free=%llu "
+        "argv-mem=%llu multi-mem=%llu rbs=0 rbp=0 obl=%llu oll=%llu omem=%llu tot-mem=%llu "
+        "events=%s "
         "cmd=%s user=default redir=-1 resp=%u",
         (long long)(now_ms - s->created_ms) / 1000, (long long)(now_ms - s->last_ms) / 1000,
-        flag_letters(s, &info, flags), s->db, (unsigned long long)info.qbuf,
-        (unsigned long long)info.qbuf_free, (unsigned long long)info.argv_mem,
+        flag_letters(s, &info, flags), s->db, s->mode & SESSION_MULTI ? (int)s->multi->n : -1,
+        (unsigned long long)info.qbuf, (unsigned long long)info.qbuf_free,
+        (unsigned long long)info.argv_mem, s->multi ? (unsigned long long)s->multi->bytes : 0ull,
         (unsigned long long)info.obl, (unsigned long long)info.oll, (unsigned long long)info.omem,
         (unsigned long long)info.tot_mem, info.obl || info.oll ? "rw" : "r", last_command(s),
         s->resp);

@@ -106,10 +106,12 @@ struct host_ops {
     void (*session_kill)(struct host *h, struct session *s);
     void (*sleep_ms)(struct host *h, uint64_t ms); /* DEBUG SLEEP */
     void (*reset_stats)(struct host *h);
-    /* DEBUG TCPTRACE: what is left of a client's connection in this worker's trace, as bulk strings; returns their number. May be NULL. */
-    uint32_t (*tcp_trace)(struct host *h, uint64_t client, struct reply *to);
+    void (*unwatch)(struct host *h,
+                    struct session *s); /* gives its watched keys back to their shards */
     /* To this worker's clients (enum pubsub_kind); how many. With several workers the router does it for PUBLISH itself. */
     int64_t (*publish)(struct host *h, int kind, struct span channel, struct span message);
+    /* DEBUG TCPTRACE: what is left of a client's connection in this worker's trace, as bulk strings; returns their number. May be NULL. */
+    uint32_t (*tcp_trace)(struct host *h, uint64_t client, struct reply *to);
 };
 struct host {
     const struct host_ops *ops;
@@ -140,6 +142,7 @@ struct cmd {
         *parser; /* the request was gathered by it: big arguments may be taken over; else NULL */
     bool may_hold; /* the reply may be left to be written in parts (long_reply.h) */
     bool part;   /* one part of a split: write the part's form, the aggregator makes the reply */
+    bool in_exec;  /* one of a transaction's: it must not wait, and memory was asked for before */
     struct entry *
         candidate; /* of the first key: perhaps its entry (engine/shard/access_inline.h), or NULL */
 };

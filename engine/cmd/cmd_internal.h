@@ -3,6 +3,8 @@
 
 #include "engine/cmd/command_table.h"
 
+/* Ends the client's MULTI, forgets what it watches. */
+void cmd_multi_reset(struct cmd *c);
 /* Checks and sets the client's name. False: the error was written. */
 bool cmd_set_name(struct cmd *c, struct span name);
 /* RESET: from all channels, without a word. */

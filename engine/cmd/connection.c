@@ -54,6 +54,7 @@ void cmd_quit(struct cmd *c)
 void cmd_reset(struct cmd *c)
 {
     pubsub_reset(c->host, c->session);
+    cmd_multi_reset(c);
     session_reset(c->session, !c->host->config->requirepass_len);
     c->out->resp = 2;
     c->out->muted = c->session->reply_mode != SESSION_REPLY_ON;

@@ -285,7 +285,7 @@ void cmd_call(struct cmd *c)
         reply_errorf(c->out, "ERR command '%s' is not served here", d->full);
         return;
     }
-    if ((d->flags & CMD_DENYOOM) && !cmd_has_room(c))
+    if ((d->flags & CMD_DENYOOM) && !c->in_exec && !cmd_has_room(c))
         return;
     uint32_t errors = c->out->errors;
     d->fn(c);

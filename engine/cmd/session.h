@@ -8,6 +8,7 @@
 #include "engine/base/ip.h"
 
 struct cmd_desc;
+struct multi;
 
 enum session_source { SESSION_NETWORK, SESSION_DOOR_UNIX, SESSION_DOOR_TCP };
 enum session_reply {
@@ -41,6 +42,7 @@ struct session {
     uint64_t commands;
     const struct cmd_desc *last_cmd; /* set by the caller before each command */
     char *name, *lib_name, *lib_ver; /* heap, NULL when unset; freed by session_fini */
+    struct multi *multi;             /* queue of MULTI and watched keys (multi.h); NULL: neither */
     struct subscriber *subs; /* engine/cmd/pubsub.h; NULL: none. Its worker makes it leave */
     bool conflate;           /* CLIENT CONFLATE ON */
     uint64_t conflated;      /* messages that a newer one of the channel took the place of */

@@ -178,6 +178,8 @@ void ks_flush(struct shard *s, uint32_t db, bool lazy)
     struct shard_db *d = &s->db[db];
     s->stats.dirty += ks_count(s, db);
     held_touch(s, NULL);
+    if (unlikely_(s->listen & LISTEN_WATCH))
+        watch_tell_db(s, db, db);
     if (unlikely_(s->listen))
         ks_tell_all(s);
     if (unlikely_(s->snapshot != NULL) && snapshot_keeps(s, db, d->keys, d->expires))
@@ -191,6 +193,8 @@ void ks_flush(struct shard *s, uint32_t db, bool lazy)
 
 void ks_swap(struct shard *s, uint32_t a, uint32_t b)
 {
+    if (unlikely_(s->listen & LISTEN_WATCH))
+        watch_tell_db(s, a, b);
     if (unlikely_(s->listen))
         ks_tell_all(s);
     struct shard_db d = s->db[a];

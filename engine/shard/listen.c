@@ -20,6 +20,9 @@ void ks_tell(struct shard *s, uint32_t db, struct span key, enum ks_class cls, c
         note_effect(s, db, key, cls);
     if (s->listen & LISTEN_NOTIFY)
         notify_note(s, db, key, cls, event);
+    /* PFCOUNT tells nobody that it has written its estimate down, but those who watch */
+    if ((s->listen & LISTEN_WATCH) && (cls != KS_NONE || strcmp(event, "pfcount") == 0))
+        watch_tell(s, db, key);
     if (s->listen & LISTEN_HOOK)
         s->on_change(s->on_change_ctx, s, db, key, cls, event);
 }

@@ -81,6 +81,7 @@ void shard_fini(struct shard *s)
         ks_flush(s, db, false);
     while (s->lazy_head)
         lazy_tick(s, SIZE_MAX);
+    watch_fini(s);
     field_timers_fini(s);
     evict_fini(s);
     notify_fini(s);

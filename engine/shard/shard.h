@@ -15,6 +15,7 @@
 #include "engine/shard/entry.h"
 #include "engine/shard/evict.h"
 #include "engine/shard/notify.h"
+#include "engine/shard/watch.h"
 
 struct shard_db {
     struct dict *keys; /* all entries; created on first use */
@@ -55,6 +56,7 @@ enum ks_class {
 /* Who hears of a shard's changes: bits of struct shard.listen. While none is set a change costs one test. */
 enum ks_listen {
     LISTEN_HOOK = 1 << 0,    /* on_change */
+    LISTEN_WATCH = 1 << 1,   /* watch */
     LISTEN_JOURNAL = 1 << 8, /* effects */
     LISTEN_NOTIFY = 1 << 2,  /* notices */
 };
@@ -98,6 +100,7 @@ struct shard {
     struct field_timers
         *field_timers; /* hashes with fields that expire (field_timer.h); NULL: none */
     struct evict evict;
+    struct watch_table watch;
     /* journal: where what happens to this shard is written down by whoever holds it (LISTEN_JOURNAL); records of it made so far */
     struct effects *effects;
     uint64_t journal_seq;

@@ -1,0 +1,342 @@
+/* MULTI and WATCH of clients: queueing, and EXEC.
+ *
+ * Between MULTI and EXEC requests are copied into the session's queue (engine/cmd/multi.c). EXEC runs in place when this worker's shard is
+ * all it needs (with one worker always); otherwise it is a lease job over the shards of its keys and of the watched ones, whose versions
+ * are compared under the leases. Requests of the queue that other workers or the control process answer are issued, in order, when those
+ * over shards have run: then the reply of EXEC is several slots, "*n" and the replies so far, one for such a request, and so on.
+ *
+ *   route_staged -> exec_staged -> queue | run in place (cmd_exec) | lease_submit -> exec_run
+ *
+ * Thread: the client's home worker. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/base/assert.h"
+#include "engine/cmd/command_table.h"
+#include "engine/cmd/multi.h"
+#include "engine/cmd/scan.h"
+
+/* ---- queueing ---- */
+
+void exec_failed(struct conn *c)
+{
+    if (unlikely_(c->ses.mode & SESSION_MULTI) && c->ses.multi)
+        c->ses.multi->failed = true;
+}
+
+/* What is queued or watched counts as input that waits. */
+static bool within_limit(struct conn *c)
+{
+    const struct multi *m = c->ses.multi;
+    if (!m || m->bytes + m->watch_bytes <= c->w->config.client_query_buffer_bytes)
+        return true;
+    STAT_INC(c->w->stats->query_buffer_limit_closed);
+    conn_kill(c);
+    return false;
+}
+
+static bool room_to_queue(struct worker *w)
+{
+    struct shard *s = &w->shard;
+    return w->lease.holder != LEASE_FREE || !shard_full(s) || shard_make_room(s);
+}
+
+static void queue_request(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    const char *error = NULL;
+    if (s->desc->flags & CMD_NO_MULTI)
+        error = "ERR Command not allowed inside a transaction";
+    else if (!room_to_queue(w))
+        error = "OOM command not allowed when used memory > 'maxmemory'.";
+    else if (!multi_queue(&c->ses, s->desc, s->argv, s->argc))
+        error = "OOM out of memory";
+    if (error) {
+        w->cmd_rejected[s->desc->index]++;
+        exec_failed(c);
+    } else if (!within_limit(c)) {
+        return;
+    }
+    route_answer(w, c, error ? error : "+QUEUED");
+}
+
+/* ---- which shards ---- */
+
+/* Those of one request's keys; all when only its running tells. */
+static uint64_t shards_of_keys(const struct worker *w, const struct multi_cmd *m)
+{
+    int n = cmd_keys(m->desc, m->argv, m->argc, NULL, 0);
+    if (n <= 0 || cmd_keys_open(m->desc, m->argv, m->argc))
+        return worker_all(w);
+    uint32_t some[16], *pos = n <= 16 ? some : malloc((size_t)n * sizeof(*pos));
+    uint64_t mask = 0;
+    CHECK(pos);
+    cmd_keys(m->desc, m->argv, m->argc, pos, (uint32_t)n);
+    for (int i = 0; i < n; i++)
+        mask |= 1ull << shard_of_key(m->argv[pos[i]], w->count);
+    if (pos != some)
+        free(pos);
+    return mask;
+}
+
+static uint64_t shards_of(const struct worker *w, const struct multi_cmd *m)
+{
+    uint64_t cursor;
+    switch (m->desc->route) {
+    case ROUTE_KEY:
+    case ROUTE_KEYS: return shards_of_keys(w, m);
+    case ROUTE_ALL: return worker_all(w);
+    case ROUTE_CURSOR:
+        if (scan_cursor_parse(m->argv[1], &cursor))
+            return 1ull << scan_cursor_shard(cursor, w->count);
+        return 0; /* the command refuses it */
+    default: return 0;
+    }
+}
+
+static uint64_t shards_of_all(const struct worker *w, const struct multi *m)
+{
+    uint64_t mask = 0;
+    for (uint32_t i = 0; i < m->watched; i++)
+        mask |= 1ull << m->watch[i].shard;
+    for (const struct multi_cmd *mc = m->first; mc; mc = mc->next)
+        mask |= shards_of(w, mc);
+    return mask;
+}
+
+/* ---- EXEC that waits, or whose reply is several slots ---- */
+
+struct exec_job {
+    struct lease_job job;
+    struct multi *multi;
+    uint32_t nslots;
+    struct slot *slots[]; /* replies so far, a foreign request's, replies behind it, ... */
+};
+
+static struct exec_job *job_new(struct conn *c, uint32_t foreign)
+{
+    uint32_t n = 1 + 2 * foreign;
+    struct exec_job *e = calloc(1, sizeof(*e) + n * sizeof(e->slots[0]));
+    CHECK(e);
+    e->nslots = n;
+    for (uint32_t i = 0; i < n; i++)
+        e->slots[i] = route_slot(c, 1); /* all of them now: a message must not come between */
+    e->slots[n - 1]->resumes = true;
+    c->paused = true;
+    e->multi = multi_take(&c->ses);
+    return e;
+}
+
+/* The reply goes on in that slot. */
+static void segment_open(struct reply *r, struct slot *slot, uint8_t resp)
+{
+    struct reply_heap *h = &slot->bytes;
+    reply_heap_append(r, h, resp);
+    r->muted = slot->muted;
+}
+
+static void segment_close(struct worker *w, struct reply *r, struct slot *slot)
+{
+    reply_heap_finish(r, &slot->bytes);
+    slot->conn->slot_bytes += slot->bytes.len;
+    if (r->errors) {
+        STAT_ADD(w->stats->error_replies, r->errors);
+        stats_count_error(w->stats, r->error_code);
+    }
+}
+
+/* Writes the replies of what runs over shards; notes the others. */
+static void run_queue(struct worker *w, struct exec_job *e, struct shard_set *set, bool changed,
+                      const struct multi_cmd **ret_foreign)
+{
+    struct conn *c = e->slots[0]->conn;
+    struct reply r;
+    uint32_t k = 0;
+    segment_open(&r, e->slots[0], c->ses.resp);
+    struct cmd cmd = route_cmd(w, &cmd_table[CMD_exec], NULL, 0, &r);
+    cmd.shards = set;
+    cmd.session = &c->ses;
+    for (uint32_t i = 0; i < set->count; i++)
+        cmd.shard = set->v[i] ? set->v[i] : cmd.shard;
+    w->cmd_calls[CMD_exec]++;
+    if (!multi_refuses(&cmd, e->multi, changed)) {
+        const struct multi_cmd *at = e->multi->first;
+        reply_array(&r, e->multi->n);
+        multi_unit_begin(&cmd);
+        while ((at = multi_run(&cmd, at)) != NULL) {
+            segment_close(w, &r, e->slots[k]);
+            ret_foreign[k / 2] = at;
+            k += 2;
+            segment_open(&r, e->slots[k], c->ses.resp);
+            at = at->next;
+        }
+        multi_unit_end(&cmd);
+    }
+    segment_close(w, &r, e->slots[k]);
+}
+
+static void issue(struct worker *w, struct slot *slot, const struct multi_cmd *m)
+{
+    struct staged s = {.conn = slot->conn, .desc = m->desc, .argv = m->argv, .argc = m->argc};
+    route_foreign(w, &s, slot);
+}
+
+static void exec_run(struct worker *w, struct exec_job *e, struct shard_set *set)
+{
+    uint32_t n = e->nslots / 2;
+    const struct multi_cmd **foreign = calloc(n + 1, sizeof(*foreign));
+    CHECK(foreign);
+    bool changed = multi_unwatch(e->multi, set);
+    if (e->slots[0]->conn) /* a client that is gone asks for nothing */
+        run_queue(w, e, set, changed, foreign);
+    for (uint32_t i = 0; i < e->nslots; i++) {
+        struct slot *slot = e->slots[i];
+        if ((i & 1) && slot->conn && foreign[i / 2]) {
+            issue(w, slot, foreign[i / 2]);
+            continue;
+        }
+        slot->parts = 0;
+        slot_ready(slot);
+    }
+    free(foreign);
+    multi_free(e->multi);
+    free(e);
+}
+
+static void run_leased(struct worker *w, struct lease_job *j)
+{
+    exec_run(w, (struct exec_job *)j, &w->lease_set);
+}
+
+static void start(struct worker *w, struct conn *c, uint64_t want, uint32_t foreign)
+{
+    out_close(w);
+    struct exec_job *e = job_new(c, foreign);
+    if (w->count > 1 && want) {
+        e->job = (struct lease_job){.want = want, .run = run_leased};
+        lease_submit(w, &e->job);
+        return;
+    }
+    exec_run(w, e, &w->set);
+    if (w->count == 1)
+        after_command(w, &w->shard);
+}
+
+bool exec_staged(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    const struct multi *m = c->ses.multi;
+    uint32_t foreign = 0;
+    if (multi_queues(s->desc)) {
+        queue_request(w, s);
+        return true;
+    }
+    if (s->desc != &cmd_table[CMD_exec] || !m || m->failed)
+        return false;
+    for (const struct multi_cmd *mc = m->first; mc; mc = mc->next)
+        foreign += multi_foreign(mc, w->count);
+    uint64_t want = w->count > 1 ? shards_of_all(w, m) : 0;
+    bool mine = want == 0 || (want == 1ull << w->id && remote_shard_free(w));
+    if (mine && !foreign)
+        return false;
+    start(w, c, want, foreign);
+    return true;
+}
+
+/* ---- WATCH over several workers ---- */
+
+/* Gives references back to a shard that may be in other hands now. */
+static void give_back(struct worker *w, uint32_t shard, struct watch **v, size_t n)
+{
+    struct span argv[] = {SPAN("UNWATCH"), span_of(v, n * sizeof(*v))};
+    if (n)
+        remote_tell(w, shard, &cmd_table[CMD_unwatch], argv, 2);
+}
+
+static void unwatch_shard(struct worker *w, uint32_t shard, struct multi *m)
+{
+    struct watch *v[64];
+    size_t n = 0;
+    bool mine = shard == w->id && w->lease.holder == LEASE_FREE;
+    for (uint32_t i = 0; i < m->watched; i++) {
+        if (m->watch[i].shard != shard)
+            continue;
+        if (mine) {
+            watch_release(&w->shard, m->watch[i].ref.watch);
+            continue;
+        }
+        v[n++] = m->watch[i].ref.watch;
+        if (n == ARRAY_LEN(v)) {
+            give_back(w, shard, v, n);
+            n = 0;
+        }
+    }
+    give_back(w, shard, v, n);
+}
+
+void exec_unwatch(struct host *h, struct session *s)
+{
+    struct worker *w = ((struct conn *)s)->w;
+    struct multi *m = s->multi;
+    (void)h;
+    for (uint32_t i = 0; i < w->count; i++)
+        unwatch_shard(w, i, m);
+    m->watched = 0;
+    m->watch_bytes = 0;
+    if (!(s->mode & SESSION_MULTI))
+        multi_discard(s); /* nothing is left */
+}
+
+void exec_drop(struct conn *c)
+{
+    if (!c->ses.multi)
+        return;
+    if (c->ses.multi->watched)
+        exec_unwatch(&c->w->host, &c->ses);
+    if (c->ses.multi)
+        multi_discard(&c->ses);
+}
+
+/* References from an owner, one for each key that it was given, or fewer. */
+static void take_refs(struct worker *w, struct slot *slot, struct span bytes, uint32_t from)
+{
+    struct watch_ref ref;
+    for (size_t at = 0; at + sizeof(ref) <= bytes.n; at += sizeof(ref)) {
+        memcpy(&ref, bytes.p + at, sizeof(ref));
+        struct conn *c = slot->conn;
+        if (!c || !multi_watch_add(&c->ses, from, ref, watch_bytes(SPAN(""))))
+            give_back(w, from, &ref.watch, 1);
+    }
+    if (slot->parts == 1)
+        slot_bytes(slot, SPAN("+OK\r\n"));
+}
+
+void exec_watch(struct worker *w, struct staged *s)
+{
+    struct conn *c = s->conn;
+    struct span *argv = malloc(s->argc * sizeof(*argv));
+    uint64_t mask = 0;
+    CHECK(argv);
+    if (!within_limit(c))
+        goto done;
+    for (uint32_t i = 1; i < s->argc; i++)
+        mask |= 1ull << shard_of_key(s->argv[i], w->count);
+    struct slot *slot = route_slot(c, (uint32_t)__builtin_popcountll(mask));
+    slot->take = take_refs;
+    slot->resumes = true;
+    c->paused = true;
+    argv[0] = s->argv[0];
+    for (uint32_t shard = 0; shard < w->count; shard++) {
+        uint32_t argc = 1;
+        if (!(mask & 1ull << shard))
+            continue;
+        for (uint32_t i = 1; i < s->argc; i++) {
+            if (shard_of_key(s->argv[i], w->count) == shard)
+                argv[argc++] = s->argv[i];
+        }
+        remote_post(w, shard, slot, s, argv, argc, true);
+    }
+done:
+    free(argv);
+}
