@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/check_files.h"
 #include "control/config/check.h"
 #include "control/config/config.h"
 
@@ -60,6 +61,11 @@ static int check(int argc, char **argv)
     return check_main(argc - 1, argv + 1);
 }
 
+static int check_files(int argc, char **argv)
+{
+    return check_files_main(argc - 1, argv + 1);
+}
+
 static int version(int argc, char **argv)
 {
     (void)argc;
@@ -103,6 +109,9 @@ static const struct word {
      "look at this machine: what is wrong and the command that mends it", check},
     {"bench", "[options | compare A.json B.json]",
      "load a RESP server over our own stack or kernel sockets, and measure (bench --help)", bench},
+    {"check-files", "FILE... [--fix]",
+     "look at snapshots and append-only files: are they whole; --fix keeps what is good",
+     check_files},
     {"config-sample", "", "a commented barewire.conf with every directive", sample},
     {"config-docs", "", "the table of directives as Markdown", docs},
     {"version", "", "print the version", version},

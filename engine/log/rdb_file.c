@@ -152,6 +152,9 @@ static enum rdb_file_status end(struct rdb_file *f, struct rdb_reader *r, const 
         want = rdb_get_u64(r);
         if (r->failed)
             return more(f, r, p, ret);
+    } else if (f->left != UINT64_MAX && f->left != 1) {
+        return bad(f, "bytes follow the end of a file of version %u, which has no checksum",
+                   f->version);
     }
     f->unchecked = want == 0;
     if (!f->no_check && want && want != crc64(f->crc, p, 1))
