@@ -91,9 +91,11 @@ class Regulars:
         os.waitpid(self.pid, 0)
 
 
-def times(idle, loaded):
-    return "regular clients' p50 %.0f us (idle %.0f), p99 %.0f us (idle %.0f, %.1f times)" % (
-        loaded["p50"], idle["p50"], loaded["p99"], idle["p99"], loaded["p99"] / idle["p99"])
+def times(idle, loaded, elsewhere=None):
+    """elsewhere: while the same flood went to another address: what its own process takes from a machine with few cores."""
+    more = "" if elsewhere is None else "; %.0f us while the flood went elsewhere, %.1f times" % (elsewhere["p99"], loaded["p99"] / elsewhere["p99"])
+    return "regular clients' p50 %.0f us (idle %.0f), p99 %.0f us (idle %.0f, %.1f times%s)" % (
+        loaded["p50"], idle["p50"], loaded["p99"], idle["p99"], loaded["p99"] / idle["p99"], more)
 
 
 GAUGES = ("tcp_conns", "mbufs_in_use", "connected_clients", "tcp_parked_bytes")
@@ -113,10 +115,10 @@ def back_to(lab, before, seconds=20):
 
 
 class Flood:
-    """hping3 in the clients' namespace: 1000000/us SYNs a second at most, less on a busy machine."""
+    """hping3 in the clients' namespace: 1000000/us SYNs a second at most, less on a busy machine. address: of another target."""
 
-    def __init__(self, lab, us, *source):
-        self.argv = ["ip", "netns", "exec", lab.client_ns, "hping3", "-q", "-S", "-p", "6379", "-i", "u%d" % us, *source, lab.address]
+    def __init__(self, lab, us, *source, address=None):
+        self.argv = ["ip", "netns", "exec", lab.client_ns, "hping3", "-q", "-S", "-p", "6379", "-i", "u%d" % us, *source, address or lab.address]
 
     def __enter__(self):
         self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -129,17 +131,16 @@ class Flood:
         self.process.wait()
 
 
-def newcomers(lab, regulars, least=300, limit=3000):
-    """New clients, one after the other, at least `least` and while the regular ones are at work: (tried, answered)."""
-    tried = answered = 0
-    while tried < least or (regulars.busy() and tried < limit):
-        tried += 1
+def newcomers(lab, tried=500):
+    """New clients, one after the other: how many were answered."""
+    answered = 0
+    for _ in range(tried):
         try:
             with lab.connect(timeout=5) as c:
                 answered += c.call("PING") == b"PONG"
         except OSError:
             pass
-    return tried, answered
+    return answered
 
 
 def few_syn_ack_repeats(lab):
@@ -155,22 +156,23 @@ def syn_flood(kind):
         before = gauges(lab)
         with Regulars(lab) as regulars:
             idle = regulars.measure(10000)
+            with Flood(lab, 50, "--rand-source", address="127.0.0.1"):
+                elsewhere = regulars.measure(10000)
             with Flood(lab, 50, "--rand-source"):
                 until("the backlog is full", lambda: int(lab.info("all")["tcp_syncookies_sent"]) > 2000)
                 first, start = lab.info("all"), time.monotonic()
-                regulars.start(10000)
-                tried, answered = newcomers(lab, regulars)
-                loaded = regulars.result()
+                loaded, tried = regulars.measure(10000), 500
+                answered = newcomers(lab, tried)
                 last, took = lab.info("all"), time.monotonic() - start
         sent, valid = (int(last[n]) - int(first[n]) for n in ("tcp_syncookies_sent", "tcp_syncookies_recv"))
         check(answered >= 0.95 * tried, "%d of %d new clients were answered" % (answered, tried))
-        check(sent > 1000, "cookies sent", sent)
+        check(sent > 500, "cookies sent", sent)
         check(valid >= answered // 2, "cookies that came back: %d of %d new clients" % (valid, answered))
         check(int(last["tcp_conns"]) < 511 + 100, "connections under the flood", last["tcp_conns"])
         gone = back_to(lab, before)
         lab.no_restart()
         return "%d of %d new clients answered, %.0f cookies/s sent, %d came back, half-open ones gone after %.1f s; %s" % (
-            answered, tried, sent / took, valid, gone, times(idle, loaded))
+            answered, tried, sent / took, valid, gone, times(idle, loaded, elsewhere))
 
 
 @test
@@ -187,9 +189,8 @@ def syn_flood_of_one_source(kind):
             with Flood(lab, 50, "-a", source):
                 until("the limit is met", lambda: int(lab.info("all")["xdp_drop_syn_limit"]) > 1000)
                 first, start = lab.info("all"), time.monotonic()
-                regulars.start(10000)
-                tried, answered = newcomers(lab, regulars, limit=500)
-                loaded = regulars.result()
+                loaded, tried = regulars.measure(10000), 500
+                answered = newcomers(lab, tried)
                 last, took = lab.info("all"), time.monotonic() - start
         dropped, cookies = (int(last[n]) - int(first[n]) for n in ("xdp_drop_syn_limit", "tcp_syncookies_sent"))
         check(answered >= 0.95 * tried, "%d of %d new clients were answered" % (answered, tried))
