@@ -1,7 +1,7 @@
 /* net_bench: what one request and its reply cost the network stack: a data segment in (with the ACK
  * of the last reply), an application that answers at once, a data segment out. No ethdev, no RESP.
  *
- *   net_bench [requests] [conns] [request bytes] [reply bytes] [burst]
+ *   net_bench [requests] [conns] [request bytes] [reply bytes] [burst] [trace: no errors yes]
  * prints nanoseconds per request; under
  *   valgrind --tool=callgrind --toggle-collect=bench_run net_bench 2000
  * the instructions of bench_run divided by the requests are the figure that holds on a noisy machine.
@@ -185,7 +185,8 @@ int main(int argc, char **argv)
     uint16_t burst = argc > 5 ? (uint16_t)strtoul(argv[5], NULL, 10) : 16;
     if (!conns || conns > 60000 || !burst || burst > BURST_MAX || !req || req > 1400 || !rep ||
         rep > 1400) {
-        fprintf(stderr, "usage: net_bench [requests] [conns] [request] [reply] [burst 1-32]\n");
+        fprintf(stderr,
+                "usage: net_bench [requests] [conns] [request] [reply] [burst 1-32] [trace]\n");
         return 2;
     }
     if (eal_up() < 0)
@@ -202,6 +203,10 @@ int main(int argc, char **argv)
     cfg.secret[0] = 1;
     cfg.secret[1] = 2;
     cfg.pool = b.pool;
+    if (argc > 6)
+        cfg.trace = argv[6][0] == 'y'   ? TCP_TRACE_YES
+                    : argv[6][0] == 'n' ? TCP_TRACE_NO
+                                        : TCP_TRACE_ERRORS;
     struct net_wire wire = {.tx = bench_tx, .ctx = &b};
     struct tcp_app app = {.ctx = &b,
                           .accepted = on_accepted,
