@@ -185,11 +185,11 @@ static void take_replies(struct worker *w, struct mail *m)
 {
     for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
         struct slot *slot = mc->slot;
-        times_remote(w, mc);
-        struct span bytes = span_of(m->replies.p + mc->reply_off, mc->reply_len);
         w->posted--;
         if (!slot)
             continue; /* remote_tell */
+        times_remote(w, mc);
+        struct span bytes = span_of(m->replies.p + mc->reply_off, mc->reply_len);
         if (slot->agg)
             agg_part(slot->agg, bytes, w->rng);
         else if (slot->take)

@@ -1,0 +1,365 @@
+/* Linearizability of what goes over several workers: clients with one request each under way, workers turned in any order a seed picks and
+ * paused at random, every observation checked.
+ *
+ *   registers   one writer a key: a read returns no version older than the last one acknowledged before it was asked, none that was not
+ *               yet asked for when it returned, and none older than a read that had returned before it was asked
+ *   pairs       MSET of two keys on two shards, MGET of both: always equal; DEL of both, EXISTS: none or both
+ *   transfers   under MULTI, and under WATCH (read, then EXEC of what was computed): MGET of all accounts has always the same sum
+ *
+ *     test_linear [HISTORIES [OPERATIONS [WORKERS [SEED]]]] */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/unit.h"
+
+#define MAX_WORKERS 5
+#define CLIENTS     12
+#define PAIRS       3
+#define ACCOUNTS    6
+#define START       1000 /* of each account */
+#define NO_PAUSE    0
+
+enum kind {
+    WRITE,
+    READ,
+    PAIR_WRITE,
+    PAIR_READ,
+    PAIR_DELETE,
+    PAIR_COUNT,
+    MOVE,
+    WATCHED_READ,
+    WATCHED_MOVE,
+    SUM,
+    KINDS
+};
+
+struct reg {
+    long asked, acked; /* versions: the writer's newest, and its newest that was answered */
+    long seen;         /* by reads that have returned */
+};
+
+struct client {
+    struct tcp_conn *tc;
+    enum kind kind;
+    bool busy;
+    int replies, key, from, to, amount; /* of the request under way */
+    long least;
+};
+
+struct history {
+    uint32_t count;
+    struct worker *w[MAX_WORKERS];
+    struct net *net[MAX_WORKERS];
+    int paused[MAX_WORKERS]; /* steps to come */
+    struct client client[CLIENTS];
+    struct reg reg[CLIENTS];
+    uint64_t rng, now_ns, moved, refused;
+    long asked, answered;
+};
+
+static int histories = 4, operations = 3000, most_workers = 4;
+static uint64_t first_seed = 1;
+
+static uint64_t draw(struct history *h, uint64_t n)
+{
+    h->rng ^= h->rng << 13;
+    h->rng ^= h->rng >> 7;
+    h->rng ^= h->rng << 17;
+    return h->rng % n;
+}
+
+static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+    (void)ctx, (void)pkts, (void)n;
+    return 1;
+}
+
+/* ---- replies ---- */
+
+/* The end of the reply at p, or NULL: it is not whole. */
+static const char *reply_end(const char *p, const char *end)
+{
+    const char *line = memchr(p, '\n', (size_t)(end - p));
+    char type = *p;
+    if (!line)
+        return NULL;
+    long n = strtol(p + 1, NULL, 10);
+    p = line + 1;
+    if (type == '$' && n >= 0)
+        return p + n + 2 <= end ? p + n + 2 : NULL;
+    for (; type == '*' && p && n > 0; n--)
+        p = p < end ? reply_end(p, end) : NULL;
+    return p;
+}
+
+/* Number `at` of an array of bulk strings; -1: null. */
+static long element(const char *p, int at)
+{
+    p = strchr(p, '\n') + 1;
+    for (; at > 0; at--) {
+        bool null = p[1] == '-';
+        p = strchr(p, '\n') + 1;
+        if (!null)
+            p = strchr(p, '\n') + 1;
+    }
+    return p[1] == '-' ? -1 : strtol(strchr(p, '\n') + 1, NULL, 10);
+}
+
+/* ---- asking ---- */
+
+static void say(struct client *c, int replies, const char *text)
+{
+    fake_send(c->tc, text, strlen(text));
+    c->replies = replies;
+    c->busy = true;
+}
+
+static void ask(struct history *h, int id)
+{
+    struct client *c = &h->client[id];
+    char t[256];
+    c->kind = (enum kind)draw(h, KINDS);
+    c->key = (int)draw(h, PAIRS);
+    c->from = (int)draw(h, ACCOUNTS);
+    c->to = (c->from + 1 + (int)draw(h, ACCOUNTS - 1)) % ACCOUNTS;
+    c->amount = (int)draw(h, 50);
+    switch (c->kind) {
+    case WRITE:
+        snprintf(t, sizeof(t), "SET r%d %ld\r\n", id, ++h->reg[id].asked);
+        say(c, 1, t);
+        break;
+    case READ:
+        c->key = (int)draw(h, CLIENTS);
+        c->least =
+            h->reg[c->key].acked > h->reg[c->key].seen ? h->reg[c->key].acked : h->reg[c->key].seen;
+        snprintf(t, sizeof(t), "GET r%d\r\n", c->key);
+        say(c, 1, t);
+        break;
+    case PAIR_WRITE:
+        snprintf(t, sizeof(t), "MSET p%d %ld q%d %ld\r\n", c->key, h->asked, c->key, h->asked);
+        say(c, 1, t);
+        break;
+    case PAIR_READ:
+        snprintf(t, sizeof(t), "MGET p%d q%d\r\n", c->key, c->key);
+        say(c, 1, t);
+        break;
+    case PAIR_DELETE:
+    case PAIR_COUNT:
+        snprintf(t, sizeof(t), "%s d%d\r\n", c->kind == PAIR_COUNT ? "GET" : "INCR", c->key);
+        say(c, 1, t);
+        break;
+    case MOVE:
+        snprintf(t, sizeof(t), "MULTI\r\nDECRBY a%d %d\r\nINCRBY a%d %d\r\nEXEC\r\n", c->from,
+                 c->amount, c->to, c->amount);
+        say(c, 4, t);
+        break;
+    case WATCHED_MOVE:
+    case WATCHED_READ:
+        c->kind = WATCHED_READ;
+        snprintf(t, sizeof(t), "WATCH a%d a%d\r\nGET a%d\r\nGET a%d\r\n", c->from, c->to, c->from,
+                 c->to);
+        say(c, 3, t);
+        break;
+    default: say(c, 1, "MGET a0 a1 a2 a3 a4 a5\r\n");
+    }
+    h->asked++;
+}
+
+/* ---- answers ---- */
+
+static void check_read(struct history *h, struct client *c, const char *p)
+{
+    struct reg *r = &h->reg[c->key];
+    long v = p[1] == '-' ? 0 : strtol(strchr(p, '\n') + 1, NULL, 10);
+    if (v < c->least || v > r->asked)
+        fail_msg("register %d: %ld, where %ld to %ld are possible", c->key, v, c->least, r->asked);
+    if (v > r->seen)
+        r->seen = v;
+}
+
+static void check_sum(const char *p)
+{
+    long sum = 0;
+    for (int i = 0; i < ACCOUNTS; i++)
+        sum += element(p, i);
+    if (sum != ACCOUNTS * START)
+        fail_msg("accounts: %ld together instead of %d: %s", sum, ACCOUNTS * START, p);
+}
+
+/* WATCH and both reads are answered: sets what was computed from them. */
+static void move_watched(struct client *c, const char *p, const char *end)
+{
+    char t[160];
+    const char *a = reply_end(p, end), *b = reply_end(a, end);
+    long from = strtol(strchr(a, '\n') + 1, NULL, 10), to = strtol(strchr(b, '\n') + 1, NULL, 10);
+    snprintf(t, sizeof(t), "MULTI\r\nSET a%d %ld\r\nSET a%d %ld\r\nEXEC\r\n", c->from,
+             from - c->amount, c->to, to + c->amount);
+    say(c, 4, t);
+    c->kind = WATCHED_MOVE;
+}
+
+static void check_exec(struct history *h, struct client *c, const char *p, const char *end)
+{
+    for (int i = 0; i < 3; i++)
+        p = reply_end(p, end);
+    if (strncmp(p, "*2\r\n", 4) == 0)
+        h->moved++;
+    else if (c->kind == WATCHED_MOVE && strncmp(p, "*-1\r\n", 5) == 0)
+        h->refused++;
+    else
+        fail_msg("EXEC: %s", p);
+}
+
+static void check(struct history *h, int id, const char *p, const char *end)
+{
+    struct client *c = &h->client[id];
+    switch (c->kind) {
+    case WRITE: h->reg[id].acked = h->reg[id].asked; break;
+    case READ: check_read(h, c, p); break;
+    case PAIR_READ:
+        if (element(p, 0) != element(p, 1))
+            fail_msg("pair %d is torn: %s", c->key, p);
+        break;
+    case SUM: check_sum(p); break;
+    case WATCHED_READ: move_watched(c, p, end); return;
+    case MOVE:
+    case WATCHED_MOVE: check_exec(h, c, p, end); break;
+    default: break;
+    }
+    h->answered++;
+}
+
+static void take(struct history *h, int id)
+{
+    struct client *c = &h->client[id];
+    struct tcp_conn *tc = c->tc;
+    char text[1024];
+    assert_true(tc->out_len < sizeof(text));
+    memcpy(text, tc->out, tc->out_len);
+    text[tc->out_len] = 0;
+    const char *p = text, *end = text + tc->out_len;
+    for (int i = 0; i < c->replies && p; i++)
+        p = p < end ? reply_end(p, end) : NULL;
+    if (!p)
+        return;
+    assert_ptr_equal(p, end);
+    tc->out_len = 0;
+    c->busy = false;
+    check(h, id, text, end);
+}
+
+/* ---- one history ---- */
+
+static void up(struct history *h, uint32_t count, uint64_t seed)
+{
+    static struct engine_config config;
+    memset(h, 0, sizeof(*h));
+    h->count = count;
+    h->rng = seed * 0x9e3779b97f4a7c15ull | 1;
+    h->now_ns = 1000000000;
+    engine_config_defaults(&config);
+    config.protected_mode = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct worker_config c = {.id = i,
+                                  .count = count,
+                                  .all = h->w,
+                                  .config = &config,
+                                  .rx = rx_one,
+                                  .hash_seed = {1, 2},
+                                  .seed = seed + i};
+        assert_int_equal(worker_create(&h->w[i], &c), 0);
+        h->net[i] = fake_last_net();
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        h->client[i].tc = fake_connect(h->net[i % count]);
+}
+
+static void turn(struct history *h, uint32_t i)
+{
+    h->now_ns += 1000;
+    worker_turn(h->w[i], h->now_ns, 1700000000000000ll + (int64_t)(h->now_ns / 1000));
+}
+
+/* A worker that is not paused takes a turn; once in a while one begins a pause. */
+static void step(struct history *h)
+{
+    uint32_t i = (uint32_t)draw(h, h->count);
+    if (draw(h, 400) == 0)
+        h->paused[draw(h, h->count)] = (int)draw(h, 300);
+    if (h->paused[i] > NO_PAUSE)
+        h->paused[i]--;
+    else
+        turn(h, i);
+}
+
+static void down(struct history *h)
+{
+    for (int k = 0; k < 60; k++)
+        for (uint32_t i = 0; i < h->count; i++)
+            turn(h, i);
+    for (int i = 0; i < CLIENTS; i++) {
+        fake_reset(h->client[i].tc);
+        fake_free(h->client[i].tc);
+    }
+    for (int k = 0; k < 60; k++)
+        for (uint32_t i = 0; i < h->count; i++)
+            turn(h, i);
+    for (uint32_t i = 0; i < h->count; i++) {
+        assert_int_equal(h->w[i]->shard.watch.count, 0); /* the watchers are gone */
+        assert_int_equal(h->w[i]->posted, 0);
+        assert_true(list_empty(&h->w[i]->lease_jobs) && h->w[i]->lease.holder == LEASE_FREE);
+        worker_destroy(h->w[i]);
+    }
+}
+
+static void run_history(uint32_t count, uint64_t seed, long most)
+{
+    struct history h;
+    char t[160];
+    up(&h, count, seed);
+    snprintf(t, sizeof(t), "MSET a0 %d a1 %d a2 %d a3 %d a4 %d a5 %d\r\n", START, START, START,
+             START, START, START);
+    h.client[0].kind = KINDS;
+    say(&h.client[0], 1, t);
+    for (long steps = 0, idle = 0; h.answered < most; steps++, idle++) {
+        long before = h.answered;
+        step(&h);
+        for (int i = 0; i < CLIENTS; i++) {
+            if (h.client[i].busy)
+                take(&h, i);
+            if (!h.client[i].busy && h.answered > 0)
+                ask(&h, i);
+        }
+        idle = h.answered == before ? idle : 0;
+        if (idle > 100000)
+            fail_msg("stuck: %u workers, seed %llu", count, (unsigned long long)seed);
+    }
+    assert_true(h.moved > 0);
+    down(&h);
+}
+
+static void test_histories(void **state)
+{
+    (void)state;
+    for (int i = 0; i < histories; i++) {
+        uint32_t count = most_workers > 1 ? 1 + (uint32_t)(i + 2) % (uint32_t)most_workers : 1;
+        run_history(count, first_seed + (uint64_t)i, operations);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_histories)};
+    if (argc > 1)
+        histories = atoi(argv[1]);
+    if (argc > 2)
+        operations = atoi(argv[2]);
+    if (argc > 3)
+        most_workers = atoi(argv[3]) < MAX_WORKERS ? atoi(argv[3]) : MAX_WORKERS;
+    if (argc > 4)
+        first_seed = strtoull(argv[4], NULL, 10);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
