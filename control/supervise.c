@@ -107,6 +107,7 @@ static struct args command_line(struct supervise *s)
         add(&a, "--net-share", "kernel");
     snprintf(port, sizeof port, "%u", c->port);
     add(&a, "--port", port);
+    add_number(&a, "--core-addressed", c->core_addressed);
     add(&a, "--hugepages", hugepages[c->hugepages <= CONFIG_AUTO ? c->hugepages : CONFIG_AUTO]);
     add_number(&a, "--mbufs", c->mbufs);
     add_text(&a, "--eal-args", c->eal_args);

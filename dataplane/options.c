@@ -226,6 +226,13 @@ static enum options_result check_net(const struct options *o, char *err, size_t 
         return bad(err, err_len,
                    "net-share kernel and net-vlan do not go together: Linux has the "
                    "addresses of a VLAN on an interface of its own");
+    if (o->core_addressed &&
+        (o->share_kernel || !o->listen_port || o->listen_port + o->workers > UINT16_MAX))
+        return bad(
+            err, err_len,
+            "--core-addressed needs an address of its own (--net-share none) and --port with "
+            "as many free numbers behind it as there are workers%s",
+            "");
     if (o->share_kernel && !o->listen_port)
         return bad(err, err_len,
                    "net-share kernel needs a port: the rest of the address is Linux's");
@@ -304,6 +311,7 @@ void options_to_net(const struct options *o, struct net_config *c)
     c->gateway6 = o->gateway6;
     c->vlan = (uint16_t)o->vlan;
     c->listen_port = (uint16_t)o->listen_port;
+    c->listen_more = o->core_addressed ? (uint16_t)o->workers : 0;
     c->congestion = o->congestion;
     c->no_ecn = o->no_ecn;
     c->trace = o->trace;

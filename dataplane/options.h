@@ -32,6 +32,8 @@ enum option_type {
     OPTION("net-share", SHARE, share_kernel, 0, 0,                                              \
            "none, or kernel: net-address stays Linux's but for the TCP port")                   \
     OPTION("port", NUMBER, listen_port, 0, 65535, "TCP port; 0: no listener")                   \
+    OPTION("core-addressed", NUMBER, core_addressed, 0, 1,                                      \
+           "1: each worker has a TCP port of its own too, port + 1 and on")                     \
     OPTION("hugepages", AUTO, hugepages, 0, 0, "auto, yes or no")                               \
     OPTION("eal-args", TEXT, eal_args, 0, 0, "Further arguments for the EAL")                   \
     OPTION("mbufs", NUMBER, mbufs, 0, 4194304,                                                  \
@@ -69,7 +71,7 @@ struct options {
     enum tcp_trace_mode trace;
     bool no_ecn;
     bool share_kernel;
-    uint64_t workers, mtu, vlan, listen_port, mbufs, load;
+    uint64_t workers, mtu, vlan, listen_port, core_addressed, mbufs, load;
     uint64_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, time_wait_max,
         keepalive_interval_s, keepalive_probes;
     uint64_t trace_events, initial_window_segs, rcv_buf_bytes, snd_buf_bytes;

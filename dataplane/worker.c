@@ -135,6 +135,7 @@ static void init_lists(struct worker *w)
     list_init(&w->admin);
     list_init(&w->events);
     list_init(&w->lease_jobs);
+    list_init(&w->monitors);
     list_init(&w->lease.waiting);
     list_init(&w->lease.deferred);
     w->lease.holder = LEASE_FREE;
@@ -248,6 +249,7 @@ void worker_destroy(struct worker *w)
     shard_fini(&w->shard);
     pubsub_fini(&w->pubsub);
     reply_heap_free(&w->message);
+    reply_heap_free(&w->monitor_lines);
     times_fini(w);
     free(w->named);
     free(w->spare_part); /* at rest: its parser holds nothing */
@@ -442,6 +444,7 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
         worked |= snapshot_turn(w);
     if (many)
         lease_rounds(w);
+    monitor_flush(w);
     worked |= !list_empty(&w->dirty);
     conns_turn_end(w);
     if (many)

@@ -447,7 +447,8 @@ static const struct field cpu_fields[] = {
 };
 
 static const struct field no_fields[] = {{0}};
-static const struct field cluster_fields[] = {TEXT("cluster_enabled", "0"), {0}};
+CALC_U64(cluster_enabled, g->a->env.config->dataplane.core_addressed)
+static const struct field cluster_fields[] = {CALC("cluster_enabled", cluster_enabled), {0}};
 
 /* ---- lists ---- */
 
@@ -545,6 +546,8 @@ static void lines_dataplane(const struct gathered *g, struct config_text *t)
     text_addf(t, "dataplane_generation:%u\r\n", g->a->generation);
     text_addf(t, "dataplane_starts:%" PRIu64 "\r\n", c->dataplane_starts);
     text_addf(t, "workers:%u\r\n", g->workers);
+    text_addf(t, "hops_per_command:%.4f\r\n",
+              ratio(g->total[M_mail_sent], g->total[M_commands]));
     for (uint32_t w = 0; w < g->workers; w++)
         lines_worker(g, t, w);
     lines_metrics(g, t, METRIC_NONE);

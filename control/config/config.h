@@ -42,6 +42,7 @@ struct config_dataplane {
     uint32_t net_share; /* enum config_share */
     uint32_t port;      /* TCP port on net-address */
     uint32_t workers;
+    bool core_addressed; /* each worker has a TCP port of its own too */
     uint32_t hugepages; /* enum config_auto */
     uint32_t mbufs;     /* per worker; 0: sized from the queues */
     char *eal_args;     /* extra EAL arguments, blanks separate */

@@ -90,6 +90,7 @@ static void conn_unlist(struct conn *c)
     list_remove(&c->node);
     conn_unname(c);
     pubsub_leave(&w->pubsub, &c->ses);
+    monitor_drop(c);
     w->clients--;
     STAT_SET(w->stats->clients, w->clients);
     if (c->kind == CONN_DOOR) {
@@ -373,6 +374,8 @@ static void *on_accepted(void *ctx, struct tcp_conn *tc)
     c->ses.ip[SESSION_LOCAL] = a.local;
     c->ses.port[SESSION_PEER] = a.peer_port;
     c->ses.port[SESSION_LOCAL] = a.local_port;
+    if (unlikely_(w->cfg.net.listen_more != 0))
+        cluster_accept(w, c);
     if (full) {
         STAT_INC(w->stats->connections_rejected);
         reply_raw(out_open(c), "-ERR max number of clients reached\r\n", 36);

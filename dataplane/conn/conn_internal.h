@@ -12,6 +12,8 @@
  *   after.c   what a command has left to be done when it is over
  *   pubsub.c  messages to subscribers here and on other workers
  *   conflate.c  only the newest message of a channel for a subscriber that falls behind
+ *   monitor.c every command to the clients that watch
+ *   cluster.c clients of core-addressed ports: MOVED, CROSSSLOT
  *   times.c   how long commands take: histograms, slow log, latency monitor
  *   door.c    the link: door clients, admin requests and replies
  *   snapshot.c, load.c  datasets to control's files and from them
@@ -96,6 +98,7 @@ struct conn {
     bool named;           /* in w->named */
     uint8_t tail_len;     /* of part->tail */
     struct partial *part; /* NULL: nothing is kept */
+    struct monitor *monitor; /* NULL: it does not watch */
     struct inq backlog;   /* requests staged and put back, parsed first */
     struct inq inq;       /* input behind them */
     struct list slots;
@@ -301,6 +304,7 @@ struct admin_wait {
 enum careful {
     CAREFUL_NONE = 0,
     CAREFUL_TIMES = 1 << 0,   /* every command is timed by itself */
+    CAREFUL_MONITOR = 1 << 1, /* somebody watches */
     CAREFUL_LOADING = 1 << 8, /* the dataset is not whole yet */
     CAREFUL_MISCONF = 1 << 9, /* the last snapshot failed: writes are refused */
 };
@@ -406,6 +410,11 @@ struct worker {
     uint64_t slow_next_id; /* worker 0's is the server's: others add to it (relaxed) */
     struct latency *latency;
     struct times_kept times_kept;
+    /* MONITOR (monitor.c) */
+    uint64_t monitored;              /* workers with watchers, a bit each */
+    struct list monitors;            /* struct monitor: watchers here */
+    struct reply_heap monitor_lines; /* of this turn */
+    uint64_t monitor_count, monitor_dropped;
     /* idle */
     uint32_t sleeping; /* 1 while asleep; writers: me, and a waker */
     int wake_fd;       /* eventfd: mail has come */
@@ -657,6 +666,27 @@ void conflate_flush(struct conn *c); /* all that waits, however much output ther
 void conflate_drain(struct conn *c); /* as long as the client keeps up */
 void conflate_free(struct conn *c);
 uint64_t conflate_bytes(const struct conn *c);
+/* monitor.c */
+void monitor_start(struct host *h, uint64_t client); /* host_ops.monitor */
+void monitor_drop(struct conn *c);
+/* A command goes to run. Only while w->careful has CAREFUL_MONITOR. */
+void monitor_note(struct worker *w, const struct session *s, const struct cmd_desc *d,
+                  const struct span *argv, uint32_t argc);
+/* The same of a client between MULTI and EXEC: what it has queued is told of when EXEC goes to run. */
+void monitor_note_exec(struct worker *w, const struct staged *s);
+void monitor_flush_now(struct worker *w);
+static inline void monitor_flush(struct worker *w)
+{
+    if (unlikely_(w->monitor_count + w->monitor_dropped != 0))
+        monitor_flush_now(w);
+}
+
+/* cluster.c */
+#define CLUSTER_TEXT_BYTES 128
+void cluster_accept(struct worker *w, struct conn *c);
+/* True: the client of a node is answered this instead. */
+bool cluster_refuses(struct worker *w, struct staged *s, char text[CLUSTER_TEXT_BYTES]);
+
 /* times.c */
 struct times_request {
     const struct cmd_desc *desc;

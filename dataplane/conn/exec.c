@@ -225,6 +225,8 @@ static void start(struct worker *w, struct conn *c, uint64_t want, uint32_t fore
 
 bool exec_staged(struct worker *w, struct staged *s)
 {
+    if (unlikely_(w->careful & CAREFUL_MONITOR))
+        monitor_note_exec(w, s);
     struct conn *c = s->conn;
     const struct multi *m = c->ses.multi;
     uint32_t foreign = 0;

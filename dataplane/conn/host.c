@@ -100,6 +100,7 @@ void host_init(struct worker *w)
         .sleep_ms = host_sleep_ms,
         .reset_stats = host_reset_stats,
         .unwatch = exec_unwatch,
+        .monitor = monitor_start,
         .tcp_trace = host_tcp_trace,
         .publish = host_publish,
     };
@@ -110,6 +111,11 @@ void host_init(struct worker *w)
                             .workers = w->count,
                             .calls = w->cmd_calls,
                             .usec = NULL, /* the batch divides its cycles: one clock read for all */
+                            .node_port = w->cfg.net.listen_more
+                                             ? (uint16_t)(w->cfg.net.listen_port + 1)
+                                             : 0,
+                            .node_ip = w->cfg.net.ip ? ip_from_v4(w->cfg.net.ip)
+                                                     : w->cfg.net.ip6[0].addr,
                             .slowlog = &w->slowlog,
                             .latency = w->latency,
                             .times = w->times,

@@ -8,6 +8,8 @@
  * shard's memory over. The protocol and its invariants are in docs/threads.md; tests/model has them checked. */
 #include <stdlib.h>
 
+#include <rte_cycles.h>
+
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 
@@ -122,7 +124,12 @@ static void request_run(struct worker *w, struct lease_job *j)
     cmd.db = mc->db;
     cmd.hash = mc->hash;
     cmd.client = mc->client;
+    uint64_t start = rte_rdtsc();
     cmd_call(&cmd);
+    mc->took = rte_rdtsc() - start;
+    mc->queued = start - q->mail->born;
+    times_took(w, mc->desc, mc->took);
+    times_remote(w, mc);
     reply_heap_finish(&r, &h);
     if (r.errors) {
         STAT_ADD(w->stats->error_replies, r.errors);

@@ -329,8 +329,24 @@ static void run_publish(struct worker *w, struct staged *s)
     pubsub_send(w, others, kind, s->argv[1], s->argv[2], slot ? on_received : NULL, slot);
 }
 
+/* The client of a node means the node's shard when it says all. */
+static void run_on_node(struct worker *w, struct staged *s)
+{
+    uint32_t node = s->conn->ses.node - 1u;
+    bool joined = s->desc->route == ROUTE_ALL;
+    out_close(w);
+    struct slot *slot = joined ? slot_split(w, s, 1) : route_slot(s->conn, 1);
+    remote_post(w, node, slot, s, s->argv, s->argc, true);
+}
+
 static void run_over_workers(struct worker *w, struct staged *s)
 {
+    if (unlikely_(s->conn->ses.node != 0) &&
+        (s->desc->route == ROUTE_CURSOR ||
+         (s->desc->route == ROUTE_ALL && s->desc->split != SPLIT_LEASE))) {
+        run_on_node(w, s);
+        return;
+    }
     uint64_t all = w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
     switch (s->desc->route) {
     case ROUTE_KEY: run_on_owner(w, s, s->keyed ? s->owner : w->id); break;
@@ -518,6 +534,28 @@ static inline bool is_open(const struct worker *w, const struct conn *c, const s
             c->ses.source != SESSION_NETWORK);
 }
 
+static bool answer_text(struct worker *w, struct staged *s, const char *text)
+{
+    struct target t;
+    w->cmd_rejected[s->desc->index]++;
+    exec_failed(s->conn);
+    target_begin(&t, s->conn, is_muted(s->conn));
+    reply_error(t.r, text);
+    target_end(&t, w);
+    return true;
+}
+
+/* A watcher, or the client of a node. True: answered. */
+static __attribute__((noinline)) bool refused_by_mode(struct worker *w, struct staged *s)
+{
+    const struct conn *c = s->conn;
+    char text[CLUSTER_TEXT_BYTES];
+    if ((c->ses.mode & SESSION_MONITOR) &&
+        (s->desc->flags & (CMD_WRITE | CMD_READONLY | CMD_MAY_REPLICATE)))
+        return answer_text(w, s, "ERR Replica can't interact with the keyspace");
+    return c->ses.node && cluster_refuses(w, s, text) && answer_text(w, s, text);
+}
+
 void route_staged(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
@@ -537,10 +575,12 @@ void route_staged(struct worker *w, struct staged *s)
     c->ses.commands++;
     if ((likely_(is_open(w, c, d)) || !refused(w, s)) &&
         (likely_(!w->careful) || !held_back(w, s)) &&
-        (likely_(!(c->ses.mode & SESSION_SUBSCRIBED)) || !refused_to_subscriber(w, s))) {
-        if (unlikely_(c->ses.mode & SESSION_MULTI) && exec_staged(w, s))
-            ; /* queued, or on its way */
-        else if (unlikely_(d->route == ROUTE_CONTROL))
+        (likely_(!(c->ses.mode & SESSION_SUBSCRIBED)) || !refused_to_subscriber(w, s)) &&
+        (likely_(!(c->ses.mode & SESSION_MONITOR) && !c->ses.node) || !refused_by_mode(w, s)) &&
+        (likely_(!(c->ses.mode & SESSION_MULTI)) || !exec_staged(w, s))) {
+        if (unlikely_(w->careful & CAREFUL_MONITOR) && !(c->ses.mode & SESSION_MULTI))
+            monitor_note(w, &c->ses, d, s->argv, s->argc);
+        if (unlikely_(d->route == ROUTE_CONTROL))
             run_in_control(w, s);
         else if (likely_(w->count == 1))
             route_here(w, s);

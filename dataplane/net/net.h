@@ -73,6 +73,7 @@ struct net_config {
     uint16_t mtu;            /* IP packet bytes */
     uint16_t vlan;           /* 0: untagged */
     uint16_t listen_port;    /* 0: no listener (a client stack) */
+    uint16_t listen_more;    /* so many ports behind it are listened on too */
     /* net-share kernel: the addresses are Linux's too. It keeps ARP, NDP, echo and all other ports; we are silent there, and neighbours
      * are asked of it (net_set_neigh_resolver). */
     bool shared;

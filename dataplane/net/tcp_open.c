@@ -73,7 +73,8 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
     struct stats_worker *st = net->stats;
     if (seg->flags & TH_RST)
         return;
-    if (!net->cfg.listen_port || seg->key.local_port != net->cfg.listen_port) {
+    if (!net->cfg.listen_port ||
+        (uint16_t)(seg->key.local_port - net->cfg.listen_port) > net->cfg.listen_more) {
         STAT_INC(st->drop_tcp_port);
         if (!net->cfg.shared) /* else it is Linux's: one that came before the XDP program stood */
             tcp_send_rst_for(net, seg);

@@ -134,6 +134,8 @@ static const char *flag_letters(const struct session *s, const struct session_in
     char *p = ret;
     if (s->mode & SESSION_MULTI)
         *p++ = 'x';
+    if (s->mode & SESSION_MONITOR)
+        *p++ = 'O';
     if (info->blocked)
         *p++ = 'b';
     if (s->close_after_reply)

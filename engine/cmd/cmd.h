@@ -108,6 +108,7 @@ struct host_ops {
     void (*reset_stats)(struct host *h);
     void (*unwatch)(struct host *h,
                     struct session *s); /* gives its watched keys back to their shards */
+    void (*monitor)(struct host *h, uint64_t client); /* MONITOR, on every worker; may be NULL */
     /* To this worker's clients (enum pubsub_kind); how many. With several workers the router does it for PUBLISH itself. */
     int64_t (*publish)(struct host *h, int kind, struct span channel, struct span message);
     /* DEBUG TCPTRACE: what is left of a client's connection in this worker's trace, as bulk strings; returns their number. May be NULL. */
@@ -119,6 +120,8 @@ struct host {
     const struct engine_config *config;
     uint32_t worker, workers;
     uint64_t *calls, *usec, *rejected, *failed; /* per command index; may be NULL */
+    uint16_t node_port; /* core-addressed: of worker 0, the others follow; 0: there are no such ports */
+    struct ip_addr node_ip;
     struct slowlog *slowlog; /* of this worker; these three may be NULL: then there is nothing in them */
     struct latency *latency;
     const struct time_hist *times; /* per command index */

@@ -121,7 +121,11 @@ void cmd_scan(struct cmd *c)
     struct shard *s = c->shards->v[shard];
     struct scan_walk w = {.args = &a, .found = {.mem = &s->mem}};
     uint64_t next;
-    if (shards == 1) {
+    if (c->part && shards > 1) { /* a core-addressed client: this shard is all there is */
+        s = c->shard;
+        w.found.mem = &s->mem;
+    }
+    if (c->part || shards == 1) {
         next = scan_shard(c, s, &w, a.cursor);
     } else {
         next = scan_shard(c, s, &w, a.cursor >> CURSOR_SHARD_BITS);

@@ -10,6 +10,14 @@ void cmd_time(struct cmd *c)
     reply_bulk_int(c->out, c->now_us % 1000000);
 }
 
+/* Each worker begins to note what it runs; the client's home makes it a watcher. */
+void cmd_monitor(struct cmd *c)
+{
+    if (c->host->ops->monitor)
+        c->host->ops->monitor(c->host, cmd_client(c));
+    reply_ok(c->out);
+}
+
 /* Strings are measured, not sampled; SAMPLES is checked as Redis checks it. */
 void cmd_memory_usage(struct cmd *c)
 {
