@@ -218,10 +218,13 @@ void net_announce(struct net *net, uint64_t now_ns)
     (void)net, (void)now_ns;
 }
 
+uint16_t fake_local_port = 6379;
+
 void tcp_addr(const struct tcp_conn *tc, struct tcp_addr *ret)
 {
     (void)tc;
-    *ret = (struct tcp_addr){ip_from_v4(0x0a000001), ip_from_v4(0x0a000002), 6379, 40000};
+    *ret =
+        (struct tcp_addr){ip_from_v4(0x0a000001), ip_from_v4(0x0a000002), fake_local_port, 40000};
 }
 
 void tcp_info(const struct tcp_conn *tc, struct tcp_info *ret)

@@ -31,6 +31,8 @@ bool fake_deliver(struct net *net, size_t max);
 /* The net the last net_create made. */
 struct net *fake_last_net(void);
 void fake_free(struct tcp_conn *tc);
+/* The port that the next fake_connect is to. */
+extern uint16_t fake_local_port;
 
 /* What was said of neighbours. */
 extern struct fake_neigh {

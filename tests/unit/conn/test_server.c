@@ -1,0 +1,382 @@
+/* Functions of the server over the conn layer: SLOWLOG and LATENCY of all workers, MONITOR, core-addressed clients, SCAN while others write. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/base/crc.h"
+#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/unit.h"
+
+#define MAX_WORKERS 5
+
+struct server {
+    uint32_t count;
+    struct worker *w[MAX_WORKERS];
+    struct net *net[MAX_WORKERS];
+    struct engine_config config;
+    uint64_t now_ns;
+    bool core_addressed;
+};
+
+static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+    (void)ctx, (void)pkts, (void)n;
+    return 1;
+}
+
+static void server_config(struct server *s)
+{
+    memset(s, 0, sizeof(*s));
+    engine_config_defaults(&s->config);
+    s->config.protected_mode = 0;
+    s->now_ns = 1000000000;
+}
+
+static void server_up(struct server *s, uint32_t count)
+{
+    s->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct worker_config c = {.id = i,
+                                  .count = count,
+                                  .all = s->w,
+                                  .config = &s->config,
+                                  .rx = rx_one,
+                                  .hash_seed = {1, 2},
+                                  .seed = i + 7};
+        c.net.listen_port = 6379;
+        c.net.listen_more = s->core_addressed ? (uint16_t)count : 0;
+        c.net.ip = 0x0a000001;
+        assert_int_equal(worker_create(&s->w[i], &c), 0);
+        s->net[i] = fake_last_net();
+    }
+}
+
+static void turn(struct server *s, uint32_t i)
+{
+    s->now_ns += 1000;
+    worker_turn(s->w[i], s->now_ns, 1700000000000000ll + (int64_t)(s->now_ns / 1000));
+}
+
+static void settle(struct server *s)
+{
+    for (int k = 0; k < 40; k++)
+        for (uint32_t i = 0; i < s->count; i++)
+            turn(s, i);
+}
+
+static void server_down(struct server *s)
+{
+    settle(s);
+    for (uint32_t i = 0; i < s->count; i++)
+        worker_destroy(s->w[i]);
+}
+
+static struct tcp_conn *client(struct server *s, uint32_t home, uint16_t port)
+{
+    fake_local_port = port;
+    struct tcp_conn *tc = fake_connect(s->net[home]);
+    fake_local_port = 6379;
+    return tc;
+}
+
+static const char *ask(struct server *s, struct tcp_conn *tc, const char *line)
+{
+    static char text[1 << 16];
+    tc->out_len = 0;
+    fake_send(tc, line, strlen(line));
+    fake_send(tc, "\r\n", 2);
+    settle(s);
+    assert_true(tc->out_len < sizeof(text));
+    memcpy(text, tc->out, tc->out_len);
+    text[tc->out_len] = 0;
+    tc->out_len = 0;
+    return text;
+}
+
+static void leave(struct tcp_conn *tc)
+{
+    fake_reset(tc);
+    fake_free(tc);
+}
+
+static void test_slowlog_has_what_any_worker_ran(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= MAX_WORKERS; count += 2) {
+        struct server s;
+        char line[64];
+        server_config(&s);
+        s.config.slowlog_slower_than_us = 0;
+        s.config.slowlog_max_len = 20;
+        server_up(&s, count);
+        struct tcp_conn *tc = client(&s, 0, 6379), *other = client(&s, count - 1, 6379);
+        for (int i = 0; i < 12; i++) {
+            snprintf(line, sizeof(line), "SET k%d v", i);
+            assert_string_equal(ask(&s, i & 1 ? tc : other, line), "+OK\r\n");
+        }
+        assert_string_equal(ask(&s, tc, "SLOWLOG LEN"), ":12\r\n");
+        /* the newest first, whoever ran it: what was asked last comes first */
+        const char *at = ask(&s, other, "SLOWLOG GET 13");
+        for (int i = 11; i >= 0; i--) {
+            snprintf(line, sizeof(line), "\r\nk%d\r\n", i);
+            const char *found = strstr(at, line);
+            assert_non_null(found);
+            at = found;
+        }
+        /* no more than slowlog-max-len, however many workers have kept some */
+        for (int i = 0; i < 60; i++) {
+            snprintf(line, sizeof(line), "GET k%d", i);
+            ask(&s, tc, line);
+        }
+        assert_string_equal(ask(&s, tc, "SLOWLOG LEN"), ":20\r\n");
+        assert_memory_equal(ask(&s, tc, "SLOWLOG GET -1"), "*20\r\n", 5);
+        assert_memory_equal(ask(&s, tc, "SLOWLOG GET 1 WITHQUEUE"), "*1\r\n*7\r\n", 8);
+        assert_string_equal(ask(&s, tc, "SLOWLOG GET -2"),
+                            "-ERR count should be greater than or equal to -1\r\n");
+        ask(&s, tc, "SLOWLOG RESET");
+        ask(&s, tc, "AUTH secret");
+        const char *text = ask(&s, tc, "SLOWLOG GET");
+        assert_non_null(strstr(text, "(redacted)"));
+        assert_null(strstr(text, "secret"));
+        leave(tc);
+        leave(other);
+        server_down(&s);
+    }
+}
+
+static void test_latency_histogram_counts_every_call(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        struct server s;
+        char line[64];
+        server_config(&s);
+        server_up(&s, count);
+        struct tcp_conn *tc = client(&s, 0, 6379);
+        for (int i = 0; i < 30; i++) {
+            snprintf(line, sizeof(line), "LPUSH l%d v\r\nLRANGE l%d 0 -1", i, i);
+            ask(&s, tc, line);
+        }
+        assert_memory_equal(ask(&s, tc, "LATENCY HISTOGRAM lrange"),
+                            "*2\r\n$6\r\nlrange\r\n*4\r\n$5\r\ncalls\r\n:30\r\n", 36);
+        assert_string_equal(ask(&s, tc, "LATENCY HISTOGRAM nosuch"), "*0\r\n");
+        assert_string_equal(ask(&s, tc, "LATENCY LATEST"), "*0\r\n");
+        for (uint32_t i = 0; i < count; i++) /* the same second on every worker: one sample */
+            latency_add(s.w[i]->latency, LATENCY_COMMAND, 1700000001000000, 5 + i);
+        snprintf(line, sizeof(line), "*1\r\n*4\r\n$7\r\ncommand\r\n:1700000001\r\n:%u\r\n:%u\r\n",
+                 4 + count, 4 + count);
+        assert_string_equal(ask(&s, tc, "LATENCY LATEST"), line);
+        assert_string_equal(ask(&s, tc, "LATENCY RESET"), ":1\r\n");
+        assert_string_equal(ask(&s, tc, "LATENCY RESET"), ":0\r\n");
+        assert_string_equal(ask(&s, tc, "LATENCY GRAPH command"),
+                            "-ERR No samples available for event 'command'\r\n");
+        leave(tc);
+        server_down(&s);
+    }
+}
+
+static void test_monitor_sees_all_workers(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= MAX_WORKERS; count += 2) {
+        struct server s;
+        char line[64];
+        server_config(&s);
+        server_up(&s, count);
+        struct tcp_conn *watcher = client(&s, count - 1, 6379);
+        assert_string_equal(ask(&s, watcher, "MONITOR"), "+OK\r\n");
+        for (uint32_t i = 0; i < count; i++) {
+            struct tcp_conn *tc = client(&s, i, 6379);
+            snprintf(line, sizeof(line), "SET k%u \"a\\\"\\n\\x00\\xff\"", i);
+            ask(&s, tc, line);
+            assert_non_null(
+                memmem(watcher->out, watcher->out_len, "[0 10.0.0.2:40000] \"SET\"", 24));
+            assert_non_null(
+                memmem(watcher->out, watcher->out_len, " \"a\\\"\\n\\x00\\xff\"\r\n", 18));
+            watcher->out_len = 0;
+            ask(&s, tc, "AUTH secret");
+            assert_non_null(
+                memmem(watcher->out, watcher->out_len, "\"AUTH\" \"(redacted)\"\r\n", 21));
+            watcher->out_len = 0;
+            ask(&s, tc, "CLIENT LIST"); /* administrative: not shown */
+            assert_int_equal(watcher->out_len, 0);
+            ask(&s, tc, "MULTI\r\nGET k");
+            watcher->out_len = 0;
+            ask(&s, tc, "EXEC");
+            const char *get = memmem(watcher->out, watcher->out_len, "\"GET\" \"k\"", 9);
+            const char *exec = memmem(watcher->out, watcher->out_len, "\"EXEC\"", 6);
+            assert_true(get && exec && get < exec);
+            watcher->out_len = 0;
+            leave(tc);
+        }
+        assert_string_equal(ask(&s, watcher, "GET k0"),
+                            "-ERR Replica can't interact with the keyspace\r\n");
+        leave(watcher);
+        struct tcp_conn *tc = client(&s, 0, 6379);
+        for (int i = 0; i < 3; i++)
+            ask(&s, tc, "GET k0");
+        for (uint32_t i = 0; i < count; i++) /* nobody watches: the short way is open again */
+            assert_false(i == 0 && s.w[i]->careful);
+        leave(tc);
+        server_down(&s);
+    }
+}
+
+static void test_monitor_drops_and_says_so(void **state)
+{
+    (void)state;
+    struct server s;
+    server_config(&s);
+    server_up(&s, 2);
+    struct tcp_conn *watcher = client(&s, 0, 6379), *tc = client(&s, 1, 6379);
+    ask(&s, watcher, "MONITOR");
+    fake_open_window(watcher, 1);
+    char *big = malloc(70000);
+    memset(big, 'x', 69999);
+    memcpy(big, "*2\r\n$3\r\nGET\r\n$20000\r\n", 21);
+    big[21 + 20000] = 0;
+    for (int i = 0; i < 80; i++)
+        assert_string_equal(ask(&s, tc, big), "$-1\r\n");
+    free(big);
+    watcher->out_len = 0;
+    fake_open_window(watcher, SIZE_MAX);
+    settle(&s);
+    watcher->out_len = 0;
+    ask(&s, tc, "PING");
+    const char *said = memmem(watcher->out, watcher->out_len, "[0 barewire] \"dropped\" \"", 24);
+    assert_non_null(said);
+    assert_true(strtol(said + 24, NULL, 10) > 0);
+    leave(watcher);
+    leave(tc);
+    server_down(&s);
+}
+
+static void test_core_addressed(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= MAX_WORKERS; count += 2) {
+        struct server s;
+        char line[128], want[128];
+        server_config(&s);
+        s.core_addressed = true;
+        server_up(&s, count);
+        for (uint32_t home = 0; home < count; home++) {
+            for (uint32_t node = 0; node < count; node++) { /* whatever steering does */
+                struct tcp_conn *tc = client(&s, home, (uint16_t)(6380 + node));
+                uint32_t mine = 0;
+                for (int k = 0; k < 40; k++) {
+                    int n = snprintf(line, sizeof(line), "key:%d", k);
+                    struct span key = span_of(line, (size_t)n);
+                    uint32_t owner = shard_of_key(key, count);
+                    snprintf(want, sizeof(want), "-MOVED %u 10.0.0.1:%u\r\n",
+                             key_slot(key.p, key.n), 6380 + owner);
+                    memmove(line + 4, line, (size_t)n + 1);
+                    memcpy(line, "SET ", 4);
+                    strcat(line, " v");
+                    assert_string_equal(ask(&s, tc, line), owner == node ? "+OK\r\n" : want);
+                    mine += owner == node;
+                }
+                snprintf(want, sizeof(want), ":%u\r\n", mine);
+                assert_string_equal(ask(&s, tc, "DBSIZE"), want); /* of its shard */
+                assert_string_equal(ask(&s, tc, "MSET a 1 b 2"),
+                                    "-CROSSSLOT Keys in request don't hash to the same slot\r\n");
+                assert_string_equal(ask(&s, tc, "SELECT 1"),
+                                    "-ERR SELECT is not allowed in cluster mode\r\n");
+                leave(tc);
+            }
+        }
+        struct tcp_conn *tc = client(&s, 0, 6379); /* the main port knows nothing of it */
+        assert_string_equal(ask(&s, tc, "MSET a 1 b 2"), "+OK\r\n");
+        assert_string_equal(ask(&s, tc, "DBSIZE"), ":42\r\n");
+        assert_string_equal(ask(&s, tc, "CLUSTER KEYSLOT a"), ":15495\r\n");
+        assert_string_equal(ask(&s, tc, "CLUSTER COUNTKEYSINSLOT 15495"), ":1\r\n");
+        assert_string_equal(ask(&s, tc, "CLUSTER GETKEYSINSLOT 15495 10"), "*1\r\n$1\r\na\r\n");
+        assert_string_equal(ask(&s, tc, "CLUSTER COUNTKEYSINSLOT 16384"), "-ERR Invalid slot\r\n");
+        leave(tc);
+        server_down(&s);
+    }
+}
+
+static void test_without_core_addressed_there_is_no_cluster(void **state)
+{
+    (void)state;
+    struct server s;
+    server_config(&s);
+    server_up(&s, 2);
+    struct tcp_conn *tc = client(&s, 1, 6380); /* a port like any other */
+    assert_string_equal(ask(&s, tc, "CLUSTER INFO"),
+                        "-ERR This instance has cluster support disabled\r\n");
+    assert_string_equal(ask(&s, tc, "READONLY"),
+                        "-ERR This instance has cluster support disabled\r\n");
+    assert_string_equal(ask(&s, tc, "MSET a 1 b 2"), "+OK\r\n");
+    leave(tc);
+    server_down(&s);
+}
+
+/* Keys that are there all the time are met, whatever is written meanwhile and however the dicts grow. */
+static void test_scan_meets_what_stays(void **state)
+{
+    (void)state;
+    enum { STAY = 400 };
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        struct server s;
+        char line[128];
+        static bool met[STAY];
+        memset(met, 0, sizeof(met));
+        server_config(&s);
+        server_up(&s, count);
+        struct tcp_conn *scan = client(&s, 0, 6379), *writer = client(&s, count - 1, 6379);
+        for (int i = 0; i < STAY; i++) {
+            snprintf(line, sizeof(line), "SET stay:%d v", i);
+            fake_send(writer, line, strlen(line));
+            fake_send(writer, "\r\n", 2);
+        }
+        settle(&s);
+        char cursor[32] = "0";
+        int rounds = 0;
+        do {
+            snprintf(line, sizeof(line), "SCAN %s COUNT 10", cursor);
+            const char *at = ask(&s, scan, line);
+            assert_memory_equal(at, "*2\r\n$", 5);
+            assert_int_equal(sscanf(strchr(at + 5, '\n') + 1, "%31[0-9]", cursor), 1);
+            while ((at = strstr(at, "stay:")) != NULL) {
+                int i = atoi(at + 5);
+                assert_true(i >= 0 && i < STAY);
+                met[i] = true;
+                at += 5;
+            }
+            for (int k = 0; k < 60; k++) { /* grows: segments split under the cursor; and shrinks */
+                snprintf(line, sizeof(line), "%s go:%d v\r\n", k % 3 ? "SET" : "GETSET",
+                         rounds * 60 + k);
+                fake_send(writer, line, strlen(line));
+                if (k % 4 == 0) {
+                    snprintf(line, sizeof(line), "DEL go:%d\r\n", rounds * 30 + k);
+                    fake_send(writer, line, strlen(line));
+                }
+            }
+            settle(&s);
+            writer->out_len = 0;
+        } while (strcmp(cursor, "0") != 0 && ++rounds < 2000);
+        assert_true(rounds < 2000);
+        for (int i = 0; i < STAY; i++)
+            assert_true(met[i]);
+        leave(scan);
+        leave(writer);
+        server_down(&s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slowlog_has_what_any_worker_ran),
+        cmocka_unit_test(test_latency_histogram_counts_every_call),
+        cmocka_unit_test(test_monitor_sees_all_workers),
+        cmocka_unit_test(test_monitor_drops_and_says_so),
+        cmocka_unit_test(test_core_addressed),
+        cmocka_unit_test(test_without_core_addressed_there_is_no_cluster),
+        cmocka_unit_test(test_scan_meets_what_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
