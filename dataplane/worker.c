@@ -160,6 +160,10 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     init_lists(w);
     struct siphash_key key = {c->hash_seed[0], c->hash_seed[1]};
     pubsub_init(&w->pubsub, &key);
+    tracking_init(&w->tracking);
+    w->tracking.gauge_clients = &w->stats->tracking_clients;
+    w->tracking.gauge_prefixes = &w->stats->tracking_prefixes;
+    w->tracking.gauge_broadcast = &w->stats->tracking_broadcast;
     w->pubsub.gauge[PUBSUB_CHANNEL] = &w->stats->pubsub_channels;
     w->pubsub.gauge[PUBSUB_PATTERN] = &w->stats->pubsub_patterns;
     w->pubsub.gauge[PUBSUB_SHARD] = &w->stats->pubsubshard_channels;
@@ -290,6 +294,8 @@ static void copy_stats(struct worker *w)
     STAT_SET(s->used_memory, w->shard.mem.used_bytes);
     STAT_SET(s->peak_memory, w->shard.mem.peak_bytes);
     STAT_SET(s->dataset_memory, w->shard.mem.used_bytes);
+    STAT_SET(s->tracking_keys, w->shard.track.count);
+    STAT_SET(s->tracking_items, w->shard.track.items);
     STAT_SET(s->lazyfree_pending, w->shard.lazy_pending);
     STAT_SET(s->conn_memory,
              w->conn_mem.used_bytes + w->clients * sizeof(struct conn) + w->out_total);
@@ -397,6 +403,7 @@ static bool tick(struct worker *w)
 {
     bool watched = unlikely_(w->latency_cycles != UINT64_MAX);
     uint64_t start = watched ? rte_rdtsc() : 0;
+    w->host.asker = 0;
     bool worked = shard_tick(&w->shard, TICK_BUDGET) > 0;
     uint64_t took = watched ? rte_rdtsc() - start : 0;
     if (watched && took >= w->latency_cycles)
@@ -444,11 +451,14 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
         worked |= snapshot_turn(w);
     if (many)
         lease_rounds(w);
+    if (unlikely_(w->tracking.changed))
+        tracking_turn_end(w);
     monitor_flush(w);
     worked |= !list_empty(&w->dirty);
     conns_turn_end(w);
     if (many)
         remote_flush(w);
+    worked |= w->tracking.changed; /* by what was deferred until now */
     if (w->link)
         door_turn_end(w);
     lap(w, &tsc, STAGE_EXEC);

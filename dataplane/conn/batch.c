@@ -70,6 +70,15 @@ static inline void prefetch_entries(struct batch *b)
 
 /* ---- executing ---- */
 
+/* after_command, which may want to know whose it was. */
+static inline bool after_request(struct worker *w, const struct conn *c)
+{
+    if (likely_(!w->shard.after))
+        return false;
+    w->host.asker = c->ses.id;
+    return after_command(w, &w->shard);
+}
+
 /* A row of plain requests of one client: what is the same for all of them is asked once. */
 static inline struct staged *execute_plain(struct worker *w, struct batch *b, struct staged *s,
                                            struct staged *end)
@@ -100,7 +109,7 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
             w->cmd_calls[d->index]++;
             if (unlikely_(r->errors))
                 route_errors(w, r, d);
-            if (unlikely_(after_command(w, &w->shard)))
+            if (unlikely_(after_request(w, c)))
                 return s + 1; /* the writer may be another's */
         } else {
             route_refused(w, r);
@@ -165,7 +174,7 @@ static bool execute_here(struct worker *w, struct staged *s)
     }
     if (unlikely_(ses->reply_mode != SESSION_REPLY_ON || ses->close_asap || ses->close_after_reply))
         route_after(c);
-    after_command(w, &w->shard);
+    after_request(w, c);
     return true;
 }
 

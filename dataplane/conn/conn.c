@@ -91,6 +91,7 @@ static void conn_unlist(struct conn *c)
     conn_unname(c);
     pubsub_leave(&w->pubsub, &c->ses);
     monitor_drop(c);
+    tracking_free(&w->tracking, &c->ses);
     w->clients--;
     STAT_SET(w->stats->clients, w->clients);
     if (c->kind == CONN_DOOR) {

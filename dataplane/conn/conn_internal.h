@@ -11,6 +11,7 @@
  *   event.c   what one worker tells another beside requests; clients that are found by their id
  *   after.c   what a command has left to be done when it is over
  *   pubsub.c  messages to subscribers here and on other workers
+ *   tracking.c  clients that cache what they read: who is told what to forget
  *   conflate.c  only the newest message of a channel for a subscriber that falls behind
  *   monitor.c every command to the clients that watch
  *   cluster.c clients of core-addressed ports: MOVED, CROSSSLOT
@@ -30,9 +31,10 @@
 #include "engine/base/list.h"
 #include "engine/base/time_hist.h"
 #include "engine/cmd/cmd.h"
-#include "engine/cmd/pubsub.h"
 #include "engine/cmd/latency.h"
+#include "engine/cmd/pubsub.h"
 #include "engine/cmd/slowlog.h"
+#include "engine/cmd/tracking.h"
 #include "engine/ds/dict_inline.h"
 #include "engine/link/msg.h"
 #include "engine/resp/parse.h"
@@ -42,13 +44,13 @@
 
 /* One request whose reply could not be written when it was executed: posted elsewhere, or behind one that was. */
 struct slot {
-    struct list node;  /* conn->slots, in request order */
-    struct conn *conn; /* NULL: the client is gone; the slot is freed with its last part */
-    uint32_t parts;    /* replies still to come; 0: ready */
-    bool resumes;      /* the client was paused for this one */
-    bool muted;        /* CLIENT REPLY OFF/SKIP at the time of the request */
-    bool publishes;    /* a PUBLISH: other messages need not wait for its answers */
-    struct agg *agg;   /* split commands; NULL: one plain reply */
+    struct list node;      /* conn->slots, in request order */
+    struct conn *conn;     /* NULL: the client is gone; the slot is freed with its last part */
+    uint32_t parts;        /* replies still to come; 0: ready */
+    bool resumes;          /* the client was paused for this one */
+    bool muted;            /* CLIENT REPLY OFF/SKIP at the time of the request */
+    bool publishes;        /* a PUBLISH: other messages need not wait for its answers */
+    struct agg *agg;       /* split commands; NULL: one plain reply */
     uint64_t took, queued; /* cycles, of the part that took longest */
     /* Takes the reply bytes of a part that shard `from` has answered; NULL: they are the reply. */
     void (*take)(struct worker *w, struct slot *s, struct span bytes, uint32_t from);
@@ -223,9 +225,9 @@ struct mail_cmd {
     uint64_t hash;
     uint64_t client;
     uint8_t resp;
-    bool part, keyed;
+    bool part, keyed, tracks;
     size_t reply_off, reply_len; /* in the mail's replies */
-    uint64_t took, queued; /* cycles; took 0: it was not timed by itself */
+    uint64_t took, queued;       /* cycles; took 0: it was not timed by itself */
 };
 
 /* Commands for one shard, and later their replies. Allocated and freed by the home worker; in between it belongs to the owner. */
@@ -386,10 +388,11 @@ struct worker {
     /* clients that others name by their id (event.c): open addressing, a power of two */
     struct conn **named;
     uint32_t named_cap, named_count;
-    struct wheel timers;       /* struct client_timer */
-    uint32_t careful;          /* enum careful */
-    struct pubsub pubsub;      /* of this worker's clients; pubsub.filter is read by all */
-    struct reply_heap message; /* the one being delivered, encoded */
+    struct wheel timers;            /* struct client_timer */
+    uint32_t careful;               /* enum careful */
+    struct pubsub pubsub;           /* of this worker's clients; pubsub.filter is read by all */
+    struct reply_heap message;      /* the one being delivered, encoded */
+    struct tracking_table tracking; /* of this worker\'s clients */
     struct ring snapshot_ring, load_ring;
     struct snapshot_job snapshot;
     uint64_t snapshot_unwanted; /* id: given up as soon as the shard is mine */
@@ -659,6 +662,15 @@ void pubsub_publish(struct worker *w, enum pubsub_kind kind, struct span channel
                     struct span message);
 void notify_publish(void *worker, uint32_t db, uint32_t cls, const char *event, struct span key);
 int64_t host_publish(struct host *h, int kind, struct span channel, struct span message);
+
+/* tracking.c */
+void tracking_after(struct worker *w, struct shard_set *set);
+void tracking_turn_end(struct worker *w);
+bool tracking_anybody(const struct worker *w); /* some client of some worker */
+/* CLIENT TRACKING: another worker must be asked first, for the client of its REDIRECT: the client is paused. It needs all shards (BCAST). */
+bool tracking_asks(struct worker *w, struct staged *s);
+bool tracking_leases(const struct staged *s);
+bool host_client_known(struct host *h, struct session *asker, uint64_t id);
 
 /* conflate.c: `bytes` of a message, the first `head` of which name its channel. */
 void conflate_push(struct conn *c, struct span bytes, size_t head);

@@ -103,9 +103,11 @@ void host_init(struct worker *w)
         .monitor = monitor_start,
         .tcp_trace = host_tcp_trace,
         .publish = host_publish,
+        .client_known = host_client_known,
     };
     w->host = (struct host){.ops = &ops,
                             .pubsub = &w->pubsub,
+                            .tracking = &w->tracking,
                             .config = &w->config,
                             .worker = w->id,
                             .workers = w->count,

@@ -124,6 +124,7 @@ static void request_run(struct worker *w, struct lease_job *j)
     cmd.db = mc->db;
     cmd.hash = mc->hash;
     cmd.client = mc->client;
+    cmd.tracks = mc->tracks;
     uint64_t start = rte_rdtsc();
     cmd_call(&cmd);
     mc->took = rte_rdtsc() - start;

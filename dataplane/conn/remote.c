@@ -60,6 +60,7 @@ struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_de
     if (!mc)
         return NULL;
     *mc = (struct mail_cmd){.slot = slot, .desc = d, .argc = argc, .argv = (struct span *)(mc + 1)};
+    mc->tracks = slot && slot->conn && tracking_remembers(&slot->conn->ses);
     uint8_t *to = (uint8_t *)(mc->argv + argc);
     for (uint32_t i = 0; i < argc; i++) {
         memcpy(to, argv[i].p, argv[i].n);
@@ -214,9 +215,10 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
     cmd.hash = mc->hash;
     cmd.part = mc->part;
     cmd.client = mc->client;
+    cmd.tracks = mc->tracks;
     if (times_each(w, mc->desc)) {
         uint64_t start = rte_rdtsc();
-        cmd_call(&cmd);
+    cmd_call(&cmd);
         mc->took = rte_rdtsc() - start;
         mc->queued = start - m->born;
         times_took(w, mc->desc, mc->took);

@@ -107,6 +107,7 @@ void route_here(struct worker *w, struct staged *s)
     cmd.db = c->ses.db;
     cmd.hash = s->hash;
     cmd.parser = s->big ? &c->part->parser : NULL;
+    cmd.tracks = tracking_remembers(&c->ses);
     if (times_each(w, s->desc) || s->big) {
         struct times_request tr = {
             .desc = s->desc, .argv = s->argv, .argc = s->argc, .session = &c->ses};
@@ -165,6 +166,7 @@ static void part_here(struct worker *w, struct staged *s, struct slot *slot, str
     if (s->keyed && argc > (uint32_t)s->desc->first_key)
         cmd.hash = shard_hash(&w->shard, argv[s->desc->first_key]);
     cmd.part = true;
+    cmd.tracks = tracking_remembers(&s->conn->ses);
     if (times_each(w, s->desc)) {
         uint64_t start = rte_rdtsc();
         cmd_call(&cmd);
@@ -339,6 +341,12 @@ static void run_on_node(struct worker *w, struct staged *s)
     remote_post(w, node, slot, s, s->argv, s->argc, true);
 }
 
+/* In one step over all shards: clients that cache are told once, and nothing that they read meanwhile is from before. */
+static bool flush_for_trackers(const struct worker *w, const struct cmd_desc *d)
+{
+    return (d == &cmd_table[CMD_flushall] || d == &cmd_table[CMD_flushdb]) && tracking_anybody(w);
+}
+
 static void run_over_workers(struct worker *w, struct staged *s)
 {
     if (unlikely_(s->conn->ses.node != 0) &&
@@ -362,12 +370,20 @@ static void run_over_workers(struct worker *w, struct staged *s)
     case ROUTE_ALL:
     case ROUTE_WORKERS:
         out_close(w);
-        if (s->desc->split == SPLIT_LEASE)
+        if (s->desc->split == SPLIT_LEASE || flush_for_trackers(w, s->desc))
             run_leased(w, s, all);
         else
             split_all(w, s, slot_split(w, s, w->count));
         break;
-    default: route_here(w, s);
+    default:
+        if (s->desc == &cmd_table[CMD_client_tracking] && tracking_asks(w, s))
+            break;
+        if (s->desc == &cmd_table[CMD_client_tracking] && tracking_leases(s)) {
+            out_close(w);
+            run_leased(w, s, all);
+            break;
+        }
+        route_here(w, s);
     }
 }
 
@@ -556,6 +572,14 @@ static __attribute__((noinline)) bool refused_by_mode(struct worker *w, struct s
     return c->ses.node && cluster_refuses(w, s, text) && answer_text(w, s, text);
 }
 
+/* Its client tracks: it is found by its id from now on; CLIENT CACHING was for this request, unless it is that itself. */
+static void after_tracked(struct conn *c, const struct cmd_desc *d)
+{
+    conn_name(c);
+    if (!(c->ses.mode & SESSION_MULTI) && (!d || d->parent != &cmd_table[CMD_client]))
+        c->ses.tracking->flags &= ~(uint32_t)TRACKING_CACHING;
+}
+
 void route_staged(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
@@ -587,5 +611,7 @@ void route_staged(struct worker *w, struct staged *s)
         else
             run_over_workers(w, s);
     }
+    if (unlikely_(c->ses.mode & SESSION_TRACKING) && !c->dead)
+        after_tracked(c, d);
     after_request(c);
 }

@@ -27,7 +27,7 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
         how |= HOW_DIRECT;
     if (d->route == ROUTE_CONTROL || (d->flags & CMD_BLOCKING) ||
         (many && (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS ||
-                  d->route == ROUTE_CHANNEL)))
+                  d->route == ROUTE_CHANNEL || d == &cmd_table[CMD_client_tracking])))
         how |= HOW_BARRIER;
     if (many && d == &cmd_table[CMD_exec])
         how |= HOW_BARRIER;

@@ -10,6 +10,8 @@
 #include "engine/cmd/cmd_internal.h"
 #include "engine/cmd/keyref.h"
 #include "engine/cmd/multi.h"
+#include "engine/cmd/pubsub.h"
+#include "engine/cmd/tracking.h"
 
 /* ---- names ---- */
 
@@ -132,12 +134,21 @@ static const char *flag_letters(const struct session *s, const struct session_in
                                 char ret[16])
 {
     char *p = ret;
+    if (s->mode & SESSION_SUBSCRIBED)
+        *p++ = 'P';
     if (s->mode & SESSION_MULTI)
         *p++ = 'x';
     if (s->mode & SESSION_MONITOR)
         *p++ = 'O';
     if (info->blocked)
         *p++ = 'b';
+    if (s->mode & SESSION_TRACKING) {
+        *p++ = 't';
+        if (s->tracking->flags & TRACKING_BROKEN)
+            *p++ = 'R';
+        if (s->tracking->flags & TRACKING_BCAST)
+            *p++ = 'B';
+    }
     if (s->close_after_reply)
         *p++ = 'c';
     if (s->close_asap)
@@ -182,17 +193,20 @@ static void client_line(struct cmd *c, struct session *s, struct reply *to)
     reply_raw(to, text_or_empty(s->name), strlen(text_or_empty(s->name)));
     n = snprintf(
         text, sizeof(text),
-        " age=%lld idle=%lld flags=%s db=%u sub=0 psub=0 ssub=0 multi=%d qbuf=%llu qbuf-free=%llu "
+        " age=%lld idle=%lld flags=%s db=%u sub=%u psub=%u ssub=%u multi=%d qbuf=%llu "
+        "qbuf-free=%llu "
         "argv-mem=%llu multi-mem=%llu rbs=0 rbp=0 obl=%llu oll=%llu omem=%llu tot-mem=%llu "
         "events=%s "
-        "cmd=%s user=default redir=-1 resp=%u",
+        "cmd=%s user=default redir=%lld resp=%u",
         (long long)(now_ms - s->created_ms) / 1000, (long long)(now_ms - s->last_ms) / 1000,
-        flag_letters(s, &info, flags), s->db, s->mode & SESSION_MULTI ? (int)s->multi->n : -1,
-        (unsigned long long)info.qbuf, (unsigned long long)info.qbuf_free,
-        (unsigned long long)info.argv_mem, s->multi ? (unsigned long long)s->multi->bytes : 0ull,
-        (unsigned long long)info.obl, (unsigned long long)info.oll, (unsigned long long)info.omem,
+        flag_letters(s, &info, flags), s->db, pubsub_count(s, PUBSUB_CHANNEL),
+        pubsub_count(s, PUBSUB_PATTERN), pubsub_count(s, PUBSUB_SHARD),
+        s->mode & SESSION_MULTI ? (int)s->multi->n : -1, (unsigned long long)info.qbuf,
+        (unsigned long long)info.qbuf_free, (unsigned long long)info.argv_mem,
+        s->multi ? (unsigned long long)s->multi->bytes : 0ull, (unsigned long long)info.obl,
+        (unsigned long long)info.oll, (unsigned long long)info.omem,
         (unsigned long long)info.tot_mem, info.obl || info.oll ? "rw" : "r", last_command(s),
-        s->resp);
+        (long long)tracking_redirect(s), s->resp);
     reply_raw(to, text, (size_t)n);
     const char *words[] = {" lib-name=", text_or_empty(s->lib_name),
                            " lib-ver=", text_or_empty(s->lib_ver)};
@@ -200,6 +214,10 @@ static void client_line(struct cmd *c, struct session *s, struct reply *to)
         reply_raw(to, words[i], strlen(words[i]));
     n = snprintf(text, sizeof(text), " worker=%u", s->worker);
     reply_raw(to, text, (size_t)n);
+    if (s->conflate || s->conflated) {
+        n = snprintf(text, sizeof(text), " conflated=%llu", (unsigned long long)s->conflated);
+        reply_raw(to, text, (size_t)n);
+    }
     reply_raw(to, info.tcp, strlen(info.tcp));
     reply_raw(to, "\n", 1);
 }

@@ -110,19 +110,25 @@ struct host_ops {
                     struct session *s); /* gives its watched keys back to their shards */
     void (*monitor)(struct host *h, uint64_t client); /* MONITOR, on every worker; may be NULL */
     /* To this worker's clients (enum pubsub_kind); how many. With several workers the router does it for PUBLISH itself. */
+    /* Is there a client of that id? Makes it one that is found by it. */
+    bool (*client_known)(struct host *h, struct session *asker, uint64_t id);
     int64_t (*publish)(struct host *h, int kind, struct span channel, struct span message);
     /* DEBUG TCPTRACE: what is left of a client's connection in this worker's trace, as bulk strings; returns their number. May be NULL. */
     uint32_t (*tcp_trace)(struct host *h, uint64_t client, struct reply *to);
 };
 struct host {
     const struct host_ops *ops;
-    struct pubsub *pubsub; /* subscriptions of this worker's clients */
+    struct pubsub *pubsub;           /* subscriptions of this worker's clients */
+    struct tracking_table *tracking; /* those that cache what they read */
+    uint64_t asker; /* client of the command that runs here, or ran last; 0: nobody's */
     const struct engine_config *config;
     uint32_t worker, workers;
     uint64_t *calls, *usec, *rejected, *failed; /* per command index; may be NULL */
-    uint16_t node_port; /* core-addressed: of worker 0, the others follow; 0: there are no such ports */
+    uint16_t
+        node_port; /* core-addressed: of worker 0, the others follow; 0: there are no such ports */
     struct ip_addr node_ip;
-    struct slowlog *slowlog; /* of this worker; these three may be NULL: then there is nothing in them */
+    struct slowlog
+        *slowlog; /* of this worker; these three may be NULL: then there is nothing in them */
     struct latency *latency;
     const struct time_hist *times; /* per command index */
 };
@@ -142,9 +148,10 @@ struct cmd {
     struct host *host;
     int64_t now_us; /* unix time */
     struct resp_parser
-        *parser; /* the request was gathered by it: big arguments may be taken over; else NULL */
+        *parser;   /* the request was gathered by it: big arguments may be taken over; else NULL */
     bool may_hold; /* the reply may be left to be written in parts (long_reply.h) */
-    bool part;   /* one part of a split: write the part's form, the aggregator makes the reply */
+    bool tracks;   /* the client caches what this reads */
+    bool part;     /* one part of a split: write the part's form, the aggregator makes the reply */
     bool in_exec;  /* one of a transaction's: it must not wait, and memory was asked for before */
     struct entry *
         candidate; /* of the first key: perhaps its entry (engine/shard/access_inline.h), or NULL */
@@ -164,6 +171,9 @@ bool cmd_keys_open(const struct cmd_desc *d, const struct span *argv, uint32_t a
 bool cmd_has_room(struct cmd *c);
 /* Runs it on c->shard(s): memory check, call, account. */
 void cmd_call(struct cmd *c);
+
+/* Remembers what the command has read, for its client's cache (tracking.c). */
+void tracking_read(struct cmd *c);
 
 /* CLIENT ID of who asked; 0: nobody. */
 static inline uint64_t cmd_client(const struct cmd *c)

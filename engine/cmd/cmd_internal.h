@@ -7,7 +7,7 @@
 void cmd_multi_reset(struct cmd *c);
 /* Checks and sets the client's name. False: the error was written. */
 bool cmd_set_name(struct cmd *c, struct span name);
-/* RESET: from all channels, without a word. */
+/* RESET: from all channels and from tracking, without a word. */
 void pubsub_reset(struct host *h, struct session *s);
 /* Length of s as a C string, `cap` at most: what Redis shows of an argument in an error. */
 static inline int span_shown(struct span s, size_t cap)

@@ -288,7 +288,10 @@ void cmd_call(struct cmd *c)
     if ((d->flags & CMD_DENYOOM) && !c->in_exec && !cmd_has_room(c))
         return;
     uint32_t errors = c->out->errors;
+    h->asker = cmd_client(c);
     d->fn(c);
+    if (unlikely_(c->tracks))
+        tracking_read(c);
     cmd_ended(c);
     if (h->calls)
         h->calls[d->index]++;

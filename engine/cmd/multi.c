@@ -13,6 +13,7 @@
 #include "engine/cmd/effect.h"
 #include "engine/cmd/keyref.h"
 #include "engine/cmd/scan.h"
+#include "engine/cmd/tracking.h"
 
 struct multi *multi_of(struct session *s)
 {
@@ -204,6 +205,7 @@ const struct multi_cmd *multi_run(struct cmd *c, const struct multi_cmd *from)
         one.db = c->session->db;
         one.candidate = NULL;
         find_shard(&one, c);
+        one.tracks = tracking_remembers(c->session);
         cmd_call(&one);
     }
     return from;

@@ -10,6 +10,7 @@
 #include "engine/base/num.h"
 #include "engine/cmd/cmd_internal.h"
 #include "engine/cmd/keyref.h"
+#include "engine/cmd/tracking.h"
 
 /* ["subscribe", name, subscriptions]. Channels and patterns are counted together. */
 static void confirm(struct cmd *c, enum pubsub_kind kind, const char *word, const struct span *name)
@@ -119,6 +120,7 @@ void pubsub_reset(struct host *h, struct session *s)
     pubsub_leave(h->pubsub, s);
     s->mode &= (uint8_t)~SESSION_SUBSCRIBED;
     s->conflate = false;
+    tracking_off(h->tracking, s);
 }
 
 /* ---- PUBLISH ---- */

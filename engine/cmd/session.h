@@ -45,9 +45,10 @@ struct session {
     const struct cmd_desc *last_cmd; /* set by the caller before each command */
     char *name, *lib_name, *lib_ver; /* heap, NULL when unset; freed by session_fini */
     struct multi *multi;             /* queue of MULTI and watched keys (multi.h); NULL: neither */
-    struct subscriber *subs; /* engine/cmd/pubsub.h; NULL: none. Its worker makes it leave */
-    bool conflate;           /* CLIENT CONFLATE ON */
-    uint64_t conflated;      /* messages that a newer one of the channel took the place of */
+    struct subscriber *subs;   /* engine/cmd/pubsub.h; NULL: none. Its worker makes it leave */
+    struct tracking *tracking; /* engine/cmd/tracking.h; NULL: never */
+    bool conflate;             /* CLIENT CONFLATE ON */
+    uint64_t conflated;        /* messages that a newer one of the channel took the place of */
     /* Its two ends, by enum session_end; session_end_text makes words of them. */
     union {
         struct { /* SESSION_NETWORK */

@@ -176,6 +176,7 @@ size_t ks_count_expires(const struct shard *s, uint32_t db)
 void ks_flush(struct shard *s, uint32_t db, bool lazy)
 {
     struct shard_db *d = &s->db[db];
+    track_flushed(s);
     s->stats.dirty += ks_count(s, db);
     held_touch(s, NULL);
     if (unlikely_(s->listen & LISTEN_WATCH))

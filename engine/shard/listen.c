@@ -14,10 +14,18 @@ static void note_effect(struct shard *s, uint32_t db, struct span key, enum ks_c
         s->effects->changed = true;
 }
 
+/* Changes without an event are of what no reader sees, but for the estimate that PFCOUNT writes down. */
+static bool tells_of_value(enum ks_class cls, const char *event)
+{
+    return cls != KS_NONE || strcmp(event, "pfcount") == 0;
+}
+
 void ks_tell(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event)
 {
     if (s->listen & LISTEN_JOURNAL)
         note_effect(s, db, key, cls);
+    if ((s->listen & (LISTEN_TRACK | LISTEN_BROADCAST)) && tells_of_value(cls, event))
+        track_changed(s, key);
     if (s->listen & LISTEN_NOTIFY)
         notify_note(s, db, key, cls, event);
     /* PFCOUNT tells nobody that it has written its estimate down, but those who watch */

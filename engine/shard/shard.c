@@ -85,6 +85,7 @@ void shard_fini(struct shard *s)
     field_timers_fini(s);
     evict_fini(s);
     notify_fini(s);
+    track_fini(s);
     mem_fini(&s->mem);
 }
 

@@ -15,6 +15,7 @@
 #include "engine/shard/entry.h"
 #include "engine/shard/evict.h"
 #include "engine/shard/notify.h"
+#include "engine/shard/track.h"
 #include "engine/shard/watch.h"
 
 struct shard_db {
@@ -55,18 +56,21 @@ enum ks_class {
 
 /* Who hears of a shard's changes: bits of struct shard.listen. While none is set a change costs one test. */
 enum ks_listen {
-    LISTEN_HOOK = 1 << 0,    /* on_change */
-    LISTEN_WATCH = 1 << 1,   /* watch */
-    LISTEN_JOURNAL = 1 << 8, /* effects */
-    LISTEN_NOTIFY = 1 << 2,  /* notices */
+    LISTEN_HOOK = 1 << 0,      /* on_change */
+    LISTEN_WATCH = 1 << 1,     /* watch */
+    LISTEN_JOURNAL = 1 << 8,   /* effects */
+    LISTEN_NOTIFY = 1 << 2,    /* notices */
+    LISTEN_TRACK = 1 << 3,     /* track: some key was read by a client that caches it */
+    LISTEN_BROADCAST = 1 << 4, /* track: clients want to hear of every key of some prefix */
 };
 
 /* What a change has left to be done once the command is over: bits of struct shard.after, looked at after every command by whoever runs
  * it (dataplane/conn/after.c). */
 enum ks_after {
     AFTER_NONE = 0,
-    AFTER_HELD = 1 << 0, /* held_new */
+    AFTER_HELD = 1 << 0,   /* held_new */
     AFTER_NOTIFY = 1 << 2, /* notices */
+    AFTER_TRACK = 1 << 3,  /* track */
 };
 
 /* It stays where it was initialised: dicts point at its hash key. */
@@ -105,6 +109,7 @@ struct shard {
     struct effects *effects;
     uint64_t journal_seq;
     bool loading;              /* the log is being replayed: nothing expires by itself */
+    struct track_table track;  /* who caches what (track.h) */
     struct notices notices;    /* events of the command that runs (notify.h) */
     struct snapshot *snapshot; /* that is being made (snapshot.h); NULL: none */
     struct list held_all;      /* values whose replies are not whole yet (held.h) */

@@ -57,6 +57,7 @@ static void client_close(struct server *s, struct client *c)
 {
     close(c->fd);
     pubsub_leave(&s->h.pubsub, &c->session);
+    tracking_free(&s->h.tracking, &c->session);
     session_fini(&c->session);
     resp_parser_fini(&c->parser);
     free(c->out);

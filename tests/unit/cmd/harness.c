@@ -63,6 +63,16 @@ static int64_t host_publish(struct host *host, int kind, struct span channel, st
                                    host_deliver, h);
 }
 
+static bool host_client_known(struct host *host, struct session *asker, uint64_t id)
+{
+    struct harness *h = harness_of(host);
+    (void)asker;
+    for (size_t i = 0; i < HARNESS_SESSIONS; i++)
+        if (h->open[i] && h->sessions[i].id == id)
+            return true;
+    return false;
+}
+
 static const struct host_ops host_ops = {
     .session_next = host_next,
     .session_info = host_info,
@@ -70,6 +80,7 @@ static const struct host_ops host_ops = {
     .sleep_ms = host_sleep,
     .reset_stats = host_reset,
     .publish = host_publish,
+    .client_known = host_client_known,
 };
 
 /* ---- life ---- */
@@ -85,8 +96,10 @@ void harness_init(struct harness *h, uint32_t shards)
     for (uint32_t i = 0; i < shards; i++)
         assert_int_equal(shard_init(&h->shards[i], i, shards, &key, &h->config, 42 + i), 0);
     pubsub_init(&h->pubsub, &key);
+    tracking_init(&h->tracking);
     h->host = (struct host){.ops = &host_ops,
                             .pubsub = &h->pubsub,
+                            .tracking = &h->tracking,
                             .config = &h->config,
                             .workers = 1,
                             .calls = h->calls,
@@ -121,6 +134,7 @@ void harness_fini(struct harness *h)
     for (uint32_t i = 0; i < HARNESS_SESSIONS; i++)
         if (h->open[i]) {
             pubsub_leave(&h->pubsub, &h->sessions[i]);
+            tracking_free(&h->tracking, &h->sessions[i]);
             session_fini(&h->sessions[i]);
         }
     pubsub_fini(&h->pubsub);

@@ -13,6 +13,7 @@
 
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/pubsub.h"
+#include "engine/cmd/tracking.h"
 
 #define HARNESS_SHARDS   5
 #define HARNESS_SESSIONS 8
@@ -24,6 +25,7 @@ struct harness {
     int64_t now_us;
     struct host host;
     struct pubsub pubsub;
+    struct tracking_table tracking;
     uint64_t published; /* messages given to subscribers */
     struct session sessions[HARNESS_SESSIONS];
     bool open[HARNESS_SESSIONS]; /* the first is open from the start */
