@@ -134,6 +134,7 @@ static void init_lists(struct worker *w)
     list_init(&w->leaving);
     list_init(&w->admin);
     list_init(&w->events);
+    list_init(&w->longs);
     list_init(&w->lease_jobs);
     list_init(&w->monitors);
     list_init(&w->lease.waiting);
@@ -186,6 +187,7 @@ int worker_create(struct worker **ret, const struct worker_config *c)
         load_set(w, true);
     w->nowhere = (struct reply){.muted = true, .resp = 2};
     w->cmd = route_cmd(w, NULL, NULL, 0, NULL);
+    w->cmd.may_hold = true;
     struct net_wire wire = c->wire;
     wire.tx = wire_tx;
     wire.ctx = w;
@@ -250,6 +252,7 @@ void worker_destroy(struct worker *w)
         free(a);
     }
     free(w->load.part);
+    longs_free(w);
     shard_fini(&w->shard);
     pubsub_fini(&w->pubsub);
     reply_heap_free(&w->message);

@@ -3,6 +3,14 @@
  * Listeners of the keyspace (engine/shard/listen.c) set bits of shard.after while a command runs; here they are served, by whoever holds the
  * shard. Thread: the holder's. */
 #include "dataplane/conn/conn_internal.h"
+#include "engine/shard/held.h"
+
+/* The reply of the command that has just run is to be written in parts; it held this worker's shard and answered in place. */
+static void begin_long(struct worker *w)
+{
+    struct held *h = w->shard.held_new;
+    long_begin(h->session, h, w->id);
+}
 
 void after_now(struct worker *w, struct shard_set *set)
 {
@@ -17,6 +25,8 @@ void after_now(struct worker *w, struct shard_set *set)
     }
     if (after & AFTER_TRACK)
         tracking_after(w, set);
+    if (after & AFTER_HELD)
+        begin_long(w);
     if (after & AFTER_NOTIFY)
         notify_take(set->v, set->count, notify_publish, w);
 }

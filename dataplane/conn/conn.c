@@ -118,6 +118,8 @@ void conn_gone(struct conn *c)
     struct worker *w = c->w;
     if (w->out_conn == c)
         w->out_conn = NULL; /* its room goes with the transport */
+    if (c->longer)
+        long_drop(c);
     c->tc = NULL;
     c->closing = true;
     conn_unlist(c);
@@ -244,7 +246,7 @@ void conn_resume(struct conn *c)
 /* All that was asked is answered and on its way: the transport may close. */
 static bool conn_drained(const struct conn *c)
 {
-    return list_empty(&c->slots) && !c->out_first;
+    return list_empty(&c->slots) && !c->out_first && !c->longer;
 }
 
 static void finish_close(struct conn *c)
@@ -276,7 +278,9 @@ static void turn_end_one(struct conn *c)
     conn_out_limits(c);
     if (c->dead)
         return;
-    if (c->throttled && c->out_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2 &&
+    if (c->longer)
+        long_more(c);
+    else if (c->throttled && c->out_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2 &&
         c->slot_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2 && c->nslots < LIMIT_CONN_SLOTS / 2)
         c->throttled = false;
     if (!c->closing && !conn_blocked(c) && conn_held(c) > 0) {

@@ -6,6 +6,7 @@
  *   route.c   one staged request -> local shard, other shard, split parts, lease, control
  *   out.c     replies: writer on the transmit queue or heap blocks; slots that keep request order
  *   remote.c  mail between workers: posted commands, replies, neighbours
+*   long.c    replies that are written in parts
  *   lease.c   the right to touch several shards
  *   exec.c    MULTI, WATCH and EXEC: queueing, the shards of a transaction, its reply
  *   event.c   what one worker tells another beside requests; clients that are found by their id
@@ -55,6 +56,8 @@ struct slot {
     /* Takes the reply bytes of a part that shard `from` has answered; NULL: they are the reply. */
     void (*take)(struct worker *w, struct slot *s, struct span bytes, uint32_t from);
     struct reply_heap bytes;
+    struct held *held; /* behind them the reply goes on in parts (long.c), made at worker held_at */
+    uint32_t held_at;
 };
 
 struct out_block {
@@ -103,6 +106,7 @@ struct conn {
     struct monitor *monitor; /* NULL: it does not watch */
     struct inq backlog;   /* requests staged and put back, parsed first */
     struct inq inq;       /* input behind them */
+    struct conn_long *longer; /* a reply that is being written in parts; NULL: none */
     struct list slots;
     uint32_t nslots;
     size_t slot_bytes;        /* held in slots behind one that is not ready */
@@ -225,7 +229,8 @@ struct mail_cmd {
     uint64_t hash;
     uint64_t client;
     uint8_t resp;
-    bool part, keyed, tracks;
+    bool part, keyed, tracks, may_hold;
+    struct held *held; /* of the reply, at the owner */
     size_t reply_off, reply_len; /* in the mail's replies */
     uint64_t took, queued;       /* cycles; took 0: it was not timed by itself */
 };
@@ -384,6 +389,7 @@ struct worker {
     struct lease lease_round;
     bool lease_asking;  /* lease_round is under way */
     uint32_t posted;    /* commands whose replies are awaited */
+    struct list longs;  /* struct conn_long */
     struct list events; /* struct mail_event of this worker to itself */
     /* clients that others name by their id (event.c): open addressing, a power of two */
     struct conn **named;
@@ -563,6 +569,7 @@ void out_pump(struct conn *c); /* heap blocks -> transport */
 struct slot *slot_new(struct conn *c);
 void slot_ready(struct slot *s); /* parts are complete: flush what is in order */
 void slots_drop(struct conn *c);
+void slots_flush(struct conn *c); /* what is in order */
 void slot_bytes(struct slot *s, struct span bytes);
 void slot_free(struct slot *s);
 void conn_out_limits(struct conn *c);
@@ -630,6 +637,13 @@ static inline uint32_t client_home(const struct worker *w, uint64_t id)
 /* Bytes that answer no request (a message, an invalidation), behind all replies before them. Not while a command of this worker runs: its
  * writer would be taken from it. */
 void conn_push(struct conn *c, struct span bytes);
+
+/* long.c: c is throttled until the reply whose rest worker `at` holds has left. */
+void long_begin(struct conn *c, struct held *held, uint32_t at);
+void long_more(struct conn *c); /* c->longer: the output has drained, perhaps */
+void long_drop(struct conn *c); /* the client is gone */
+void long_forget(struct worker *w, struct held *held, uint32_t at); /* before it was begun */
+void longs_free(struct worker *w);
 
 /* after.c */
 void after_now(struct worker *w, struct shard_set *set);

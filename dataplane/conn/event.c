@@ -126,7 +126,7 @@ void conn_push(struct conn *c, struct span bytes)
 {
     if (c->closing || c->dead)
         return;
-    if (list_empty(&c->slots)) {
+    if (list_empty(&c->slots) && !c->longer) {
         reply_raw(out_open(c), bytes.p, bytes.n);
         out_close(c->w);
     } else { /* behind the replies that are awaited */

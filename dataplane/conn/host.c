@@ -55,7 +55,10 @@ static void host_session_info(struct host *h, struct session *s, struct session_
 static void host_session_kill(struct host *h, struct session *s)
 {
     (void)h;
-    conn_close((struct conn *)s);
+    struct conn *c = (struct conn *)s;
+    if (c->longer)
+        long_drop(c);
+    conn_close(c);
 }
 
 /* DEBUG SLEEP: the point of the command is that this worker stops. */

@@ -212,17 +212,19 @@ void slot_bytes(struct slot *s, struct span bytes)
         s->conn->throttled = true;
 }
 
-static void flush_ready(struct conn *c)
+void slots_flush(struct conn *c)
 {
     while (!list_empty(&c->slots)) {
         struct slot *s = list_entry(c->slots.next, struct slot, node);
-        if (s->parts)
+        if (s->parts || c->longer)
             return;
         list_remove(&s->node);
         c->nslots--;
         struct reply *r = out_open(c);
         if (!s->muted)
             reply_raw(r, s->bytes.p, s->bytes.len);
+        if (unlikely_(s->held != NULL))
+            long_begin(c, s->held, s->held_at);
         slot_free(s);
     }
     c->slot_bytes = 0;
@@ -242,7 +244,7 @@ void slot_ready(struct slot *s)
         reply_heap_finish(&r, &s->bytes);
     }
     bool resumes = s->resumes;
-    flush_ready(c);
+    slots_flush(c);
     conn_mark(c);
     if (resumes)
         c->paused = false; /* the end of the turn parses what waited */
@@ -255,6 +257,9 @@ void slots_drop(struct conn *c)
     while ((n = list_pop_front(&c->slots)) != NULL) {
         struct slot *s = list_entry(n, struct slot, node);
         s->conn = NULL;
+        if (s->held)
+            long_forget(c->w, s->held, s->held_at);
+        s->held = NULL;
         if (s->parts == 0)
             slot_free(s);
     }

@@ -103,6 +103,7 @@ void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct 
     mc->resp = c->ses.resp;
     mc->client = c->ses.id;
     mc->part = part;
+    mc->may_hold = !part && !slot->muted && !slot->agg && !slot->take;
     mc->keyed = s->keyed;
     if (s->keyed)
         mc->hash = part ? shard_hash(&w->shard, argv[s->desc->first_key]) : s->hash;
@@ -182,6 +183,17 @@ void remote_flush(struct worker *w)
 
 /* ---- replies at home ---- */
 
+/* The reply goes on in parts. */
+static void slot_hold(struct worker *w, struct slot *slot, struct held *held, uint32_t at)
+{
+    if (!slot->conn) {
+        long_forget(w, held, at);
+        return;
+    }
+    slot->held = held;
+    slot->held_at = at;
+}
+
 static void take_replies(struct worker *w, struct mail *m)
 {
     for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
@@ -197,6 +209,8 @@ static void take_replies(struct worker *w, struct mail *m)
             slot->take(w, slot, bytes, m->to);
         else
             slot_bytes(slot, bytes);
+        if (unlikely_(mc->held != NULL))
+            slot_hold(w, slot, mc->held, m->to);
         if (--slot->parts == 0)
             slot_ready(slot);
     }
@@ -214,6 +228,7 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
     cmd.db = mc->db;
     cmd.hash = mc->hash;
     cmd.part = mc->part;
+    cmd.may_hold = mc->may_hold;
     cmd.client = mc->client;
     cmd.tracks = mc->tracks;
     if (times_each(w, mc->desc)) {
@@ -224,6 +239,10 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
         times_took(w, mc->desc, mc->took);
     } else {
         cmd_call(&cmd);
+    }
+    if (unlikely_(w->shard.after & AFTER_HELD)) {
+        mc->held = w->shard.held_new;
+        w->shard.after &= ~(uint32_t)AFTER_HELD;
     }
     reply_heap_finish(&r, &m->replies);
     mc->reply_len = m->replies.len - mc->reply_off;

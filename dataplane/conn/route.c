@@ -20,7 +20,7 @@ struct target {
 
 static void target_begin(struct target *t, struct conn *c, bool muted)
 {
-    if (list_empty(&c->slots)) {
+    if (list_empty(&c->slots) && !c->longer) {
         t->slot = NULL;
         t->r = out_open(c);
     } else {
@@ -107,6 +107,7 @@ void route_here(struct worker *w, struct staged *s)
     cmd.db = c->ses.db;
     cmd.hash = s->hash;
     cmd.parser = s->big ? &c->part->parser : NULL;
+    cmd.may_hold = !t.slot;
     cmd.tracks = tracking_remembers(&c->ses);
     if (times_each(w, s->desc) || s->big) {
         struct times_request tr = {

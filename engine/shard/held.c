@@ -24,13 +24,13 @@ static void let_go(struct held *h)
     if (!h->e)
         return;
     h->e = NULL;
-    list_remove(&h->node);
     h->shard->held_count--;
 }
 
 void held_drop(struct held *h)
 {
     let_go(h);
+    list_remove(&h->node);
     reply_heap_free(&h->rest);
     free(h);
 }
@@ -64,7 +64,7 @@ void held_touch_now(struct shard *s, const struct entry *e)
     {
         struct held *h = list_entry(n, struct held, node);
         struct reply r;
-        if (e && h->e != e)
+        if (!h->e || (e && h->e != e))
             continue;
         reply_heap_init(&r, &h->rest, h->resp);
         h->more(h, &r, SIZE_MAX);

@@ -16,7 +16,7 @@
 #include "engine/shard/shard.h"
 
 struct held {
-    struct list node; /* shard->held_all, while the value is needed */
+    struct list node; /* shard->held_all */
     struct shard *shard;
     const struct entry *e; /* NULL: the rest is written */
     /* Writes elements until the reply has about `budget` bytes more; true: that was the last one. */
