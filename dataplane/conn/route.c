@@ -212,32 +212,6 @@ static void split_all(struct worker *w, struct staged *s, struct slot *slot)
         slot_ready(slot);
 }
 
-/* DEL, UNLINK, EXISTS, TOUCH: each owner gets the keys it owns, in their order. */
-static void split_keys(struct worker *w, struct staged *s, uint64_t mask, const uint32_t *pos,
-                       const uint8_t *owner, uint32_t n)
-{
-    struct slot *slot = slot_split(w, s, (uint32_t)__builtin_popcountll(mask));
-    struct span *argv = malloc((n + 1) * sizeof(*argv));
-    CHECK(argv);
-    argv[0] = s->argv[0];
-    for (uint32_t i = 0; i < w->count; i++) {
-        if (!(mask & (1ull << i)))
-            continue;
-        uint32_t argc = 1;
-        for (uint32_t k = 0; k < n; k++) {
-            if (owner[k] == i)
-                argv[argc++] = s->argv[pos[k]];
-        }
-        if (i == w->id && remote_shard_free(w))
-            part_here(w, s, slot, argv, argc);
-        else
-            remote_post(w, i, slot, s, argv, argc, true);
-    }
-    free(argv);
-    if (slot->parts == 0)
-        slot_ready(slot);
-}
-
 static void run_leased(struct worker *w, struct staged *s, uint64_t mask)
 {
     struct conn *c = s->conn;
@@ -260,21 +234,16 @@ static void run_keys(struct worker *w, struct staged *s)
         run_leased(w, s, all);
         return;
     }
-    uint32_t *pos = malloc((size_t)n * (sizeof(*pos) + 1));
+    uint32_t *pos = malloc((size_t)n * sizeof(*pos));
     CHECK(pos);
-    uint8_t *owner = (uint8_t *)(pos + n);
     cmd_keys(s->desc, s->argv, s->argc, pos, (uint32_t)n);
     uint64_t mask = 0;
-    for (int i = 0; i < n; i++) {
-        owner[i] = (uint8_t)shard_of_key(s->argv[pos[i]], w->count);
-        mask |= 1ull << owner[i];
-    }
+    for (int i = 0; i < n; i++)
+        mask |= 1ull << shard_of_key(s->argv[pos[i]], w->count);
     if ((mask & (mask - 1)) == 0)
         run_on_owner(w, s, (uint32_t)__builtin_ctzll(mask));
-    else if (s->desc->split == SPLIT_LEASE)
-        run_leased(w, s, mask);
     else
-        split_keys(w, s, mask, pos, owner, (uint32_t)n);
+        run_leased(w, s, mask);
     free(pos);
 }
 

@@ -146,9 +146,13 @@ static void ask(struct history *h, int id)
         snprintf(t, sizeof(t), "MGET p%d q%d\r\n", c->key, c->key);
         say(c, 1, t);
         break;
-    case PAIR_DELETE:
+    case PAIR_DELETE: /* of both, or both again */
+        snprintf(t, sizeof(t), draw(h, 2) ? "DEL d%d e%d\r\n" : "MSET d%d 1 e%d 1\r\n", c->key,
+                 c->key);
+        say(c, 1, t);
+        break;
     case PAIR_COUNT:
-        snprintf(t, sizeof(t), "%s d%d\r\n", c->kind == PAIR_COUNT ? "GET" : "INCR", c->key);
+        snprintf(t, sizeof(t), "EXISTS d%d e%d\r\n", c->key, c->key);
         say(c, 1, t);
         break;
     case MOVE:
@@ -222,6 +226,10 @@ static void check(struct history *h, int id, const char *p, const char *end)
     case PAIR_READ:
         if (element(p, 0) != element(p, 1))
             fail_msg("pair %d is torn: %s", c->key, p);
+        break;
+    case PAIR_COUNT:
+        if (strtol(p + 1, NULL, 10) == 1)
+            fail_msg("one of the pair %d is there", c->key);
         break;
     case SUM: check_sum(p); break;
     case WATCHED_READ: move_watched(c, p, end); return;
