@@ -326,7 +326,7 @@ static void copy_pools(struct worker *w)
 static void copy_cmdstats(struct worker *w)
 {
     struct link_cmdstat *cs = link_cmdstats(w->link, w->id);
-    uint64_t mhz = rte_get_tsc_hz() / 1000000;
+    uint64_t hz = rte_get_tsc_hz(), mhz = hz >= 1000000 ? hz / 1000000 : 1; /* 0: no EAL, a test */
     for (uint32_t i = 0; i < LINK_COMMANDS; i++) {
         STAT_SET(cs[i].calls, w->cmd_calls[i]);
         STAT_SET(cs[i].usec, w->cmd_usec[i] / mhz);
