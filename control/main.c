@@ -70,7 +70,7 @@ static void on_message(void *ctx, uint32_t worker, uint32_t type, struct span pa
         neighbours_message(c->neighbours, worker, payload);
     else if (type == MSG_NEIGH_ASK)
         bridge_bad(&c->bridge, worker, type, "net-share is not kernel");
-    else
+    else if (!store_door_message(c->store, worker, type, payload))
         door_message(c->door, worker, type, payload);
 }
 
@@ -78,6 +78,7 @@ static void on_room(void *ctx, uint32_t worker)
 {
     struct control *c = ctx;
     requests_room(c->requests, worker);
+    store_room(c->store, worker);
     door_room(c->door, worker);
     if (c->neighbours)
         neighbours_room(c->neighbours, worker);
@@ -261,7 +262,13 @@ static void on_stopped(void *ctx)
     uv_stop(&c->loop);
 }
 
-static const struct supervise_ops supervise_ops = {on_up, on_down, on_failed, on_stopped};
+static bool on_ready(void *ctx)
+{
+    struct control *c = ctx;
+    return store_ready(c->store);
+}
+
+static const struct supervise_ops supervise_ops = {on_up, on_down, on_failed, on_stopped, on_ready};
 
 /* ---- small things ---- */
 
@@ -336,12 +343,14 @@ static int open_link(struct control *c)
 {
     char err[512];
     bool fresh;
+    store_before_link(c->config);
     int rc = link_open_control(&c->link, c->config->dataplane.instance,
                                c->config->dataplane.workers, &fresh, err, sizeof err);
     if (rc) {
         log_warning("Cannot open the link: %s", err);
         return rc;
     }
+    store_first_config(c->config, c->link);
     link_config_publish(c->link, &c->config->engine);
     return 0;
 }

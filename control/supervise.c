@@ -270,6 +270,8 @@ static void on_timer(uv_timer_t *t)
     switch (s->life) {
     case LIFE_NONE: break;
     case LIFE_WAITING:
+        if (s->ops->ready && !s->ops->ready(s->ctx))
+            break;
         /* Somebody may have started one by hand in the meantime. */
         supervise_start(s);
         break;

@@ -136,6 +136,7 @@ static void init_lists(struct worker *w)
     list_init(&w->events);
     list_init(&w->longs);
     list_init(&w->lease_jobs);
+    journal_init(w);
     list_init(&w->monitors);
     list_init(&w->lease.waiting);
     list_init(&w->lease.deferred);
@@ -243,6 +244,7 @@ void worker_destroy(struct worker *w)
     }
     net_destroy(w->net);
     conns_turn_end(w);
+    journal_fini(w);
     drop_mail(w);
     list_for_each_safe(n, next, &w->admin)
     {
@@ -345,6 +347,7 @@ static void take_config(struct worker *w)
         batch_prepare(w);
         notify_configure(&w->shard);
         careful_set(w, CAREFUL_MISCONF, w->config.misconf);
+        journal_config(w);
     }
 }
 
@@ -454,11 +457,15 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
         worked |= snapshot_turn(w);
     if (many)
         lease_rounds(w);
+    if (unlikely_(w->journal.on))
+        journal_turn_end_now(w);
     if (unlikely_(w->tracking.changed))
         tracking_turn_end(w);
     monitor_flush(w);
     worked |= !list_empty(&w->dirty);
     conns_turn_end(w);
+    if (unlikely_(w->journal.on))
+        journal_turn_end_now(w);
     if (many)
         remote_flush(w);
     worked |= w->tracking.changed; /* by what was deferred until now */

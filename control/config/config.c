@@ -31,6 +31,9 @@ static const uint8_t enum_congestion_numbers[] = {CONFIG_CC_CUBIC, CONFIG_CC_NEW
 static const char *const enum_trace[] = {"errors", "yes", "no", NULL};
 static const uint8_t enum_trace_numbers[] = {CONFIG_TRACE_ERRORS, CONFIG_TRACE_YES,
                                              CONFIG_TRACE_NO};
+static const char *const enum_appendfsync[] = {"always", "everysec", "no", NULL};
+static const uint8_t enum_appendfsync_numbers[] = {CONFIG_FSYNC_ALWAYS, CONFIG_FSYNC_EVERYSEC,
+                                                   CONFIG_FSYNC_NO};
 static const char *const enum_loglevel[] = {"debug", "verbose", "notice", "warning", NULL};
 static const uint8_t enum_loglevel_numbers[] = {LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE,
                                                 LOGLEVEL_WARNING};

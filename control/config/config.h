@@ -24,6 +24,7 @@ enum config_auto { CONFIG_AUTO_NO, CONFIG_AUTO_YES, CONFIG_AUTO };
 enum config_trace { CONFIG_TRACE_NO, CONFIG_TRACE_ERRORS, CONFIG_TRACE_YES };
 enum config_congestion { CONFIG_CC_CUBIC, CONFIG_CC_NEWRENO, CONFIG_CC_DCTCP };
 enum config_share { CONFIG_SHARE_NONE, CONFIG_SHARE_KERNEL };
+enum config_appendfsync { CONFIG_FSYNC_NO, CONFIG_FSYNC_EVERYSEC, CONFIG_FSYNC_ALWAYS };
 enum config_loglevel { LOGLEVEL_DEBUG, LOGLEVEL_VERBOSE, LOGLEVEL_NOTICE, LOGLEVEL_WARNING };
 
 #define CONFIG_SAVES 16
@@ -65,9 +66,12 @@ struct config_control {
     char *dir, *logfile, *pidfile;
     char *dbfilename;
     bool rdbcompression, rdbchecksum, stop_writes_on_bgsave_error;
+    bool appendonly, aof_load_truncated;
+    uint32_t appendfsync; /* enum config_appendfsync */
+    char *appenddirname, *appendfilename;
     struct config_save save[CONFIG_SAVES];
     uint32_t saves;
-    uint32_t loglevel;                      /* enum config_loglevel */
+    uint32_t loglevel; /* enum config_loglevel */
     double percentiles[CONFIG_PERCENTILES]; /* of INFO latencystats */
     uint32_t percentiles_count;
 };
@@ -77,8 +81,7 @@ struct config {
     struct config_dataplane dataplane;
     struct config_control control;
 
-    bool reading,
-        save_read;   /* a file is being read; a line of it has said `save`: the next adds to it */
+    bool reading, save_read; /* a file is being read; a line of it has said `save`: the next adds to it */
     char *file;      /* absolute path of the configuration file; "" none */
     char **warnings; /* one per directive that is accepted and not obeyed */
     uint32_t warnings_count;

@@ -51,10 +51,10 @@ char *config_row_text(const struct config *c, const struct config_row *r);
 bool config_parse_mem(struct span s, uint64_t *ret);
 
 /* special.c */
-extern const struct config_special ops_save;
-bool check_dbfilename(struct span v, char *why);
 extern const struct config_special ops_net_allow, ops_output_limit, ops_notify, ops_requirepass,
-    ops_percentiles, ops_client_memory;
+    ops_percentiles, ops_client_memory, ops_save;
+bool check_dbfilename(struct span v, char *why);
+extern const struct config_special ops_appendonly; /* log.c */
 bool check_net_port(struct span v, char *why);
 bool check_addresses(struct span v, char *why);
 bool check_gateways(struct span v, char *why);

@@ -10,6 +10,7 @@
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 
 /* The client's output is over budget in the middle of a batch: what it asked further is written back as bytes, to be parsed again
  * when the output has drained. */
@@ -106,6 +107,7 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
             /* Where an entry has left the dict, those that were found before may be gone. */
             cmd->candidate = likely_(b->dict->departed == b->departed) ? s->candidate : NULL;
             d->fn(cmd);
+            cmd_ended(cmd);
             w->cmd_calls[d->index]++;
             if (unlikely_(r->errors))
                 route_errors(w, r, d);
@@ -164,6 +166,7 @@ static bool execute_here(struct worker *w, struct staged *s)
         if (unlikely_(timed))
             times_begin(w, &t, s->big);
         d->fn(cmd);
+        cmd_ended(cmd);
         if (unlikely_(timed))
             times_end(w, &t);
         w->cmd_calls[d->index]++;
@@ -187,6 +190,10 @@ static __attribute__((noinline)) void execute_any(struct worker *w, struct batch
     candidates_forget(b);
     c->ses.last_ms = w->now_ms;
     if (unlikely_((c->throttled || c->paused) && !(s->way & WAY_ERROR))) {
+        batch_put_back(w, s);
+        return;
+    }
+    if (unlikely_(w->careful & CAREFUL_JOURNAL) && journal_holds(w, c, s)) {
         batch_put_back(w, s);
         return;
     }

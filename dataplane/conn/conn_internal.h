@@ -24,6 +24,7 @@
  * Everything belongs to one worker's thread unless a line says otherwise. */
 #pragma once
 
+#include "dataplane/conn/journal.h"
 #include "dataplane/net/net.h"
 #include "dataplane/net/wheel.h"
 #include "dataplane/worker.h"
@@ -101,6 +102,8 @@ struct conn {
     bool dead;            /* on w->dead, freed at the end of the turn */
     bool dirty;           /* on w->dirty */
     bool named;           /* in w->named */
+    bool journal_waits;   /* paused because the journal is full */
+    bool loader;          /* control replays a log */
     uint8_t tail_len;     /* of part->tail */
     struct partial *part; /* NULL: nothing is kept */
     struct monitor *monitor; /* NULL: it does not watch */
@@ -228,6 +231,7 @@ struct mail_cmd {
     uint32_t argc, db;
     uint64_t hash;
     uint64_t client;
+    uint64_t gate; /* reply: journal_gate of the shard that ran it */
     uint8_t resp;
     bool part, keyed, tracks, may_hold;
     struct held *held; /* of the reply, at the owner */
@@ -313,6 +317,8 @@ enum careful {
     CAREFUL_TIMES = 1 << 0,   /* every command is timed by itself */
     CAREFUL_MONITOR = 1 << 1, /* somebody watches */
     CAREFUL_LOADING = 1 << 8, /* the dataset is not whole yet */
+    CAREFUL_JOURNAL = 1 << 10, /* the journal is full, or cannot be written */
+    CAREFUL_DURABLE = 1 << 11, /* replies wait for the disk */
     CAREFUL_MISCONF = 1 << 9, /* the last snapshot failed: writes are refused */
 };
 
@@ -403,6 +409,7 @@ struct worker {
     struct snapshot_job snapshot;
     uint64_t snapshot_unwanted; /* id: given up as soon as the shard is mine */
     struct load_job load;
+    struct journal_out journal;
     /* control */
     struct list admin;
     uint64_t next_admin;

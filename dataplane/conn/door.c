@@ -61,6 +61,11 @@ static void on_open(struct worker *w, struct span p)
         return;
     }
     c->door = m.door;
+    if (m.flags & MSG_DOOR_LOADER) {
+        c->loader = true;
+        c->ses.authenticated = true;
+        c->ses.reply_mode = SESSION_REPLY_OFF;
+    }
 }
 
 static void on_data(struct worker *w, struct span p)
@@ -249,6 +254,8 @@ void door_flush_conn(struct conn *c)
     struct worker *w = c->w;
     struct ring *ring = link_from_worker(w->link, w->id);
     bool all = true;
+    if (unlikely_(w->journal.on))
+        journal_close(w); /* control may tell a client at once */
     while (all && c->out_first) {
         struct out_block *b = c->out_first;
         all = send_block(c, ring, b);

@@ -90,6 +90,8 @@ static void round_run(struct worker *w, struct lease *l)
         w->lease_set.v[i] = &w->all[i]->shard;
         w->lease_set.v[i]->now_ms = w->now_ms;
     }
+    if (unlikely_(w->journal.on))
+        journal_lease_begin(w, shards);
     for (struct list *n; (n = list_pop_front(&l->jobs)) != NULL;) {
         struct lease_job *j = list_entry(n, struct lease_job, node);
         j->run(w, j);
@@ -97,6 +99,8 @@ static void round_run(struct worker *w, struct lease *l)
         STAT_INC(w->stats->lease_jobs);
     }
     STAT_INC(w->stats->leases_taken);
+    if (unlikely_(w->journal.on))
+        journal_lease_end(w, shards);
     w->lease_asking = false;
     give_back(w, shards);
 }
@@ -138,10 +142,11 @@ static void request_run(struct worker *w, struct lease_job *j)
     }
     slot_bytes(slot, span_of(h.p, h.len));
     reply_heap_free(&h);
+    bool wrote = (mc->desc->flags & CMD_WRITE) != 0;
+    uint64_t want = j->want;
     mail_delete(q->mail);
     free(q);
-    slot->parts = 0;
-    slot_ready(slot);
+    journal_ready(w, slot, want, wrote);
 }
 
 bool lease_start(struct worker *w, uint64_t want, struct slot *slot, const struct staged *s)
@@ -195,6 +200,8 @@ bool lease_call(struct worker *w, void (*call)(struct worker *w, void *ctx), voi
 
 static void grant(struct worker *w, struct lease *l)
 {
+    if (unlikely_(w->journal.on))
+        journal_close(w);
     w->lease.holder = l->holder;
     if (l->holder == w->id)
         lease_on_grant(w, l);

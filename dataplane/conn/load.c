@@ -177,6 +177,7 @@ bool load_receive(struct worker *w)
 void load_set(struct worker *w, bool on)
 {
     w->load.on = on;
+    w->shard.loading = on;
     STAT_SET(w->stats->loading, on);
     careful_set(w, CAREFUL_LOADING, on);
 }

@@ -211,7 +211,9 @@ static void take_replies(struct worker *w, struct mail *m)
             slot_bytes(slot, bytes);
         if (unlikely_(mc->held != NULL))
             slot_hold(w, slot, mc->held, m->to);
-        if (--slot->parts == 0)
+        if (unlikely_(mc->gate != 0) && !slot->take && journal_pending(w, m->to, mc->gate))
+            journal_wait(w, slot, m->to, mc->gate);
+        else if (--slot->parts == 0)
             slot_ready(slot);
     }
     mail_delete(m);
@@ -251,6 +253,7 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
         stats_count_error(w->stats, r.error_code);
     }
     STAT_INC(w->stats->mail_served);
+    mc->gate = journal_gate(w, w->id, (mc->desc->flags & CMD_WRITE) != 0);
     after_command(w, &w->shard);
 }
 
@@ -266,6 +269,8 @@ void remote_serve(struct worker *w, struct mail *m)
     }
     for (struct mail_cmd *mc = m->first; mc; mc = mc->next)
         serve_one(w, m, mc);
+    if (unlikely_(w->journal.on))
+        journal_close(w); /* the replies may be read at once */
     if (m->from == w->id)
         take_replies(w, m);
     else

@@ -97,11 +97,33 @@ static bool is_muted(const struct conn *c)
     return c->ses.reply_mode == SESSION_REPLY_OFF || c->ses.reply_mode == SESSION_REPLY_SKIP;
 }
 
+static bool touches_shard(const struct cmd_desc *d)
+{
+    return d->route == ROUTE_KEY || d->route == ROUTE_KEYS || d->route == ROUTE_ALL ||
+           d->route == ROUTE_CURSOR || d == &cmd_table[CMD_exec];
+}
+
+/* appendfsync always: the reply waits in a slot. */
+static struct slot *slot_until_durable(struct target *t, struct conn *c)
+{
+    out_close(c->w);
+    t->slot = route_slot(c, 1);
+    t->r = &t->heap;
+    reply_heap_init(t->r, &t->slot->bytes, c->ses.resp);
+    t->r->muted = t->slot->muted;
+    return t->slot;
+}
+
 void route_here(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
     struct target t;
-    target_begin(&t, c, is_muted(c));
+    struct slot *durable = NULL;
+    size_t effects = w->journal.fx.len;
+    if (unlikely_(w->journal.always) && touches_shard(s->desc))
+        durable = slot_until_durable(&t, c);
+    else
+        target_begin(&t, c, is_muted(c));
     struct cmd cmd = route_cmd(w, s->desc, s->argv, s->argc, t.r);
     cmd.session = &c->ses;
     cmd.db = c->ses.db;
@@ -119,6 +141,8 @@ void route_here(struct worker *w, struct staged *s)
         cmd_call(&cmd);
     }
     target_end(&t, w);
+    if (unlikely_(durable != NULL))
+        journal_ready(w, durable, 1ull << w->id, w->journal.fx.len != effects);
     if (w->lease.holder == LEASE_FREE) /* else what is left there is the holder's */
         after_command(w, &w->shard);
 }
@@ -179,7 +203,11 @@ static void part_here(struct worker *w, struct staged *s, struct slot *slot, str
     reply_heap_finish(&r, &h);
     agg_part(slot->agg, span_of(h.p, h.len), w->rng);
     reply_heap_free(&h);
-    slot->parts--;
+    uint64_t gate = journal_gate(w, w->id, (s->desc->flags & CMD_WRITE) != 0);
+    if (unlikely_(gate != 0))
+        journal_wait(w, slot, w->id, gate);
+    else
+        slot->parts--;
     after_command(w, &w->shard);
 }
 
@@ -340,7 +368,9 @@ static void run_over_workers(struct worker *w, struct staged *s)
     case ROUTE_ALL:
     case ROUTE_WORKERS:
         out_close(w);
-        if (s->desc->split == SPLIT_LEASE || flush_for_trackers(w, s->desc))
+        /* One shard's part of a FLUSHALL is no command that a log could hold. */
+        if (s->desc->split == SPLIT_LEASE || flush_for_trackers(w, s->desc) ||
+            (w->journal.on && (s->desc->flags & CMD_WRITE)))
             run_leased(w, s, all);
         else
             split_all(w, s, slot_split(w, s, w->count));
@@ -448,6 +478,16 @@ static bool refused(struct worker *w, struct staged *s)
     return true;
 }
 
+static bool refused_by_disk(struct worker *w, struct staged *s)
+{
+    struct target t;
+    w->cmd_rejected[s->desc->index]++;
+    target_begin(&t, s->conn, is_muted(s->conn));
+    reply_errorf(t.r, "MISCONF Errors writing to the AOF file: %s", strerror(w->journal.error));
+    target_end(&t, w);
+    return true;
+}
+
 /* Not now: the dataset is being loaded, or the disk is in trouble. True: answered. */
 static __attribute__((noinline)) bool held_back(struct worker *w, struct staged *s)
 {
@@ -459,7 +499,9 @@ static __attribute__((noinline)) bool held_back(struct worker *w, struct staged 
               "instance is configured to report errors during writes if RDB snapshotting fails "
               "(stop-writes-on-bgsave-error option). Please check the Redis logs for details about "
               "the RDB error.";
-    else if ((w->careful & CAREFUL_LOADING) && !(d->flags & CMD_LOADING))
+    else if (w->journal.error && ((d->flags & CMD_WRITE) || d == &cmd_table[CMD_ping]))
+        return refused_by_disk(w, s);
+    else if ((w->careful & CAREFUL_LOADING) && !(d->flags & CMD_LOADING) && !s->conn->loader)
         why = "LOADING Redis is loading the dataset in memory";
     if (!why)
         return false;

@@ -48,6 +48,6 @@ void cmd_say_expire(struct cmd *c, struct span key, int64_t when_ms);
 void cmd_effects_end(struct cmd *c);
 static inline void cmd_ended(struct cmd *c)
 {
-    if (unlikely_(c->shard->listen & LISTEN_JOURNAL))
+    if (unlikely_(c->shard && (c->shard->listen & LISTEN_JOURNAL)))
         cmd_effects_end(c);
 }

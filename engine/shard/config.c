@@ -24,6 +24,7 @@ void engine_config_defaults(struct engine_config *c)
     c->enable_debug_command = DEBUG_CMD_NO;
     c->protected_mode = 1;
     c->active_expire = 1;
+    c->durable_reads = 1;
     c->hash_max_listpack_entries = 512;
     c->hash_max_listpack_value = 64;
     c->zset_max_listpack_entries = 128;

@@ -20,6 +20,11 @@ enum maxmemory_policy {
     POLICY_ALLKEYS_S3FIFO, /* ours */
 };
 enum debug_policy { DEBUG_CMD_NO, DEBUG_CMD_LOCAL, DEBUG_CMD_YES };
+enum journal_mode {
+    JOURNAL_OFF,
+    JOURNAL_ON,
+    JOURNAL_ALWAYS, /* replies wait until what they tell is on disk */
+};
 enum idle_mode { IDLE_SPIN, IDLE_ADAPTIVE, IDLE_SLEEP };
 
 struct output_limit {
@@ -70,6 +75,9 @@ struct engine_config {
     uint64_t hll_sparse_max_bytes;
     uint64_t stream_node_max_bytes;
     int64_t stream_node_max_entries;
+    uint32_t journal;       /* enum journal_mode; control's store sets it when the log is ready */
+    uint8_t durable_reads;  /* with JOURNAL_ALWAYS: reads wait for what they have seen */
+    uint8_t pad_journal[3];
     uint32_t notify_events; /* notify-keyspace-events: enum notify_flags and classes of enum ks_class */
     uint32_t pad;
     uint64_t tracking_max_keys; /* of the whole server; 0: no limit */

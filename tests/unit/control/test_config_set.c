@@ -103,7 +103,7 @@ static void test_all_or_nothing(void **state)
 static void test_warnings_survive(void **state)
 {
     struct config *c = config_new();
-    assert_int_equal(config_load_text(c, SPAN("appendonly yes"), err, sizeof(err)), 0);
+    assert_int_equal(config_load_text(c, SPAN("aof-timestamp-enabled yes"), err, sizeof(err)), 0);
     assert_int_equal(SET(c, "hz", "20"), 0);
     assert_int_equal(c->warnings_count, 1);
     config_free(c);
@@ -113,7 +113,7 @@ static void test_unsupported(void **state)
 {
     struct config *c = config_new();
     assert_int_equal(SET(c, "save", "", "appendonly", "NO", "bind", ""), 0);
-    REFUSED(c, FAILED("appendonly", "not supported by Barewire: no persistence yet"), "appendonly",
+    REFUSED(c, FAILED("aof-timestamp-enabled", "not supported by Barewire: no persistence yet"), "aof-timestamp-enabled",
             "yes");
     REFUSED(c, FAILED("daemonize", "can't set immutable config"), "daemonize", "no");
     config_free(c);

@@ -1,0 +1,581 @@
+/* appendonly.c: see appendonly.h. Layout of the files: Redis 7 (manifest.h); text: engine/log/aof.h. */
+#include "control/store/appendonly.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "control/log.h"
+#include "control/store/file_ops.h"
+#include "control/store/journal.h"
+#include "control/store/manifest.h"
+#include "control/store/replay.h"
+#include "engine/log/aof.h"
+
+#define POLL_MS    2
+#define RESCUE_MS  10000
+#define PATH_BYTES 8192
+
+struct appendonly {
+    uv_loop_t *loop;
+    struct bridge *bridge;
+    struct config *config;
+    const struct appendonly_ops *ops;
+    void *ctx;
+    struct manifest m;
+    bool has_manifest;
+    int lock_fd; /* on the directory: no second server writes there */
+    struct journal *journal;
+    bool file_open, running, beginning;
+    uint64_t last_group, base_bytes;
+    struct replay *replay;
+    struct replay_file *files;
+    uint32_t nfiles;
+    uint64_t total_bytes;
+    uv_timer_t poll;
+    bool closed;
+};
+
+/* ---- files ---- */
+
+static int map_file(const char *path, struct span *ret)
+{
+    struct stat st;
+    int fd = file_ops.open(path, O_RDONLY, 0);
+    *ret = (struct span){0};
+    if (fd < 0 || fstat(fd, &st)) {
+        int rc = -errno;
+        if (fd >= 0)
+            file_ops.close(fd);
+        return rc;
+    }
+    if (st.st_size) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) {
+            int rc = -errno;
+            file_ops.close(fd);
+            return rc;
+        }
+        *ret = span_of(p, (size_t)st.st_size);
+    }
+    file_ops.close(fd);
+    return 0;
+}
+
+static void unmap(struct span s)
+{
+    if (s.n)
+        munmap((void *)(uintptr_t)s.p, s.n);
+}
+
+static void unmap_all(struct appendonly *a)
+{
+    for (uint32_t i = 0; i < a->nfiles; i++)
+        unmap(a->files[i].bytes);
+    free(a->files);
+    a->files = NULL;
+    a->nfiles = 0;
+}
+
+static int cut_file(const char *path, uint64_t n)
+{
+    int fd = file_ops.open(path, O_RDWR, 0);
+    int rc = fd < 0 || file_ops.ftruncate(fd, (off_t)n) || file_ops.fsync(fd) ? -errno : 0;
+    if (fd >= 0)
+        file_ops.close(fd);
+    return rc;
+}
+
+/* What is cut off stays beside the file: another server may have written it. */
+static int keep_tail(struct appendonly *a, const char *path, uint64_t from, uint64_t n)
+{
+    char aside[PATH_BYTES + 32];
+    struct span s;
+    int rc = map_file(path, &s);
+    snprintf(aside, sizeof aside, "%s.cut-%llu", path, (unsigned long long)from);
+    int fd = rc ? -1 : file_ops.open(aside, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    if (!rc && (fd < 0 || s.n < n))
+        rc = -EIO;
+    if (!rc)
+        rc = file_write_all(fd, s.p + from, n - from);
+    if (!rc && file_ops.fsync(fd))
+        rc = -errno;
+    if (fd >= 0)
+        file_ops.close(fd);
+    unmap(s);
+    return rc ? rc : file_sync_dir(a->m.dir);
+}
+
+/* The file's end was never finished. False: it stays as it is, and the server does not start. */
+static bool cut_tail(struct appendonly *a, const char *path, const struct aof_check *c, uint64_t n)
+{
+    if (!a->config->control.aof_load_truncated) {
+        log_warning("%s ends in the middle at offset %llu (%s), and aof-load-truncated is no: "
+                    "`barewire check-files %s "
+                    "--fix` cuts it there",
+                    path, (unsigned long long)c->good_bytes, c->why, path);
+        return false;
+    }
+    int rc = keep_tail(a, path, c->good_bytes, n);
+    if (!rc)
+        rc = cut_file(path, c->good_bytes);
+    if (rc) {
+        log_warning("%s: cannot be cut at %llu: %s", path, (unsigned long long)c->good_bytes,
+                    strerror(-rc));
+        return false;
+    }
+    log_warning("%s was cut at offset %llu, the end of its last whole group: %llu bytes behind it "
+                "were never "
+                "finished (%s)",
+                path, (unsigned long long)c->good_bytes, (unsigned long long)(n - c->good_bytes),
+                c->why);
+    return true;
+}
+
+/* Looks at one file, which becomes the next to be replayed. */
+static bool look_at(struct appendonly *a, const char *name, bool last)
+{
+    char path[PATH_BYTES];
+    struct aof_check c;
+    struct replay_file f = {0};
+    manifest_path(&a->m, name, path, sizeof path);
+    int rc = map_file(path, &f.bytes);
+    if (rc) {
+        log_warning("%s, which the manifest names: %s", path, strerror(-rc));
+        return false;
+    }
+    aof_check(f.bytes, 0, &c);
+    if (c.ours && a->last_group && c.first_group && c.first_group != a->last_group + 1 &&
+        c.verdict != AOF_DAMAGED) {
+        c.verdict = AOF_DAMAGED;
+        c.bad_group = a->last_group + 1;
+        snprintf(c.why, sizeof c.why, "its first group is %llu, %llu was expected",
+                 (unsigned long long)c.first_group, (unsigned long long)a->last_group + 1);
+    }
+    if (c.verdict == AOF_DAMAGED || (c.verdict == AOF_TORN && !last)) {
+        log_warning("%s is damaged at offset %llu, group %llu: %s. `barewire check-files %s --fix` "
+                    "cuts it at the end "
+                    "of the last whole group, offset %llu",
+                    path, (unsigned long long)c.bad_at, (unsigned long long)c.bad_group, c.why,
+                    path, (unsigned long long)c.good_bytes);
+        unmap(f.bytes);
+        return false;
+    }
+    if (c.verdict == AOF_TORN && !cut_tail(a, path, &c, f.bytes.n)) {
+        unmap(f.bytes);
+        return false;
+    }
+    a->last_group = c.ours ? c.last_group : 0;
+    f.to = c.good_bytes;
+    a->total_bytes += f.to;
+    a->files[a->nfiles++] = f;
+    return true;
+}
+
+static bool lock_dir(struct appendonly *a)
+{
+    if (a->lock_fd >= 0)
+        return true;
+    a->lock_fd = file_ops.open(a->m.dir, O_RDONLY | O_DIRECTORY, 0);
+    if (a->lock_fd >= 0 && flock(a->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    log_warning("%s: %s", a->m.dir,
+                a->lock_fd < 0 ? strerror(errno) : "another server writes its log there");
+    return false;
+}
+
+static bool is_rdb(const struct manifest *m, uint64_t *ret_bytes)
+{
+    char path[PATH_BYTES], magic[5] = "";
+    struct stat st;
+    manifest_path(m, m->base.name, path, sizeof path);
+    int fd = file_ops.open(path, O_RDONLY, 0);
+    bool rdb = fd >= 0 && file_ops.read(fd, magic, 5) == 5 && memcmp(magic, "REDIS", 5) == 0;
+    *ret_bytes = fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+    if (fd >= 0)
+        file_ops.close(fd);
+    return rdb;
+}
+
+/* A single file of before Redis 7 becomes the base. False: there is none. */
+static bool take_old_file(struct appendonly *a)
+{
+    const struct config_control *c = &a->config->control;
+    char old[PATH_BYTES], path[PATH_BYTES];
+    snprintf(old, sizeof old, "%s/%s", c->dir, c->appendfilename);
+    if (access(old, F_OK))
+        return false;
+    if (file_ops.mkdir(a->m.dir, 0755) && errno != EEXIST)
+        return false;
+    a->m.has_base = true;
+    a->m.base.seq = a->m.last_base_seq = 1;
+    snprintf(a->m.base.name, sizeof a->m.base.name, "%s", c->appendfilename);
+    manifest_path(&a->m, a->m.base.name, path, sizeof path);
+    if (manifest_write(&a->m) || file_ops.rename(old, path))
+        return false;
+    file_sync_dir(a->m.dir);
+    file_sync_dir(c->dir);
+    log_notice("%s is the base of %s now", old, a->m.dir);
+    return true;
+}
+
+enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n)
+{
+    const struct config_control *c = &a->config->control;
+    char err[PATH_BYTES + 100];
+    if (!c->appendonly)
+        return APPENDONLY_OFF;
+    int rc = manifest_read(&a->m, c->dir, c->appenddirname, c->appendfilename, err, sizeof err);
+    if (rc == -ENOENT && !take_old_file(a)) {
+        a->has_manifest = false;
+        return APPENDONLY_EMPTY;
+    }
+    if (rc && rc != -ENOENT) {
+        log_warning("%s", err);
+        return APPENDONLY_REFUSED;
+    }
+    a->has_manifest = true;
+    unmap_all(a);
+    a->files = calloc(a->m.incrs + 1, sizeof *a->files);
+    a->total_bytes = a->last_group = 0;
+    if (!a->files || !lock_dir(a))
+        return APPENDONLY_REFUSED;
+    bool rdb = a->m.has_base && is_rdb(&a->m, &a->base_bytes);
+    if (a->m.has_base && !rdb && !look_at(a, a->m.base.name, !a->m.incrs))
+        return APPENDONLY_REFUSED;
+    for (uint32_t i = 0; i < a->m.incrs; i++)
+        if (!look_at(a, a->m.incr[i].name, i + 1 == a->m.incrs))
+            return APPENDONLY_REFUSED;
+    manifest_path(&a->m, a->m.base.name, base, n);
+    return rdb ? APPENDONLY_BASE_RDB : APPENDONLY_LOG;
+}
+
+/* ---- replaying ---- */
+
+static void on_replayed(void *ctx)
+{
+    struct appendonly *a = ctx;
+    log_notice("Append-only log loaded: %u files, %llu bytes", a->nfiles,
+               (unsigned long long)a->total_bytes);
+    a->ops->replayed(a->ctx);
+}
+
+void appendonly_replay(struct appendonly *a)
+{
+    replay_free(a->replay);
+    a->replay = replay_start(a->bridge, a->files, a->nfiles, on_replayed, a);
+    if (!a->replay) {
+        log_warning("No memory to load the append-only log");
+        a->ops->failed(a->ctx);
+    }
+}
+
+bool appendonly_message(struct appendonly *a, uint32_t worker, uint32_t type, struct span payload)
+{
+    return a && a->replay && replay_message(a->replay, worker, type, payload);
+}
+
+void appendonly_room(struct appendonly *a, uint32_t worker)
+{
+    if (a)
+        replay_room(a->replay, worker);
+}
+
+/* ---- writing ---- */
+
+static enum journal_fsync policy_of(const struct config *c)
+{
+    return c->control.appendfsync == CONFIG_FSYNC_ALWAYS     ? FSYNC_ALWAYS
+           : c->control.appendfsync == CONFIG_FSYNC_EVERYSEC ? FSYNC_EVERYSEC
+                                                             : FSYNC_NO;
+}
+
+static void publish(struct appendonly *a)
+{
+    uint32_t mode = !a->running                            ? JOURNAL_OFF
+                    : policy_of(a->config) == FSYNC_ALWAYS ? JOURNAL_ALWAYS
+                                                           : JOURNAL_ON;
+    a->config->engine.journal = mode;
+    a->ops->publish(a->ctx);
+}
+
+/* The RDB file that was loaded is the base: the same file under another name, which a later snapshot does not touch. */
+static int adopt_rdb(struct appendonly *a, const char *rdb)
+{
+    char path[PATH_BYTES];
+    a->m.base.seq = ++a->m.last_base_seq;
+    snprintf(a->m.base.name, sizeof a->m.base.name, "%s.%llu.base.rdb", a->m.prefix,
+             (unsigned long long)a->m.base.seq);
+    manifest_path(&a->m, a->m.base.name, path, sizeof path);
+    file_ops.unlink(path);
+    if (link(rdb, path))
+        return -errno;
+    a->m.has_base = true;
+    return 0;
+}
+
+/* The next increment is there and named. 0 or -errno. */
+static int next_file(struct appendonly *a, uint64_t first_group)
+{
+    char path[PATH_BYTES];
+    if (!manifest_add_incr(&a->m))
+        return -ENOSPC;
+    const struct manifest_file *f = &a->m.incr[a->m.incrs - 1];
+    manifest_path(&a->m, f->name, path, sizeof path);
+    int rc = journal_file(a->journal, path, f->seq, first_group);
+    if (!rc)
+        rc = manifest_write(&a->m);
+    if (rc)
+        a->m.incrs--;
+    a->file_open = !rc;
+    return rc;
+}
+
+static int begin_files(struct appendonly *a, const char *rdb)
+{
+    int rc = 0;
+    if (file_ops.mkdir(a->m.dir, 0755) && errno != EEXIST)
+        return -errno;
+    if (!lock_dir(a))
+        return -EBUSY;
+    if (!a->has_manifest && rdb)
+        rc = adopt_rdb(a, rdb);
+    if (!rc && !a->journal && !(a->journal = journal_open(policy_of(a->config))))
+        rc = -ENOMEM;
+    if (!rc && !a->file_open)
+        rc = next_file(a, a->last_group + 1);
+    if (!rc)
+        a->has_manifest = true;
+    return rc;
+}
+
+static bool all_journal(struct appendonly *a)
+{
+    for (uint32_t i = 0; i < link_workers(a->bridge->link); i++)
+        if (!STAT_GET(link_stats(a->bridge->link, i)->journaling))
+            return false;
+    return true;
+}
+
+static void on_poll(uv_timer_t *t)
+{
+    struct appendonly *a = t->data;
+    if (!a->beginning || !all_journal(a))
+        return;
+    a->beginning = false;
+    uv_timer_stop(&a->poll);
+    a->ops->begun(a->ctx);
+}
+
+void appendonly_begin(struct appendonly *a, const char *rdb)
+{
+    replay_free(a->replay);
+    a->replay = NULL;
+    unmap_all(a);
+    int rc = begin_files(a, rdb);
+    if (!rc)
+        rc = journal_attach(a->journal, a->bridge->link, NULL);
+    if (rc) {
+        log_warning("The append-only log cannot be written: %s", strerror(-rc));
+        a->ops->failed(a->ctx);
+        return;
+    }
+    a->running = a->beginning = true;
+    publish(a);
+    uv_timer_start(&a->poll, on_poll, POLL_MS, POLL_MS);
+}
+
+/* ---- what an earlier control has written ---- */
+
+struct shard_seqs {
+    uint64_t *written;
+    uint32_t workers;
+};
+
+static void note_seq(void *ctx, uint32_t shard, uint64_t seq)
+{
+    struct shard_seqs *s = ctx;
+    if (shard < s->workers && seq > s->written[shard])
+        s->written[shard] = seq;
+}
+
+/* Numbers of each shard that are in the log: those the link tells, and those of the file that was being written when its writer died. */
+static void find_written(struct appendonly *a, struct link *l, uint64_t *written)
+{
+    const struct link_journal *page = link_journal(l);
+    struct shard_seqs s = {written, link_workers(l)};
+    for (uint32_t i = 0; i < s.workers; i++)
+        written[i] = __atomic_load_n(&page->written[i], __ATOMIC_ACQUIRE);
+    for (uint32_t k = 0; k < a->nfiles; k++) {
+        uint32_t argc, generation, index = a->nfiles - a->m.incrs;
+        const struct replay_file *f = &a->files[k];
+        if (k < index || a->m.incr[k - index].seq != page->file)
+            continue;
+        for (uint64_t at = 0, n; (n = aof_next(span_of(f->bytes.p, f->to), at, NULL, 0, &argc));
+             at += n)
+            if (!argc && f->bytes.p[at + 1] == 'B' && f->bytes.p[at + 2] == 'S') {
+                struct span line = span_of(f->bytes.p + at, n);
+                uint64_t none[LIMIT_WORKERS] = {0};
+                struct shard_seqs probe = {none, LIMIT_WORKERS};
+                if (aof_read_shards(line, &generation, note_seq, &probe) &&
+                    generation == link_generation(l))
+                    aof_read_shards(line, &generation, note_seq, &s);
+            }
+    }
+}
+
+void appendonly_adopt(struct appendonly *a)
+{
+    uint64_t written[LIMIT_WORKERS];
+    char base[PATH_BYTES];
+    enum appendonly_plan plan = appendonly_plan(a, base, sizeof base);
+    if (plan == APPENDONLY_OFF)
+        return;
+    int rc = plan == APPENDONLY_REFUSED || plan == APPENDONLY_EMPTY ? -EINVAL : 0;
+    if (!rc) {
+        find_written(a, a->bridge->link, written);
+        unmap_all(a);
+        rc = begin_files(a, NULL);
+    }
+    if (!rc)
+        rc = journal_attach(a->journal, a->bridge->link, written);
+    if (rc) {
+        log_warning("The append-only log of the running dataplane cannot be gone on with: %s",
+                    strerror(-rc));
+        a->ops->failed(a->ctx);
+        return;
+    }
+    a->running = true;
+    publish(a);
+}
+
+void appendonly_rescue(const struct config *config)
+{
+    struct link *l;
+    struct config copy = *config;
+    struct appendonly a = {.config = &copy, .lock_fd = -1};
+    uint64_t written[LIMIT_WORKERS], waiting = 0;
+    char base[PATH_BYTES];
+    if (!config->control.appendonly || link_open_leftover(&l, config->dataplane.instance))
+        return;
+    for (uint32_t i = 0; i < link_workers(l); i++) {
+        struct ring r;
+        waiting += link_journal_ring(l, i, &r) == 0 ? ring_backlog(&r) : 0;
+    }
+    enum appendonly_plan plan = waiting ? appendonly_plan(&a, base, sizeof base) : APPENDONLY_OFF;
+    if (plan == APPENDONLY_BASE_RDB || plan == APPENDONLY_LOG) {
+        find_written(&a, l, written);
+        unmap_all(&a);
+        int rc = begin_files(&a, NULL);
+        if (!rc)
+            rc = journal_attach(a.journal, l, written);
+        if (!rc)
+            journal_drain(a.journal);
+        for (int ms = 0; !rc && ms < RESCUE_MS && !journal_status(a.journal).drained; ms++)
+            usleep(1000);
+        if (a.journal)
+            journal_close_file(a.journal, true);
+        log_notice("%llu bytes that a server left in memory when it died were put into its log%s",
+                   (unsigned long long)waiting, rc ? ", or not: the log cannot be written" : "");
+        journal_free(a.journal);
+    }
+    unmap_all(&a);
+    if (a.lock_fd >= 0)
+        file_ops.close(a.lock_fd);
+    link_close(l);
+}
+
+/* ---- life ---- */
+
+struct appendonly *appendonly_open(uv_loop_t *loop, struct bridge *b, struct config *config,
+                                   const struct appendonly_ops *ops, void *ctx)
+{
+    struct appendonly *a = calloc(1, sizeof *a);
+    if (!a)
+        return NULL;
+    a->loop = loop;
+    a->bridge = b;
+    a->config = config;
+    a->ops = ops;
+    a->ctx = ctx;
+    a->lock_fd = -1;
+    uv_timer_init(loop, &a->poll);
+    a->poll.data = a;
+    return a;
+}
+
+void appendonly_down(struct appendonly *a)
+{
+    replay_free(a->replay);
+    a->replay = NULL;
+    a->beginning = a->running = false;
+    uv_timer_stop(&a->poll);
+    publish(a);
+    if (a->journal)
+        journal_drain(a->journal);
+}
+
+bool appendonly_drained(const struct appendonly *a)
+{
+    return !a->journal || journal_status(a->journal).drained;
+}
+
+void appendonly_config_changed(struct appendonly *a)
+{
+    if (!a->journal)
+        return;
+    if (!a->config->control.appendonly && a->running) { /* what comes from now on is not in it */
+        log_notice("appendonly no: the log ends here");
+        a->running = a->beginning = false;
+        publish(a);
+        return;
+    }
+    journal_policy(a->journal, policy_of(a->config));
+    if (a->running)
+        publish(a);
+}
+
+void appendonly_close(struct appendonly *a)
+{
+    if (!a)
+        return;
+    uv_timer_stop(&a->poll);
+    if (a->journal)
+        journal_close_file(a->journal, !link_dp_alive(a->bridge->link));
+    uv_close((uv_handle_t *)&a->poll, NULL);
+}
+
+void appendonly_free(struct appendonly *a)
+{
+    if (!a)
+        return;
+    journal_free(a->journal);
+    replay_free(a->replay);
+    unmap_all(a);
+    if (a->lock_fd >= 0)
+        file_ops.close(a->lock_fd);
+    free(a);
+}
+
+void appendonly_info(const struct appendonly *a, struct appendonly_info *ret)
+{
+    struct journal_status s = {0};
+    if (a->journal)
+        s = journal_status(a->journal);
+    *ret = (struct appendonly_info){.on = a->running,
+                                    .loading = a->replay != NULL,
+                                    .write_ok = s.error == 0,
+                                    .current_bytes = a->base_bytes + a->total_bytes + s.file_bytes,
+                                    .base_bytes = a->base_bytes,
+                                    .loaded_bytes = replay_bytes(a->replay),
+                                    .total_bytes = a->total_bytes,
+                                    .delayed_fsync = s.delayed,
+                                    .fsyncs = s.fsyncs,
+                                    .groups = s.groups};
+}

@@ -1,0 +1,317 @@
+/* The journal, seen from a worker: effects become records in its ring of the link; control's writer takes them from there.
+ *
+ *   command -> struct effects (engine/log) -> journal_close: a record, with the next number of each shard it touched -> ring
+ *
+ * Everything that a turn did to the worker's own shard is one record; a round of leases is one over all its shards. A record is published before the
+ * turn's replies leave: what was answered outlives this process. A ring without room: records wait on the heap, writes are not begun (their clients' windows
+ * close), reads go on. With appendfsync always a reply waits in its slot until the writer has said that its shards' numbers are safe.
+ * Thread: the worker's; the shards named are in its hands. */
+#include "dataplane/conn/journal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/cmd/command_table.h"
+#include "engine/link/msg.h"
+
+#define RECORD_BYTES (LIMIT_LINK_MSG_BYTES - 64) /* of a record in the ring */
+#define CLOSE_BYTES  (256 * 1024) /* effects that are not kept until the turn's end */
+
+struct journal_wait {
+    struct list node;
+    struct slot *slot;
+    uint32_t shard;
+    uint64_t seq;
+};
+
+struct queued {
+    uint32_t type, len;
+};
+
+void journal_init(struct worker *w)
+{
+    effects_init(&w->journal.fx);
+    list_init(&w->journal.waits);
+}
+
+void journal_fini(struct worker *w)
+{
+    struct list *n;
+    while ((n = list_pop_front(&w->journal.waits)) != NULL) {
+        struct journal_wait *wait = list_entry(n, struct journal_wait, node);
+        if (!wait->slot->conn && --wait->slot->parts == 0)
+            slot_free(wait->slot);
+        free(wait);
+    }
+    effects_fini(&w->journal.fx);
+    free(w->journal.queue);
+}
+
+void journal_config(struct worker *w)
+{
+    struct journal_out *j = &w->journal;
+    bool on = w->config.journal != JOURNAL_OFF;
+    if (on && !j->on && link_journal_ring(w->link, w->id, &j->ring) == 0) {
+        j->on = true;
+        w->shard.effects = &j->fx;
+        w->shard.listen |= LISTEN_JOURNAL;
+    } else if (!on && j->on) {
+        journal_close(w);
+        w->shard.listen &= ~(uint32_t)LISTEN_JOURNAL;
+        j->on = false;
+    }
+    j->always = j->on && w->config.journal == JOURNAL_ALWAYS;
+    careful_set(w, CAREFUL_DURABLE, j->always);
+    STAT_SET(w->stats->journaling, j->on);
+}
+
+/* ---- records ---- */
+
+static void queue_put(struct journal_out *j, uint32_t type, const void *head, uint32_t head_n,
+                      const void *body, uint32_t n)
+{
+    struct queued q = {type, head_n + n};
+    size_t need = sizeof(q) + q.len;
+    if (j->queue_at == j->queue_len)
+        j->queue_at = j->queue_len = 0;
+    if (j->queue_cap - j->queue_len < need) {
+        j->queue_cap = (j->queue_len + need) * 2;
+        j->queue = realloc(j->queue, j->queue_cap);
+        CHECK(j->queue);
+    }
+    uint8_t *to = j->queue + j->queue_len;
+    memcpy(to, &q, sizeof(q));
+    if (head_n)
+        memcpy(to + sizeof(q), head, head_n);
+    memcpy(to + sizeof(q) + head_n, body, n);
+    j->queue_len += need;
+}
+
+static void put(struct journal_out *j, uint32_t type, const void *head, uint32_t head_n,
+                const void *body, uint32_t n)
+{
+    uint8_t *to = j->queue_at == j->queue_len ? ring_reserve(&j->ring, head_n + n) : NULL;
+    if (!to) {
+        queue_put(j, type, head, head_n, body, n);
+        return;
+    }
+    if (head_n)
+        memcpy(to, head, head_n);
+    memcpy(to + head_n, body, n);
+    ring_publish(&j->ring, type, head_n + n);
+}
+
+static void queue_flush(struct journal_out *j)
+{
+    while (j->queue_at < j->queue_len) {
+        struct queued q;
+        memcpy(&q, j->queue + j->queue_at, sizeof(q));
+        if (!ring_send(&j->ring, q.type, j->queue + j->queue_at + sizeof(q), q.len))
+            return;
+        j->queue_at += sizeof(q) + q.len;
+    }
+    if (j->queue_cap > 4 * CLOSE_BYTES) {
+        free(j->queue);
+        j->queue = NULL;
+        j->queue_cap = 0;
+    }
+    j->queue_at = j->queue_len = 0;
+}
+
+/* The effects so far are the next record of each of those shards. */
+static void make_record(struct worker *w, uint64_t shards)
+{
+    struct journal_out *j = &w->journal;
+    struct effects *f = &j->fx;
+    struct {
+        struct msg_journal m;
+        struct msg_journal_shard at[LIMIT_WORKERS];
+    } head = {
+        .m = {.bytes = f->len, .time_ms = w->now_ms, .first_db = f->first_db, .last_db = f->db}};
+    for (uint64_t m = shards; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        head.at[head.m.shards++] =
+            (struct msg_journal_shard){.shard = i, .seq = ++w->all[i]->shard.journal_seq};
+    }
+    uint32_t head_n = (uint32_t)(sizeof(head.m) + head.m.shards * sizeof(struct msg_journal_shard));
+    size_t n = f->len, first = RECORD_BYTES - head_n;
+    first = n < first ? n : first;
+    put(j, MSG_JOURNAL, &head, head_n, f->p, (uint32_t)first);
+    for (size_t at = first; at < n;) {
+        size_t part = n - at < RECORD_BYTES ? n - at : RECORD_BYTES;
+        put(j, MSG_JOURNAL_MORE, NULL, 0, f->p + at, (uint32_t)part);
+        at += part;
+    }
+    STAT_ADD(w->stats->journal_bytes, n);
+    STAT_INC(w->stats->journal_records);
+    effects_reset(f);
+}
+
+void journal_close(struct worker *w)
+{
+    if (w->journal.fx.len)
+        make_record(w, 1ull << w->id);
+}
+
+void journal_lease_begin(struct worker *w, uint64_t shards)
+{
+    journal_close(w); /* of my own shard, or of what came before */
+    for (uint64_t m = shards; m; m &= m - 1)
+        w->lease_set.v[__builtin_ctzll(m)]->effects = &w->journal.fx;
+}
+
+void journal_lease_end(struct worker *w, uint64_t shards)
+{
+    if (w->journal.fx.len)
+        make_record(w, shards);
+    for (uint64_t m = shards; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        w->all[i]->shard.effects = &w->all[i]->journal.fx;
+    }
+}
+
+/* ---- room ---- */
+
+/* EXEC may write. A loader's requests are not written down. */
+bool journal_holds(struct worker *w, struct conn *c, const struct staged *s)
+{
+    if (!w->journal.any_full || !s->desc ||
+        (!(s->desc->flags & CMD_WRITE) && strcmp(s->desc->name, "exec") != 0))
+        return false;
+    c->paused = true;
+    c->journal_waits = true;
+    w->journal.held++;
+    STAT_INC(w->stats->journal_stalls);
+    return true;
+}
+
+static void let_go(struct worker *w)
+{
+    w->journal.held = 0;
+    list_for_each (n, &w->conns) {
+        struct conn *c = list_entry(n, struct conn, node);
+        if (!c->journal_waits)
+            continue;
+        c->journal_waits = false;
+        c->paused = false;
+        conn_mark(c);
+    }
+}
+
+/* Full from three quarters on, so that what has begun still finds room; and again room below a half. */
+static void look_at_room(struct worker *w)
+{
+    struct journal_out *j = &w->journal;
+    uint64_t backlog = ring_backlog(&j->ring);
+    bool full =
+        j->queue_at < j->queue_len ||
+        backlog > (j->full ? LIMIT_LINK_JOURNAL_BYTES / 2 : LIMIT_LINK_JOURNAL_BYTES / 4 * 3);
+    if (full != j->full)
+        __atomic_store_n(&j->full, full, __ATOMIC_RELAXED);
+    bool any = full;
+    for (uint32_t i = 0; i < w->count; i++)
+        any |= __atomic_load_n(&w->all[i]->journal.full, __ATOMIC_RELAXED);
+    if (any == j->any_full)
+        return;
+    j->any_full = any;
+    careful_set(w, CAREFUL_JOURNAL, any || j->error);
+    if (!any && j->held)
+        let_go(w);
+}
+
+static void look_at_error(struct worker *w)
+{
+    struct journal_out *j = &w->journal;
+    uint8_t error = (uint8_t)__atomic_load_n(&link_journal(w->link)->error, __ATOMIC_RELAXED);
+    if (error == j->error)
+        return;
+    j->error = error;
+    careful_set(w, CAREFUL_JOURNAL, j->any_full || error);
+}
+
+/* ---- waiting for the disk ---- */
+
+static uint64_t durable(const struct worker *w, uint32_t shard)
+{
+    return __atomic_load_n(&link_journal(w->link)->durable[shard], __ATOMIC_ACQUIRE);
+}
+
+bool journal_pending(const struct worker *w, uint32_t shard, uint64_t seq)
+{
+    return seq > durable(w, shard);
+}
+
+uint64_t journal_gate(struct worker *w, uint32_t shard, bool wrote)
+{
+    const struct shard *s = &w->all[shard]->shard;
+    if (!w->journal.always || (!wrote && !w->config.durable_reads))
+        return 0;
+    uint64_t seq = s->journal_seq + (s->effects->len != 0); /* the open record's number to be */
+    return journal_pending(w, shard, seq) ? seq : 0;
+}
+
+void journal_wait(struct worker *w, struct slot *slot, uint32_t shard, uint64_t seq)
+{
+    struct journal_wait *wait = malloc(sizeof(*wait));
+    CHECK(wait);
+    *wait = (struct journal_wait){.slot = slot, .shard = shard, .seq = seq};
+    list_push_back(&w->journal.waits, &wait->node);
+    w->journal.seen = 0;
+    STAT_INC(w->stats->journal_waits);
+}
+
+void journal_ready(struct worker *w, struct slot *slot, uint64_t shards, bool wrote)
+{
+    slot->parts = 1;
+    for (uint64_t m = w->journal.always ? shards : 0; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        uint64_t gate = journal_gate(w, i, wrote);
+        if (gate) {
+            slot->parts++;
+            journal_wait(w, slot, i, gate);
+        }
+    }
+    if (--slot->parts == 0)
+        slot_ready(slot);
+}
+
+static void look_at_waits(struct worker *w)
+{
+    uint64_t sum = 1;
+    for (uint32_t i = 0; i < w->count; i++)
+        sum += durable(w, i);
+    if (sum == w->journal.seen)
+        return;
+    w->journal.seen = sum;
+    list_for_each_safe(n, next, &w->journal.waits)
+    {
+        struct journal_wait *wait = list_entry(n, struct journal_wait, node);
+        struct slot *slot = wait->slot;
+        if (journal_pending(w, wait->shard, wait->seq))
+            continue;
+        list_remove(n);
+        free(wait);
+        if (--slot->parts == 0)
+            slot_ready(slot);
+    }
+    out_close(w);
+}
+
+void journal_turn_end_now(struct worker *w)
+{
+    struct journal_out *j = &w->journal;
+    uint64_t before = j->ring.pos;
+    if (w->lease.holder == LEASE_FREE)
+        journal_close(w);
+    if (j->queue_at < j->queue_len)
+        queue_flush(j);
+    if (j->ring.pos != before || j->any_full || w->count > 1)
+        look_at_room(w);
+    look_at_error(w);
+    if (j->ring.pos != before &&
+        (j->always || ring_backlog(&j->ring) > LIMIT_LINK_JOURNAL_BYTES / 8))
+        link_journal_wake(w->link);
+    if (!list_empty(&j->waits))
+        look_at_waits(w);
+}

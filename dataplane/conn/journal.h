@@ -1,0 +1,53 @@
+/* journal: a worker's part in making writes durable; part of struct worker. See journal.c. */
+#pragma once
+
+#include "engine/base/list.h"
+#include "engine/link/link.h"
+#include "engine/log/effect.h"
+
+struct worker;
+struct slot;
+struct conn;
+struct staged;
+
+struct journal_out {
+    bool on;           /* effects of my shard are written down */
+    bool always;       /* replies wait until their writes are safe */
+    bool full;         /* no room: writes wait. Read by other workers (relaxed) */
+    bool any_full;     /* mine, or another worker's */
+    uint8_t error;     /* what the writer told last (errno) */
+    struct effects fx; /* of this turn on my shard, or of the round of leases that runs */
+    struct ring ring;
+    /* records that found no room in the ring: {type, len, bytes} each */
+    uint8_t *queue;
+    size_t queue_at, queue_len, queue_cap;
+    struct list waits; /* struct journal_wait */
+    uint64_t seen;     /* sum of what was durable when `waits` was looked through last */
+    uint32_t held;     /* clients whose writes wait for room */
+};
+
+void journal_init(struct worker *w);
+void journal_fini(struct worker *w);
+/* The configuration has changed; my shard is in my hands. */
+void journal_config(struct worker *w);
+/* What was done to my shard so far becomes a record: before the shard goes to another worker, and at the end of a turn. */
+void journal_close(struct worker *w);
+/* Records and held clients; before replies leave. */
+void journal_turn_end_now(struct worker *w);
+void journal_lease_begin(struct worker *w, uint64_t shards);
+void journal_lease_end(struct worker *w, uint64_t shards);
+
+/* ---- appendfsync always ---- */
+
+/* The sequence that must be durable before what was just read or written in shard s may be told; 0: nothing to wait for. */
+uint64_t journal_gate(struct worker *w, uint32_t shard, bool wrote);
+/* Whether `seq` of the shard is not safe yet. */
+bool journal_pending(const struct worker *w, uint32_t shard, uint64_t seq);
+/* One of slot->parts is done when that sequence is durable. */
+void journal_wait(struct worker *w, struct slot *slot, uint32_t shard, uint64_t seq);
+
+/* The reply in the slot is whole: it leaves when what was done to those shards is safe. */
+void journal_ready(struct worker *w, struct slot *slot, uint64_t shards, bool wrote);
+
+/* The request must wait until there is room in the journal: its client is paused. False: it may run. */
+bool journal_holds(struct worker *w, struct conn *c, const struct staged *s);
