@@ -356,6 +356,9 @@ static __attribute__((noinline)) void housekeeping_now(struct worker *w)
     w->housekeeping_ns = w->now_ns;
     w->housekeepings++;
     conns_sweep(w);
+    if (unlikely_(w->config.client_memory_bytes | w->config.client_memory_percent) &&
+        (w->housekeepings & 15) == 0)
+        conns_evict(w);
     if (w->lease.holder == LEASE_FREE && (w->housekeepings & 15) == 0)
         copy_stats(w);
     if (w->link && (w->housekeepings & 7) == 0)

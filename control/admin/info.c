@@ -377,7 +377,7 @@ static const struct field stats_fields[] = {
     TEXT("expired_time_cap_reached_count", "0"),
     TEXT("expire_cycle_cpu_milliseconds", "0"),
     STAT("evicted_keys", evicted_keys),
-    TEXT("evicted_clients", "0"),
+    STAT("evicted_clients", evicted_clients),
     STAT("total_eviction_exceeded_time", eviction_exceeded_ms),
     STAT("current_eviction_exceeded_time", eviction_exceeding_ms),
     STAT("keyspace_hits", keyspace_hits),

@@ -355,6 +355,45 @@ void conns_sweep(struct worker *w)
     }
 }
 
+/* ---- maxmemory-clients ---- */
+
+size_t conn_memory(const struct conn *c)
+{
+    size_t n = sizeof(*c) + c->inq.cap + c->backlog.cap + c->out_bytes + c->slot_bytes;
+    if (c->part)
+        n += sizeof(*c->part) + resp_parser_held(&c->part->parser);
+    return n;
+}
+
+/* Over this worker's share of the limit: the largest clients are closed until it holds, but for those that asked to be spared. */
+void conns_evict(struct worker *w)
+{
+    const struct engine_config *e = &w->config;
+    uint64_t limit = e->client_memory_bytes;
+    if (e->client_memory_percent)
+        limit = e->maxmemory_bytes / 100 * e->client_memory_percent;
+    if (!limit)
+        return;
+    limit /= w->count;
+    for (int i = 0; i < 64; i++) {
+        struct conn *largest = NULL;
+        uint64_t sum = 0, most = 0;
+        list_for_each (n, &w->conns) {
+            struct conn *c = list_entry(n, struct conn, node);
+            uint64_t bytes = conn_memory(c);
+            sum += bytes;
+            if (bytes > most && !c->ses.no_evict && !c->closing) {
+                most = bytes;
+                largest = c;
+            }
+        }
+        if (sum <= limit || !largest)
+            return;
+        STAT_INC(w->stats->evicted_clients);
+        conn_kill(largest);
+    }
+}
+
 /* ---- callbacks of the TCP stack ---- */
 
 static uint64_t server_clients(const struct worker *w)

@@ -470,6 +470,8 @@ static inline void conns_turn_end(struct worker *w)
         conns_turn_end_now(w);
 }
 void conns_sweep(struct worker *w); /* idle timeout, a bounded slice */
+size_t conn_memory(const struct conn *c); /* what it takes, as CLIENT LIST tells (tot-mem) */
+void conns_evict(struct worker *w); /* maxmemory-clients */
 size_t conn_held(const struct conn *c);
 /* c->part; where there is none the worker's spare one, at rest, which conn_part_keep makes the client's. NULL: no memory, the client was
  * killed. */

@@ -61,6 +61,14 @@ static void host_session_kill(struct host *h, struct session *s)
     conn_close(c);
 }
 
+static uint64_t host_client_memory(struct host *h)
+{
+    uint64_t sum = 0;
+    list_for_each (n, &worker_of(h)->conns)
+        sum += conn_memory(list_entry(n, struct conn, node));
+    return sum;
+}
+
 /* DEBUG SLEEP: the point of the command is that this worker stops. */
 static void host_sleep_ms(struct host *h, uint64_t ms)
 {
@@ -104,6 +112,7 @@ void host_init(struct worker *w)
         .reset_stats = host_reset_stats,
         .unwatch = exec_unwatch,
         .monitor = monitor_start,
+        .client_memory = host_client_memory,
         .tcp_trace = host_tcp_trace,
         .publish = host_publish,
         .client_known = host_client_known,

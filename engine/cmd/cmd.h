@@ -108,6 +108,7 @@ struct host_ops {
     void (*reset_stats)(struct host *h);
     void (*unwatch)(struct host *h,
                     struct session *s); /* gives its watched keys back to their shards */
+    uint64_t (*client_memory)(struct host *h); /* of this worker's clients; may be NULL */
     void (*monitor)(struct host *h, uint64_t client); /* MONITOR, on every worker; may be NULL */
     /* To this worker's clients (enum pubsub_kind); how many. With several workers the router does it for PUBLISH itself. */
     /* Is there a client of that id? Makes it one that is found by it. */

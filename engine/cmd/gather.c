@@ -64,6 +64,8 @@ static gather_fn *finisher(const struct cmd_desc *d)
         gather_fn *fn;
     } rows[] = {
         {CMD_debug_digest, digest_finish},
+        {CMD_memory_stats, memory_stats_finish},
+        {CMD_memory_doctor, memory_doctor_finish},
         {CMD_slowlog_get, slowlog_get_finish},
         {CMD_slowlog_len, slowlog_len_finish},
         {CMD_latency_latest, latency_latest_finish},

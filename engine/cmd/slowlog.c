@@ -132,9 +132,7 @@ void cmd_slowlog_get(struct cmd *c)
         bad_arguments(c);
         return;
     }
-    if (argc == 3 && !cmd_arg_i64(c, 2, &most))
-        return;
-    if (most < -1) {
+    if ((argc == 3 && !num_parse_i64(c->argv[2], &most)) || most < -1) {
         reply_error(c->out, "ERR count should be greater than or equal to -1");
         return;
     }

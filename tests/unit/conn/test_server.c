@@ -367,6 +367,44 @@ static void test_scan_meets_what_stays(void **state)
     }
 }
 
+static void test_the_largest_client_goes(void **state)
+{
+    (void)state;
+    struct server s;
+    server_config(&s);
+    s.config.client_memory_bytes = 400000;
+    server_up(&s, 1);
+    struct tcp_conn *large = client(&s, 0, 6379), *spared = client(&s, 0, 6379),
+                    *small = client(&s, 0, 6379);
+    assert_string_equal(ask(&s, spared, "CLIENT NO-EVICT ON"), "+OK\r\n");
+    char *part = malloc(100000);
+    memset(part, 'x', 100000);
+    for (int k = 0; k < 2; k++) {
+        struct tcp_conn *tc = k ? large : spared;
+        fake_send(tc, "*2\r\n$3\r\nGET\r\n", 13);
+        fake_send(tc, k ? "$390000\r\n" : "$120000\r\n", 9);
+        for (int i = 0; i < (k ? 3 : 1); i++) {
+            fake_send(tc, part, 100000);
+            for (int t = 0; t < 80; t++)
+                turn(&s, 0);
+        }
+    }
+    s.now_ns += 40000000;
+    for (int i = 0; i < 40; i++) {
+        s.now_ns += 1000000;
+        turn(&s, 0);
+    }
+    assert_true(large->aborted);
+    assert_false(spared->aborted);
+    assert_string_equal(ask(&s, small, "PING"), "+PONG\r\n");
+    assert_int_equal(s.w[0]->stats->evicted_clients, 1);
+    free(part);
+    fake_free(large);
+    leave(spared);
+    leave(small);
+    server_down(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_core_addressed),
         cmocka_unit_test(test_without_core_addressed_there_is_no_cluster),
         cmocka_unit_test(test_scan_meets_what_stays),
+        cmocka_unit_test(test_the_largest_client_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
