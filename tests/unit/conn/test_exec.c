@@ -1,0 +1,225 @@
+/* Transactions over 1 to 5 workers: streams cut at every byte, clients that go at any moment, what is left behind. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/unit.h"
+
+#define MAX_WORKERS 5
+
+struct server {
+    uint32_t count;
+    struct worker *w[MAX_WORKERS];
+    struct net *net[MAX_WORKERS];
+    struct engine_config config;
+    uint64_t now_ns;
+};
+
+static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+    (void)ctx, (void)pkts, (void)n;
+    return 1;
+}
+
+static void server_up(struct server *s, uint32_t count, uint64_t query_bytes)
+{
+    memset(s, 0, sizeof(*s));
+    s->count = count;
+    s->now_ns = 1000000000;
+    engine_config_defaults(&s->config);
+    s->config.protected_mode = 0;
+    if (query_bytes)
+        s->config.client_query_buffer_bytes = query_bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        struct worker_config c = {.id = i,
+                                  .count = count,
+                                  .all = s->w,
+                                  .config = &s->config,
+                                  .rx = rx_one,
+                                  .hash_seed = {1, 2},
+                                  .seed = i + 7};
+        assert_int_equal(worker_create(&s->w[i], &c), 0);
+        s->net[i] = fake_last_net();
+    }
+}
+
+static void turns(struct server *s, int n)
+{
+    for (int k = 0; k < n; k++) {
+        for (uint32_t i = 0; i < s->count; i++) {
+            s->now_ns += 1000;
+            worker_turn(s->w[i], s->now_ns, 1700000000000000ll + (int64_t)(s->now_ns / 1000));
+        }
+    }
+}
+
+/* Nothing of a transaction or of a watch is left anywhere. */
+static void assert_clean(struct server *s)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        assert_int_equal(s->w[i]->shard.watch.count, 0);
+        assert_int_equal(s->w[i]->shard.listen & LISTEN_WATCH, 0);
+        assert_int_equal(s->w[i]->posted, 0);
+        assert_int_equal(s->w[i]->lease.holder, LEASE_FREE);
+        assert_true(list_empty(&s->w[i]->lease_jobs) && !s->w[i]->lease_asking);
+    }
+}
+
+static void server_down(struct server *s)
+{
+    turns(s, 60);
+    assert_clean(s);
+    for (uint32_t i = 0; i < s->count; i++)
+        worker_destroy(s->w[i]);
+}
+
+static void say(struct tcp_conn *tc, const char *text)
+{
+    fake_send(tc, text, strlen(text));
+}
+
+static void leave(struct tcp_conn *tc)
+{
+    fake_reset(tc);
+    fake_free(tc);
+}
+
+static void expect_out(struct tcp_conn *tc, const char *want)
+{
+    if (tc->out_len != strlen(want) || memcmp(tc->out, want, tc->out_len) != 0)
+        fail_msg("got \"%.*s\", wanted \"%s\"", (int)tc->out_len, (char *)tc->out, want);
+    tc->out_len = 0;
+}
+
+static const char stream[] =
+    "WATCH a b c d\r\nMULTI\r\nMSET a 1 b 2 c 3 d 4\r\nGET a\r\nINCR b\r\nEXEC\r\nMGET a b c d\r\n"
+    "WATCH a z\r\nSET a 9\r\nMULTI\r\nSET a 10\r\nEXEC\r\nGET a\r\n"
+    "MULTI\r\nNOSUCH\r\nSET a 11\r\nEXEC\r\nMULTI\r\nSET a 12\r\nDISCARD\r\nGET a\r\n"
+    "WATCH a b\r\nUNWATCH\r\nSET b 1\r\nMULTI\r\nDEL a b c d\r\nEXEC\r\nEXEC\r\nEXISTS a b c d\r\n";
+static const char stream_want[] =
+    "+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n$1\r\n1\r\n:3\r\n"
+    "*4\r\n$1\r\n1\r\n$1\r\n3\r\n$1\r\n3\r\n$1\r\n4\r\n"
+    "+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*-1\r\n$1\r\n9\r\n"
+    "+OK\r\n-ERR unknown command 'NOSUCH', with args beginning with: \r\n+QUEUED\r\n"
+    "-EXECABORT Transaction discarded because of previous errors.\r\n"
+    "+OK\r\n+QUEUED\r\n+OK\r\n$1\r\n9\r\n"
+    "+OK\r\n+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n:4\r\n-ERR EXEC without MULTI\r\n:0\r\n";
+
+static void test_streams(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= MAX_WORKERS; count++) {
+        struct server s;
+        server_up(&s, count, 0);
+        for (uint32_t home = 0; home < count; home++) {
+            struct tcp_conn *tc = fake_connect(s.net[home]);
+            say(tc, stream);
+            turns(&s, 80);
+            expect_out(tc, stream_want);
+            leave(tc);
+        }
+        server_down(&s);
+    }
+}
+
+static void test_cut_at_every_byte(void **state)
+{
+    (void)state;
+    struct server s;
+    server_up(&s, 3, 0);
+    for (size_t at = 1; at < sizeof(stream) - 1; at++) {
+        struct tcp_conn *tc = fake_connect(s.net[at % 3]);
+        fake_send(tc, stream, at);
+        turns(&s, 2);
+        fake_send(tc, stream + at, sizeof(stream) - 1 - at);
+        turns(&s, 80);
+        expect_out(tc, stream_want);
+        leave(tc);
+    }
+    server_down(&s);
+}
+
+/* After every number of single turns of one of the workers: nothing is left, and what was set was set whole. */
+static void test_client_goes_at_any_moment(void **state)
+{
+    (void)state;
+    static const char text[] = "WATCH a b c d e f\r\nMULTI\r\nMSET a 1 b 1 c 1 d 1\r\nEXEC\r\n"
+                               "WATCH a b\r\nMULTI\r\nDEL a b c d\r\nEXEC\r\nWATCH c\r\n";
+    for (int gone = 0; gone < 60; gone++) {
+        struct server s;
+        server_up(&s, 3, 0);
+        struct tcp_conn *tc = fake_connect(s.net[gone % 3]), *other = fake_connect(s.net[0]);
+        say(tc, text);
+        for (int k = 0; k < gone; k++) {
+            s.now_ns += 1000;
+            worker_turn(s.w[(k * 7 + gone) % 3], s.now_ns, 1700000000000000ll);
+        }
+        fake_reset(tc);
+        turns(&s, 40);
+        assert_clean(&s);
+        say(other, "EXISTS a b c d\r\n");
+        turns(&s, 40);
+        if (memcmp(other->out, ":0", 2) != 0 && memcmp(other->out, ":4", 2) != 0)
+            fail_msg("a torn transaction: %.*s", (int)other->out_len, (char *)other->out);
+        fake_free(tc);
+        leave(other);
+        server_down(&s);
+    }
+}
+
+/* More watched keys of one shard than go back in one message, while that shard is another's. */
+static void test_many_watches_go_back(void **state)
+{
+    (void)state;
+    struct server s;
+    char text[64];
+    server_up(&s, 2, 0);
+    struct tcp_conn *tc = fake_connect(s.net[0]);
+    for (int i = 0; i < 300; i++) {
+        snprintf(text, sizeof(text), "WATCH k%d\r\n", i);
+        say(tc, text);
+        turns(&s, 3);
+    }
+    turns(&s, 20);
+    assert_int_equal(s.w[0]->shard.watch.count + s.w[1]->shard.watch.count, 300);
+    leave(tc);
+    server_down(&s);
+}
+
+/* What is queued is input that waits: over client-query-buffer-limit the client is closed. */
+static void test_queue_is_bounded(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 2; count++) {
+        struct server s;
+        server_up(&s, count, 1 << 20);
+        struct tcp_conn *tc = fake_connect(s.net[0]);
+        static char text[70000];
+        int n = snprintf(text, sizeof(text), "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$60000\r\n");
+        memset(text + n, 'x', 60000);
+        memcpy(text + n + 60000, "\r\n", 3);
+        say(tc, "MULTI\r\n");
+        for (int i = 0; i < 30 && !tc->aborted; i++) {
+            say(tc, text);
+            turns(&s, 60);
+        }
+        assert_true(tc->aborted);
+        assert_int_equal(worker_stats(s.w[0])->query_buffer_limit_closed, 1);
+        fake_free(tc);
+        server_down(&s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_client_goes_at_any_moment),
+        cmocka_unit_test(test_many_watches_go_back),
+        cmocka_unit_test(test_queue_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
