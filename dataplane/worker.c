@@ -138,6 +138,9 @@ static void init_lists(struct worker *w)
     list_init(&w->lease_jobs);
     journal_init(w);
     list_init(&w->monitors);
+    list_init(&w->blocks);
+    list_init(&w->block_drops);
+    wheel_node_init(&w->pause.timer.node);
     list_init(&w->lease.waiting);
     list_init(&w->lease.deferred);
     w->lease.holder = LEASE_FREE;
@@ -234,6 +237,8 @@ static void drop_mail(struct worker *w)
 
 void worker_destroy(struct worker *w)
 {
+    block_fini(w);
+    pause_fini(w);
     list_for_each_safe(n, next, &w->conns)
     {
         conn_gone(list_entry(n, struct conn, node));
@@ -452,6 +457,8 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
         worked |= events_run(w);
     if (unlikely_(w->timers.count))
         worked |= client_timers_run(w);
+    if (unlikely_(!list_empty(&w->block_drops)))
+        block_drops(w);
     if (mine && w->lease.holder == LEASE_FREE && (!worked || (++w->loops & 7) == 0))
         worked |= tick(w);
     if (unlikely_(w->load.on))

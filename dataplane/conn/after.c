@@ -3,6 +3,7 @@
  * Listeners of the keyspace (engine/shard/listen.c) set bits of shard.after while a command runs; here they are served, by whoever holds the
  * shard. Thread: the holder's. */
 #include "dataplane/conn/conn_internal.h"
+#include "engine/cmd/block.h"
 #include "engine/shard/held.h"
 
 /* The reply of the command that has just run is to be written in parts; it held this worker's shard and answered in place. */
@@ -12,10 +13,22 @@ static void begin_long(struct worker *w)
     long_begin(h->session, h, w->id);
 }
 
+/* Clients that wait for what has changed. What they are given changes keys as well: whatever that leaves to be done comes after. */
+static void serve_waiters(struct worker *w, struct shard_set *set)
+{
+    struct cmd c = route_cmd(w, NULL, NULL, 0, NULL);
+    c.shards = set;
+    block_serve(&c);
+}
+
 void after_now(struct worker *w, struct shard_set *set)
 {
+    uint32_t after = AFTER_NONE;
     out_close(w);
-    uint32_t after = 0;
+    for (uint32_t i = 0; i < set->count; i++)
+        after |= set->v[i] ? set->v[i]->after : AFTER_NONE;
+    if (after & AFTER_WAIT)
+        serve_waiters(w, set);
     for (uint32_t i = 0; i < set->count; i++) {
         struct shard *s = set->v[i];
         if (!s)

@@ -125,6 +125,8 @@ void conn_gone(struct conn *c)
     conn_unlist(c);
     list_remove(&c->leaving_node);
     exec_drop(c);
+    if (c->block)
+        block_gone(c);
     slots_drop(c);
     drop_output(c);
     if (c->dirty)
@@ -166,6 +168,8 @@ static void conn_free(struct conn *c)
 void conn_close(struct conn *c)
 {
     c->closing = true;
+    if (unlikely_(c->block != NULL))
+        block_gone(c);
     conn_mark(c);
 }
 
@@ -176,6 +180,8 @@ void conn_kill(struct conn *c)
     if (c->w->out_conn == c)
         c->w->out_conn = NULL;
     if (c->kind == CONN_DOOR) {
+        if (c->block)
+            block_gone(c);
         slots_drop(c);
         drop_output(c);
         conn_close(c); /* turn end tells control, then conn_gone */
@@ -289,6 +295,8 @@ static void turn_end_one(struct conn *c)
         if (c->dead)
             return;
     }
+    if (unlikely_(c->peer_fin && !c->closing && block_waits(c)))
+        conn_close(c); /* as in Redis: who waits and says goodbye is given nothing more */
     if (c->peer_fin && !c->closing && !conn_blocked(c) && conn_held(c) == 0 &&
         list_empty(&c->slots))
         c->closing = true;

@@ -17,6 +17,8 @@
  *   monitor.c every command to the clients that watch
  *   cluster.c clients of core-addressed ports: MOVED, CROSSSLOT
  *   times.c   how long commands take: histograms, slow log, latency monitor
+ *   block.c   clients that wait for a key: BLPOP and its kin
+ *   pause.c   CLIENT PAUSE
  *   door.c    the link: door clients, admin requests and replies
  *   snapshot.c, load.c  datasets to control's files and from them
  *   host.c    what commands may ask of their worker
@@ -53,9 +55,10 @@ struct slot {
     bool muted;            /* CLIENT REPLY OFF/SKIP at the time of the request */
     bool publishes;        /* a PUBLISH: other messages need not wait for its answers */
     struct agg *agg;       /* split commands; NULL: one plain reply */
-    uint64_t took, queued; /* cycles, of the part that took longest */
     /* Takes the reply bytes of a part that shard `from` has answered; NULL: they are the reply. */
     void (*take)(struct worker *w, struct slot *s, struct span bytes, uint32_t from);
+    uint64_t took, queued; /* cycles, of the part that took longest */
+    struct block_wait *wait; /* of a client that may wait for a key (block.c) */
     struct reply_heap bytes;
     struct held *held; /* behind them the reply goes on in parts (long.c), made at worker held_at */
     uint32_t held_at;
@@ -104,12 +107,14 @@ struct conn {
     bool named;           /* in w->named */
     bool journal_waits;   /* paused because the journal is full */
     bool loader;          /* control replays a log */
+    bool postponed;       /* paused by CLIENT PAUSE */
     uint8_t tail_len;     /* of part->tail */
     struct partial *part; /* NULL: nothing is kept */
     struct monitor *monitor; /* NULL: it does not watch */
     struct inq backlog;   /* requests staged and put back, parsed first */
     struct inq inq;       /* input behind them */
     struct conn_long *longer; /* a reply that is being written in parts; NULL: none */
+    struct block *block; /* it waits for a key, or its command has not been run yet; NULL: neither */
     struct list slots;
     uint32_t nslots;
     size_t slot_bytes;        /* held in slots behind one that is not ready */
@@ -316,6 +321,7 @@ enum careful {
     CAREFUL_NONE = 0,
     CAREFUL_TIMES = 1 << 0,   /* every command is timed by itself */
     CAREFUL_MONITOR = 1 << 1, /* somebody watches */
+    CAREFUL_PAUSE = 1 << 4,   /* CLIENT PAUSE */
     CAREFUL_LOADING = 1 << 8, /* the dataset is not whole yet */
     CAREFUL_JOURNAL = 1 << 10, /* the journal is full, or cannot be written */
     CAREFUL_DURABLE = 1 << 11, /* replies wait for the disk */
@@ -347,6 +353,15 @@ struct load_job {
 struct times_kept {
     struct span argv[SLOWLOG_ARGS];
     uint8_t bytes[SLOWLOG_ARGS][SLOWLOG_ARG_BYTES];
+};
+
+/* CLIENT PAUSE */
+struct pause {
+    int64_t until_ms; /* unix time; 0: none */
+    bool all;         /* not only what writes */
+    uint32_t n, cap;
+    uint64_t *held; /* ids of clients, in the order in which they began to wait */
+    struct client_timer timer;
 };
 
 enum stage { STAGE_RX, STAGE_NET, STAGE_EXEC, STAGE_TX, STAGE_TXBURST, STAGES };
@@ -405,6 +420,10 @@ struct worker {
     struct pubsub pubsub;           /* of this worker's clients; pubsub.filter is read by all */
     struct reply_heap message;      /* the one being delivered, encoded */
     struct tracking_table tracking; /* of this worker\'s clients */
+    struct list blocks;             /* struct block of this worker's clients */
+    struct list block_drops;        /* of others, until my shard is mine */
+    uint64_t blocked;               /* clients that wait for a key */
+    struct pause pause;
     struct ring snapshot_ring, load_ring;
     struct snapshot_job snapshot;
     uint64_t snapshot_unwanted; /* id: given up as soon as the shard is mine */
@@ -755,6 +774,22 @@ void times_slow(struct worker *w, const struct times_request *r, uint64_t took, 
 void times_event(struct worker *w, enum latency_event event, uint64_t cycles);
 void times_batch(struct worker *w, struct batch *b, uint64_t cycles);
 void times_remote(struct worker *w, const struct mail_cmd *mc);
+
+/* block.c */
+void block_staged(struct worker *w, struct staged *s); /* a request that may make its client wait */
+bool block_waits(const struct conn *c);
+void block_gone(struct conn *c); /* the client is, or shall be closed: nobody waits any more */
+bool block_unblock(struct worker *w, uint64_t client, bool error);
+void block_over(struct worker *w, struct block_wait *b); /* host_ops.wait_over, wait_move */
+void block_move(struct worker *w, struct block_wait *b);
+void block_drops(struct worker *w); /* while my shard is mine */
+void block_fini(struct worker *w);
+
+/* pause.c */
+bool pause_holds(struct worker *w, struct staged *s); /* true: it was put back, its client waits */
+void pause_begin(struct worker *w, int64_t until_ms, bool all);
+void pause_end(struct worker *w);
+void pause_fini(struct worker *w);
 
 /* door.c */
 bool door_receive(struct worker *w);

@@ -33,7 +33,7 @@ static void host_session_info(struct host *h, struct session *s, struct session_
                                  .qbuf_free = c->inq.cap + c->backlog.cap - conn_held(c),
                                  .argv_mem = 0,
                                  .omem = c->out_bytes,
-                                 .blocked = c->paused,
+                                 .blocked = c->postponed || block_waits(c),
                                  .tcp = ""};
     for (struct out_block *b = c->out_first; b; b = b->next)
         ret->oll++;
@@ -102,6 +102,31 @@ static uint32_t host_tcp_trace(struct host *h, uint64_t client, struct reply *to
     return tcp_trace_read_kept(w->net, client, trace_line, to);
 }
 
+static void host_wait_over(struct host *h, struct block_wait *b)
+{
+    block_over(worker_of(h), b);
+}
+
+static void host_wait_move(struct host *h, struct block_wait *b)
+{
+    block_move(worker_of(h), b);
+}
+
+static bool host_unblock(struct host *h, uint64_t client, bool error)
+{
+    return block_unblock(worker_of(h), client, error);
+}
+
+static void host_pause(struct host *h, int64_t until_ms, bool all)
+{
+    pause_begin(worker_of(h), until_ms, all);
+}
+
+static void host_unpause(struct host *h)
+{
+    pause_end(worker_of(h));
+}
+
 void host_init(struct worker *w)
 {
     static const struct host_ops ops = {
@@ -116,6 +141,11 @@ void host_init(struct worker *w)
         .tcp_trace = host_tcp_trace,
         .publish = host_publish,
         .client_known = host_client_known,
+        .wait_over = host_wait_over,
+        .wait_move = host_wait_move,
+        .unblock = host_unblock,
+        .pause = host_pause,
+        .unpause = host_unpause,
     };
     w->host = (struct host){.ops = &ops,
                             .pubsub = &w->pubsub,

@@ -233,6 +233,7 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
     cmd.may_hold = mc->may_hold;
     cmd.client = mc->client;
     cmd.tracks = mc->tracks;
+    cmd.wait = mc->slot ? mc->slot->wait : NULL;
     if (times_each(w, mc->desc)) {
         uint64_t start = rte_rdtsc();
     cmd_call(&cmd);

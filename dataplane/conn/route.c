@@ -9,6 +9,7 @@
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/block.h"
 #include "engine/cmd/scan.h"
 
 /* Where one reply is written: straight to the client, or into a slot behind others. */
@@ -613,10 +614,13 @@ void route_staged(struct worker *w, struct staged *s)
         (likely_(!w->careful) || !held_back(w, s)) &&
         (likely_(!(c->ses.mode & SESSION_SUBSCRIBED)) || !refused_to_subscriber(w, s)) &&
         (likely_(!(c->ses.mode & SESSION_MONITOR) && !c->ses.node) || !refused_by_mode(w, s)) &&
+        (likely_(!(w->careful & CAREFUL_PAUSE)) || !pause_holds(w, s)) &&
         (likely_(!(c->ses.mode & SESSION_MULTI)) || !exec_staged(w, s))) {
         if (unlikely_(w->careful & CAREFUL_MONITOR) && !(c->ses.mode & SESSION_MULTI))
             monitor_note(w, &c->ses, d, s->argv, s->argc);
-        if (unlikely_(d->route == ROUTE_CONTROL))
+        if (unlikely_(cmd_may_wait(d, s->argv, s->argc)))
+            block_staged(w, s);
+        else if (unlikely_(d->route == ROUTE_CONTROL))
             run_in_control(w, s);
         else if (likely_(w->count == 1))
             route_here(w, s);
@@ -625,5 +629,6 @@ void route_staged(struct worker *w, struct staged *s)
     }
     if (unlikely_(c->ses.mode & SESSION_TRACKING) && !c->dead)
         after_tracked(c, d);
-    after_request(c);
+    if (likely_(!c->postponed)) /* else it comes again */
+        after_request(c);
 }

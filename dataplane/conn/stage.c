@@ -19,13 +19,14 @@
 static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
 {
     bool many = w->count > 1;
+    bool waits = (d->flags & CMD_BLOCKING) || d == &cmd_table[CMD_wait];
     uint8_t how = 0;
     if ((d->route == ROUTE_KEY || d->route == ROUTE_KEYS) && d->first_key > 0)
         how |= HOW_KEYED;
-    if (!many && d->route != ROUTE_CONTROL && !(d->flags & (CMD_PROTECTED | CMD_BLOCKING)) &&
+    if (!many && d->route != ROUTE_CONTROL && !(d->flags & CMD_PROTECTED) && !waits &&
         !w->careful)
         how |= HOW_DIRECT;
-    if (d->route == ROUTE_CONTROL || (d->flags & CMD_BLOCKING) ||
+    if (d->route == ROUTE_CONTROL || waits ||
         (many && (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS ||
                   d->route == ROUTE_CHANNEL || d == &cmd_table[CMD_client_tracking])))
         how |= HOW_BARRIER;

@@ -13,6 +13,7 @@
 #include "engine/shard/shard.h"
 
 struct cmd;
+struct block_wait;
 struct resp_parser;
 typedef void cmd_fn(struct cmd *c);
 
@@ -116,6 +117,15 @@ struct host_ops {
     int64_t (*publish)(struct host *h, int kind, struct span channel, struct span message);
     /* DEBUG TCPTRACE: what is left of a client's connection in this worker's trace, as bulk strings; returns their number. May be NULL. */
     uint32_t (*tcp_trace)(struct host *h, uint64_t client, struct reply *to);
+    /* block.h: one that waited has got b->reply and has left the tables of the shards held here; its home takes it over. */
+    void (*wait_over)(struct host *h, struct block_wait *b);
+    /* Its element is to go to another shard: block_move_desc shall run under the leases of both. */
+    void (*wait_move)(struct host *h, struct block_wait *b);
+    /* CLIENT UNBLOCK of a client of this worker. False: it does not wait. */
+    bool (*unblock)(struct host *h, uint64_t client, bool error);
+    /* CLIENT PAUSE and UNPAUSE for this worker. */
+    void (*pause)(struct host *h, int64_t until_ms, bool all);
+    void (*unpause)(struct host *h);
 };
 struct host {
     const struct host_ops *ops;
@@ -152,6 +162,8 @@ struct cmd {
         *parser;   /* the request was gathered by it: big arguments may be taken over; else NULL */
     bool may_hold; /* the reply may be left to be written in parts (long_reply.h) */
     bool tracks;   /* the client caches what this reads */
+    struct block_wait *wait; /* of a client that may wait for its reply (block.h); NULL: it may not */
+    bool waits;              /* set by the command: it does, and there is no reply */
     bool part;     /* one part of a split: write the part's form, the aggregator makes the reply */
     bool in_exec;  /* one of a transaction's: it must not wait, and memory was asked for before */
     struct entry *

@@ -98,6 +98,8 @@ static inline void list_store(struct list_key *lk)
 void list_removed(struct list_key *lk, const char *event);
 /* The direction that an argument names. False: a syntax error was written. */
 bool list_arg_where(struct cmd *c, uint32_t i, bool *tail);
+/* numkeys key ... LEFT|RIGHT [COUNT n] from argument `first` on. False: the error was written. */
+bool list_mpop_args(struct cmd *c, uint32_t first, uint32_t *keys, bool *tail, int64_t *count);
 
 static inline void list_reply_value(struct reply *out, struct lp_value v)
 {

@@ -109,8 +109,7 @@ void cmd_rpop(struct cmd *c)
     pop(c, true);
 }
 
-/* numkeys key ... LEFT|RIGHT [COUNT n] from argument `first` on. False: the error was written. */
-static bool lmpop_args(struct cmd *c, uint32_t first, uint32_t *keys, bool *tail, int64_t *count)
+bool list_mpop_args(struct cmd *c, uint32_t first, uint32_t *keys, bool *tail, int64_t *count)
 {
     int64_t n;
     *count = -1;
@@ -142,7 +141,7 @@ void cmd_lmpop(struct cmd *c)
     uint32_t keys;
     int64_t count;
     bool tail;
-    if (!lmpop_args(c, 1, &keys, &tail, &count))
+    if (!list_mpop_args(c, 1, &keys, &tail, &count))
         return;
     for (uint32_t i = 2; i < 2 + keys; i++) {
         struct list_key lk;

@@ -1,13 +1,14 @@
 /* stream_read.c: XREAD and XREADGROUP.
  *
- * Where in the flow: cmd_call -> here, on the thread that holds the leases of all streams named. With BLOCK and nothing to give the answer is that of
- * a time that has run out: nobody waits yet. Orders of checks and texts are those of Redis 7.0.15.
+ * Where in the flow: cmd_call -> here, on the thread that holds the leases of all streams named. With BLOCK and nothing to give the client waits
+ * (block.c). Orders of checks and texts are those of Redis 7.0.15.
  *
  * A header tells how many streams follow. XREAD asks each stream first whether it has anything; what XREADGROUP gives of one stream may
  * depend on what it gave of the one before (a key named twice), so its answers are gathered when there are several. */
 #include "engine/cmd/stream_read.h"
 
 #include "engine/base/num.h"
+#include "engine/cmd/block.h"
 #include "engine/cmd/command_table.h"
 
 #define SOURCES_FEW 8 /* on the stack */
@@ -127,10 +128,25 @@ void stream_give(struct reply *out, struct stream_given *g, const struct stream_
         give_history(out, g, r);
 }
 
+void stream_give_none(struct reply *out, const struct stream_source *src,
+                      const struct stream_reader *r)
+{
+    struct stream_consumer *c = stream_consumer_find(src->group, r->consumer);
+    if (!c && (c = stream_consumer_create(src->group, r->consumer, r->now_ms)) != NULL) {
+        stream_changed(&src->key, KS_STREAM, "xgroup-createconsumer");
+        stream_say_consumer(&src->key, src->group->name, r->consumer);
+    }
+    if (c)
+        c->seen_ms = r->now_ms;
+    reply_source(out, src);
+    reply_array(out, 0);
+}
+
 /* ---- arguments ---- */
 
 struct read_args {
-    bool with_group, noack;
+    bool with_group, noack, block;
+    int64_t timeout_ms;
     struct span group, consumer;
     int64_t count;
     uint32_t first, n; /* keys from argument `first` on, then as many ids */
@@ -142,14 +158,6 @@ static bool error(struct cmd *c, const char *text)
     return false;
 }
 
-static bool arg_block(struct cmd *c, uint32_t i)
-{
-    int64_t ms;
-    if (!num_parse_i64(c->argv[i], &ms))
-        return error(c, "ERR timeout is not an integer or out of range");
-    return ms >= 0 || error(c, "ERR timeout is negative");
-}
-
 /* False: the error was written. */
 static bool read_args(struct cmd *c, bool group, struct read_args *a)
 {
@@ -158,7 +166,8 @@ static bool read_args(struct cmd *c, bool group, struct read_args *a)
         struct span o = c->argv[i];
         uint32_t more = c->argc - i - 1;
         if (more && span_is(o, "block")) {
-            if (!arg_block(c, ++i))
+            a->block = true;
+            if (!block_arg_ms(c, ++i, &a->timeout_ms))
                 return false;
         } else if (more && span_is(o, "count")) {
             if (!cmd_arg_i64(c, ++i, &a->count))
@@ -257,25 +266,25 @@ static bool xread_serves(const struct stream_source *src)
     return src->key.st && stream_has_behind(src->key.st, src->after);
 }
 
-static void xread(struct cmd *c, const struct read_args *a, const struct stream_source *v,
+/* False: there was nothing. */
+static bool xread(struct cmd *c, const struct read_args *a, const struct stream_source *v,
                   uint64_t most)
 {
     uint64_t n = 0;
     for (uint32_t i = 0; i < a->n; i++)
         n += xread_serves(&v[i]);
-    if (!n) {
-        reply_null_array(c->out);
-        return;
-    }
+    if (!n)
+        return false;
     reply_header(c->out, n);
     for (uint32_t i = 0; i < a->n; i++)
         if (xread_serves(&v[i]))
             stream_serve(c->out, &v[i], most);
+    return true;
 }
 
 /* ---- XREADGROUP ---- */
 
-static void xreadgroup_one(struct cmd *c, const struct stream_source *src,
+static bool xreadgroup_one(struct cmd *c, const struct stream_source *src,
                            const struct stream_reader *r)
 {
     struct stream_given given;
@@ -284,13 +293,14 @@ static void xreadgroup_one(struct cmd *c, const struct stream_source *src,
         reply_header(c->out, 1);
         stream_give(c->out, &given, r);
         break;
-    case STREAM_NOTHING: reply_null_array(c->out); break;
+    case STREAM_NOTHING: return false;
     case STREAM_OUT_OF_MEMORY: cmd_reply_oom(c);
     }
+    return true;
 }
 
 /* Without memory for more it ends with what there is so far. */
-static void xreadgroup_many(struct cmd *c, const struct stream_source *v, uint32_t n,
+static bool xreadgroup_many(struct cmd *c, const struct stream_source *v, uint32_t n,
                             const struct stream_reader *r)
 {
     struct stream_given given;
@@ -307,15 +317,27 @@ static void xreadgroup_many(struct cmd *c, const struct stream_source *v, uint32
         served++;
     }
     reply_heap_finish(&body, &heap);
-    if (body.failed || (!served && did == STREAM_OUT_OF_MEMORY)) {
+    bool failed = body.failed || (!served && did == STREAM_OUT_OF_MEMORY);
+    if (failed) {
         cmd_reply_oom(c);
-    } else if (!served) {
-        reply_null_array(c->out);
-    } else {
+    } else if (served) {
         reply_header(c->out, served);
         reply_raw(c->out, heap.p, heap.len);
     }
     reply_heap_free(&heap);
+    return failed || served;
+}
+
+static void wait_for_streams(struct cmd *c, const struct read_args *a,
+                             const struct stream_source *v)
+{
+    struct block_streams s = {.after = a->with_group ? NULL : &v->after,
+                              .stride = sizeof(*v),
+                              .group = a->group,
+                              .consumer = a->consumer,
+                              .count = a->count > 0 ? (uint64_t)a->count : 0,
+                              .noack = a->noack};
+    block_on_streams(c, a->first, a->n, &s, a->timeout_ms);
 }
 
 static void read_streams(struct cmd *c, bool group)
@@ -334,12 +356,13 @@ static void read_streams(struct cmd *c, bool group)
                               .noack = a.noack,
                               .now_ms = stream_now_ms(c)};
     if (open_sources(c, &a, v)) {
-        if (!group)
-            xread(c, &a, v, r.most);
-        else if (a.n == 1)
-            xreadgroup_one(c, v, &r);
-        else
-            xreadgroup_many(c, v, a.n, &r);
+        bool answered = !group     ? xread(c, &a, v, r.most)
+                        : a.n == 1 ? xreadgroup_one(c, v, &r)
+                                   : xreadgroup_many(c, v, a.n, &r);
+        if (!answered && a.block)
+            wait_for_streams(c, &a, v);
+        else if (!answered)
+            reply_null_array(c->out);
     }
     if (v != few)
         mem_free(&c->shard->mem, v, bytes);

@@ -38,3 +38,6 @@ enum stream_served stream_take(const struct stream_source *src, const struct str
                                struct stream_given *ret);
 /* Writes it, as stream_serve does. */
 void stream_give(struct reply *out, struct stream_given *g, const struct stream_reader *r);
+/* The same of no entry: what a client that waited is told when those that came are gone already. */
+void stream_give_none(struct reply *out, const struct stream_source *src,
+                      const struct stream_reader *r);

@@ -190,6 +190,8 @@ void ks_flush(struct shard *s, uint32_t db, bool lazy)
     else
         db_free_now(s, d->keys, d->expires);
     *d = (struct shard_db){.id = d->id};
+    if (unlikely_(s->listen))
+        ks_tell_db(s, db);
 }
 
 void ks_swap(struct shard *s, uint32_t a, uint32_t b)
@@ -201,6 +203,10 @@ void ks_swap(struct shard *s, uint32_t a, uint32_t b)
     struct shard_db d = s->db[a];
     s->db[a] = s->db[b];
     s->db[b] = d;
+    if (unlikely_(s->listen)) {
+        ks_tell_db(s, a);
+        ks_tell_db(s, b);
+    }
 }
 
 uint64_t draw_random(void *shard)

@@ -4,6 +4,7 @@
  * it does not touch the keyspace: the command that made the change may still hold entries. Thread: the lease holder's. */
 #include "engine/log/effect.h"
 #include "engine/shard/shard_internal.h"
+#include "engine/shard/wait.h"
 
 /* What leaves by itself is an effect of its own; what else changes is an effect of the command that runs. */
 static void note_effect(struct shard *s, uint32_t db, struct span key, enum ks_class cls)
@@ -33,6 +34,14 @@ void ks_tell(struct shard *s, uint32_t db, struct span key, enum ks_class cls, c
         watch_tell(s, db, key);
     if (s->listen & LISTEN_HOOK)
         s->on_change(s->on_change_ctx, s, db, key, cls, event);
+    if (s->listen & LISTEN_WAIT)
+        wait_note(s, db, key, cls, event);
+}
+
+void ks_tell_db(struct shard *s, uint32_t db)
+{
+    if (s->listen & LISTEN_WAIT)
+        wait_note_db(s, db);
 }
 
 void ks_tell_all(struct shard *s)

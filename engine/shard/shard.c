@@ -7,6 +7,7 @@
 #include "engine/shard/field_timer.h"
 #include "engine/shard/shard_internal.h"
 #include "engine/shard/snapshot.h"
+#include "engine/shard/wait.h"
 
 /* ---- what the dicts need of entries ---- */
 
@@ -82,6 +83,7 @@ void shard_fini(struct shard *s)
     while (s->lazy_head)
         lazy_tick(s, SIZE_MAX);
     watch_fini(s);
+    wait_fini(s);
     field_timers_fini(s);
     evict_fini(s);
     notify_fini(s);
@@ -106,6 +108,8 @@ uint32_t shard_of_key(struct span key, uint32_t count)
 
 size_t shard_tick(struct shard *s, size_t budget)
 {
-    return lazy_tick(s, budget) + expire_tick(s, budget) + field_timer_tick(s, budget) +
-           evict_tick(s, budget);
+    size_t done = lazy_tick(s, budget);
+    if (unlikely_(shard_stands_still(s)))
+        return done;
+    return done + expire_tick(s, budget) + field_timer_tick(s, budget) + evict_tick(s, budget);
 }

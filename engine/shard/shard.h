@@ -62,6 +62,7 @@ enum ks_listen {
     LISTEN_NOTIFY = 1 << 2,    /* notices */
     LISTEN_TRACK = 1 << 3,     /* track: some key was read by a client that caches it */
     LISTEN_BROADCAST = 1 << 4, /* track: clients want to hear of every key of some prefix */
+    LISTEN_WAIT = 1 << 5,      /* waits */
 };
 
 /* What a change has left to be done once the command is over: bits of struct shard.after, looked at after every command by whoever runs
@@ -71,6 +72,7 @@ enum ks_after {
     AFTER_HELD = 1 << 0,   /* held_new */
     AFTER_NOTIFY = 1 << 2, /* notices */
     AFTER_TRACK = 1 << 3,  /* track */
+    AFTER_WAIT = 1 << 5,   /* keys that are waited for have changed */
 };
 
 /* It stays where it was initialised: dicts point at its hash key. */
@@ -91,8 +93,10 @@ struct shard {
     uint64_t expire_cursor;
     int64_t expire_last_ms;
     bool expire_paused; /* DEBUG SET-ACTIVE-EXPIRE 0 */
+    int64_t still_until_ms; /* CLIENT PAUSE: shard_stands_still */
     bool expire_hot;    /* the last slice met more than a tenth of stale entries: go on at once */
     uint32_t listen, after; /* enum ks_listen, enum ks_after */
+    struct wait_table *waits; /* clients that wait for keys (wait.h); NULL: none */
     /* shard_hook: told of every change, after it. The key may point into an entry that is freed after the call. */
     void (*on_change)(void *ctx, struct shard *s, uint32_t db, struct span key, enum ks_class cls,
                       const char *event);
@@ -140,6 +144,12 @@ uint64_t shard_random(struct shard *s);
 /* Which shard of `count` owns the key: cluster slot ranges, so that a cluster client can be told. */
 uint32_t shard_of_key(struct span key, uint32_t count);
 uint32_t shard_of_slot(uint32_t slot, uint32_t count);
+
+/* CLIENT PAUSE: nothing expires by itself and nothing is evicted; a key whose time has passed is not seen. */
+static inline bool shard_stands_still(const struct shard *s)
+{
+    return s->now_ms < s->still_until_ms;
+}
 
 /* Bounded background work, called once per loop: active expiry, lazy free, eviction. `budget` in entries. Returns work done. */
 size_t shard_tick(struct shard *s, size_t budget);

@@ -149,6 +149,8 @@ void ks_tell_all(struct shard *s);
 void ks_field_expired(struct shard *s, uint32_t db, struct span key, struct span field);
 /* A hash has gone with the last of them, not by a command. */
 void ks_key_emptied(struct shard *s, uint32_t db, struct span key);
+/* The same of a whole database: it was emptied, or changed places with another. */
+void ks_tell_db(struct shard *s, uint32_t db);
 void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash);
 /* The same with "evicted". */
 void ks_evict_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash);

@@ -73,6 +73,23 @@ static bool host_client_known(struct host *host, struct session *asker, uint64_t
     return false;
 }
 
+/* Nobody waits here: commands answer as where a client may not. */
+static bool host_unblock(struct host *host, uint64_t client, bool error)
+{
+    (void)host, (void)client, (void)error;
+    return false;
+}
+
+static void host_pause(struct host *host, int64_t until_ms, bool all)
+{
+    (void)host, (void)until_ms, (void)all;
+}
+
+static void host_unpause(struct host *host)
+{
+    (void)host;
+}
+
 static const struct host_ops host_ops = {
     .session_next = host_next,
     .session_info = host_info,
@@ -81,6 +98,9 @@ static const struct host_ops host_ops = {
     .reset_stats = host_reset,
     .publish = host_publish,
     .client_known = host_client_known,
+    .unblock = host_unblock,
+    .pause = host_pause,
+    .unpause = host_unpause,
 };
 
 /* ---- life ---- */
