@@ -169,6 +169,9 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     w->tracking.gauge_clients = &w->stats->tracking_clients;
     w->tracking.gauge_prefixes = &w->stats->tracking_prefixes;
     w->tracking.gauge_broadcast = &w->stats->tracking_broadcast;
+    STAT_SET(w->stats->tracking_clients, 0); /* they are counted up and down */
+    STAT_SET(w->stats->tracking_prefixes, 0);
+    STAT_SET(w->stats->tracking_broadcast, 0);
     w->pubsub.gauge[PUBSUB_CHANNEL] = &w->stats->pubsub_channels;
     w->pubsub.gauge[PUBSUB_PATTERN] = &w->stats->pubsub_patterns;
     w->pubsub.gauge[PUBSUB_SHARD] = &w->stats->pubsubshard_channels;

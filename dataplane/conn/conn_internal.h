@@ -419,7 +419,7 @@ struct worker {
     uint32_t careful;               /* enum careful */
     struct pubsub pubsub;           /* of this worker's clients; pubsub.filter is read by all */
     struct reply_heap message;      /* the one being delivered, encoded */
-    struct tracking_table tracking; /* of this worker\'s clients */
+    struct tracking_table tracking; /* of this worker's clients */
     struct list blocks;             /* struct block of this worker's clients */
     struct list block_drops;        /* of others, until my shard is mine */
     uint64_t blocked;               /* clients that wait for a key */

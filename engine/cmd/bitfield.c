@@ -136,8 +136,8 @@ static int64_t field_read(const struct field *f, const uint8_t *p, size_t n)
     return f->is_signed ? sign_extend(v, f->width) : (int64_t)v;
 }
 
-/* Carries out a SET or INCRBY and answers it. True: the bits have changed. */
-static bool field_write(struct cmd *c, const struct field *f, uint8_t *p, size_t n)
+/* Carries out a SET or INCRBY and answers it. True: it has written, and the bits have changed or the string was `grown` for it. */
+static bool field_write(struct cmd *c, const struct field *f, uint8_t *p, size_t n, bool grown)
 {
     int64_t old = field_read(f, p, n), now;
     __int128 v = f->operand;
@@ -151,7 +151,7 @@ static bool field_write(struct cmd *c, const struct field *f, uint8_t *p, size_t
     }
     reply_int(c->out, f->op == OP_INCRBY ? now : old);
     bits_set(p, f->at, f->width, (uint64_t)now);
-    return now != old;
+    return now != old || grown;
 }
 
 /* ---- the commands ---- */
@@ -164,12 +164,14 @@ static void carry_out(struct cmd *c, const struct plan *plan, const struct keyre
     reply_array(c->out, plan->count);
     for (uint32_t i = 2; next_field(c, &i, &f) == STEP_FIELD;) {
         if (f.op != OP_GET)
-            changed |= field_write(c, &f, p, value.n) || grown;
+            changed |= field_write(c, &f, p, value.n, grown);
         else
             reply_int(c->out, field_read(&f, value.p, value.n));
     }
     if (changed)
         keyref_changed(c, k, KS_STRING, "setbit");
+    else if (grown) /* and every write refused: Redis tells nobody, but the log must know */
+        keyref_changed(c, k, KS_NONE, "bitfield");
 }
 
 static void bitfield(struct cmd *c, bool readonly)

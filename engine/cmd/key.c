@@ -137,7 +137,8 @@ void cmd_copy(struct cmd *c)
     }
     struct keyref from = keyref_first(c, 1), to = keyref_at(c, 2);
     struct entry *e = keyref_read(c, &from);
-    if (!e || (ks_write(to.shard, db, to.key, to.hash) && !replace)) {
+    bool there = e && ks_write(to.shard, db, to.key, to.hash);
+    if (!e || (there && !replace)) {
         reply_int(c->out, 0);
         return;
     }
@@ -145,6 +146,8 @@ void cmd_copy(struct cmd *c)
         cmd_reply_oom(c);
         return;
     }
+    if (there)
+        ks_renewed(to.shard, db, to.key);
     ks_changed(to.shard, db, to.key, KS_GENERIC, "copy_to");
     reply_int(c->out, 1);
 }

@@ -12,13 +12,17 @@
     "Please note that when switching between policies at runtime LRU and LFU data will take " \
     "some time to adjust."
 
-/* The entry, or NULL after the null reply. */
+/* The entry, or NULL after the null reply. As in Redis a miss is counted, but it is no keyspace event. */
 static struct entry *object_find(struct cmd *c, struct keyref *ret)
 {
     *ret = keyref_first(c, 2);
-    struct entry *e = keyref_look(c, ret);
-    if (!e)
+    struct entry *e = keyref_peek(c, ret);
+    if (e) {
+        ret->shard->stats.hits++;
+    } else {
+        ret->shard->stats.misses++;
         reply_null(c->out);
+    }
     return e;
 }
 

@@ -173,6 +173,12 @@ bool shard_make_room(struct shard *s);
  * after the change. Counts stats.dirty, but for expired and evicted keys, which are nobody's write. */
 void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls,
                 const char *event);
+/* A key was replaced by a command that Redis deletes it for: the event of a new one. */
+static inline void ks_renewed(struct shard *s, uint32_t db, struct span key)
+{
+    if (__builtin_expect(s->listen & LISTEN_NOTIFY, 0))
+        notify_note(s, db, key, KS_NEW, "new");
+}
 /* A read has found nothing. Counts it. */
 static inline void ks_missed(struct shard *s, uint32_t db, struct span key)
 {
