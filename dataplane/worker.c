@@ -20,16 +20,17 @@
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 
-#define SPIN_NS         100000ull /* adaptive: polls hard for so long after the last work */
+#define SPIN_NS          100000ull /* adaptive: polls hard for so long after the last work */
 /* The longest sleep: frames and mail end it early, the door's and control's messages wait for it. */
-#define SLEEP_NS        5000000ull
-#define SLEEP_BULK_NS   200000ull  /* control writes or reads a file: nobody wakes us when it has */
-#define SLEEP_DOOR_NS   1000000ull /* while the door has clients */
+#define SLEEP_NS         5000000ull
+#define SLEEP_BULK_NS    200000ull /* control writes or reads a file: nobody wakes us when it has */
+#define SLEEP_DURABLE_NS 50000ull  /* replies wait for the disk: nobody wakes us when it has them */
+#define SLEEP_DOOR_NS    1000000ull /* while the door has clients */
 /* A port without a descriptor to sleep on: growing steps that bound the wake latency. */
-#define SLEEP_FIRST_NS  20000ull
-#define SLEEP_LAST_NS   160000ull
-#define HOUSEKEEPING_NS 1000000ull
-#define TICK_BUDGET     64 /* entries per turn for expiry and lazy freeing */
+#define SLEEP_FIRST_NS   20000ull
+#define SLEEP_LAST_NS    160000ull
+#define HOUSEKEEPING_NS  1000000ull
+#define TICK_BUDGET      64 /* entries per turn for expiry and lazy freeing */
 #define STAGE_SAMPLE \
     7 /* of so many turns one has its stages timed: reading the clock costs as much as some stages */
 
@@ -555,6 +556,8 @@ static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
     uint64_t ns = w->sleep_ns, timer = net_next_timer_ns(w->net);
     if (w->timers.count && wheel_next_ns(&w->timers) < timer)
         timer = wheel_next_ns(&w->timers);
+    if (!list_empty(&w->journal.waits) && ns > SLEEP_DURABLE_NS)
+        ns = SLEEP_DURABLE_NS;
     if (timer <= now_ns)
         return false;
     if (timer - now_ns < ns)

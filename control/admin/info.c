@@ -293,14 +293,30 @@ STORE_I64(current_took, current_save_took_s)
 STORE_U64(saves, saves)
 STORE_U64(load_expired, load_keys_expired)
 STORE_U64(load_keys, load_keys_loaded)
+STORE_U64(aof_on, aof_on)
+CALC_STR(store_aof_status, g->store.aof_failing ? "err" : "ok")
 CALC_STR(store_status, g->store.last_save_ok ? "ok" : "err")
 CALC_U64(store_changes,
          g->total[M_dirty] > g->store.saved_dirty ? g->total[M_dirty] - g->store.saved_dirty : 0)
+
+/* Only with a log that is written. */
+static void lines_aof(const struct store_info *s, struct config_text *t)
+{
+    if (!s->aof_on)
+        return;
+    text_addf(t, "aof_current_size:%" PRIu64 "\r\n", s->aof_current_bytes);
+    text_addf(t, "aof_base_size:%" PRIu64 "\r\n", s->aof_base_bytes);
+    text_addf(t, "aof_pending_rewrite:0\r\naof_buffer_length:0\r\naof_pending_bio_fsync:0\r\n");
+    text_addf(t, "aof_delayed_fsync:%" PRIu64 "\r\n", s->aof_delayed_fsync);
+    text_addf(t, "aof_fsyncs:%" PRIu64 "\r\n", s->aof_fsyncs);
+    text_addf(t, "aof_groups:%" PRIu64 "\r\n", s->aof_groups);
+}
 
 /* Only while the dataset is being loaded. */
 static void lines_loading(const struct gathered *g, struct config_text *t)
 {
     const struct store_info *s = &g->store;
+    lines_aof(s, t);
     if (!s->loading)
         return;
     int64_t took = g->now_ms / 1000 - s->loading_start_s;
@@ -335,7 +351,7 @@ static const struct field persistence_fields[] = {
     TEXT("rdb_last_cow_size", "0"),
     CALC("rdb_last_load_keys_expired", store_load_expired),
     CALC("rdb_last_load_keys_loaded", store_load_keys),
-    TEXT("aof_enabled", "0"),
+    CALC("aof_enabled", store_aof_on),
     TEXT("aof_rewrite_in_progress", "0"),
     TEXT("aof_rewrite_scheduled", "0"),
     TEXT("aof_last_rewrite_time_sec", "-1"),
@@ -343,7 +359,7 @@ static const struct field persistence_fields[] = {
     TEXT("aof_last_bgrewrite_status", "ok"),
     TEXT("aof_rewrites", "0"),
     TEXT("aof_rewrites_consecutive_failures", "0"),
-    TEXT("aof_last_write_status", "ok"),
+    CALC("aof_last_write_status", store_aof_status),
     TEXT("aof_last_cow_size", "0"),
     TEXT("module_fork_in_progress", "0"),
     TEXT("module_fork_last_cow_size", "0"),

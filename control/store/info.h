@@ -15,5 +15,7 @@ struct store_info {
     int64_t current_save_took_s; /* -1: none is made */
     bool last_save_ok;
     uint64_t saves, save_keys, save_keys_total;
+    bool aof_on, aof_failing;
+    uint64_t aof_current_bytes, aof_base_bytes, aof_delayed_fsync, aof_fsyncs, aof_groups;
     uint64_t saved_dirty; /* changes of the workers' count that the last snapshot has */
 };

@@ -507,6 +507,20 @@ void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)
                             .saves = s->saves,
                             .saved_dirty = s->saved_dirty};
     int64_t now = (int64_t)uv_now(s->loop);
+    struct appendonly_info log;
+    appendonly_info(s->log, &log);
+    ret->aof_on = log.on;
+    ret->aof_failing = !log.write_ok;
+    ret->aof_current_bytes = log.current_bytes;
+    ret->aof_base_bytes = log.base_bytes;
+    ret->aof_delayed_fsync = log.delayed_fsync;
+    ret->aof_fsyncs = log.fsyncs;
+    ret->aof_groups = log.groups;
+    if (log.loading) {
+        ret->loading = true;
+        ret->loading_total_bytes = log.total_bytes;
+        ret->loading_loaded_bytes = log.loaded_bytes;
+    }
     if (s->load) {
         struct load_progress p = load_progress(s->load);
         ret->loading_start_s = (now_ms - (now - s->load_start_ms)) / 1000;
