@@ -56,12 +56,20 @@ void ks_evict_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
     lazy_drop_entry(s, e);
 }
 
+/* Its time has passed: nobody sees it, and unless the dataset stands still it goes. */
+static __attribute__((noinline)) void met_expired(struct shard *s, uint32_t db, struct entry *e,
+                                                  uint64_t hash)
+{
+    if (!shard_stands_still(s))
+        ks_expire_now(s, db, e, hash);
+}
+
 static inline __attribute__((always_inline)) struct entry *find(struct shard *s, uint32_t db,
                                                                 struct span key, uint64_t hash)
 {
     struct entry *e = db_find(s, db, key, hash);
     if (likely_(e != NULL) && unlikely_(shard_expired(s, e))) {
-        ks_expire_now(s, db, e, hash);
+        met_expired(s, db, e, hash);
         return NULL;
     }
     return e;
@@ -214,13 +222,17 @@ uint64_t draw_random(void *shard)
     return shard_random(shard);
 }
 
+#define RANDOM_TRIES 100
+
 struct entry *ks_random(struct shard *s, uint32_t db)
 {
-    while (ks_count(s, db)) {
+    for (int tries = 0; ks_count(s, db); tries++) {
         struct entry *e = dict_random(s->db[db].keys, draw_random, s);
         if (!shard_expired(s, e))
             return e;
-        ks_expire_now(s, db, e, shard_hash(s, entry_key_fast(e)));
+        if (shard_stands_still(s) && tries == RANDOM_TRIES)
+            return e; /* as in Redis: perhaps all have expired */
+        met_expired(s, db, e, shard_hash(s, entry_key_fast(e)));
     }
     return NULL;
 }
@@ -237,7 +249,7 @@ static void scan_entry(void *ctx, void *entry)
     struct scan *scan = ctx;
     struct entry *e = entry;
     if (shard_expired(scan->s, e))
-        ks_expire_now(scan->s, scan->db, e, shard_hash(scan->s, entry_key_fast(e)));
+        met_expired(scan->s, scan->db, e, shard_hash(scan->s, entry_key_fast(e)));
     else
         scan->fn(scan->ctx, e);
 }
