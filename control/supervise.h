@@ -29,7 +29,7 @@ struct supervise_ops {
     void (*down)(void *ctx, const char *why);   /* will be started again */
     void (*failed)(void *ctx, const char *why); /* will not */
     void (*stopped)(void *ctx);                 /* after supervise_stop */
-    bool (*ready)(void *ctx); /* the next one may be started; NULL: always */
+    bool (*ready)(void *ctx);                   /* the next one may be started; NULL: always */
 };
 
 /* `dir`: where control's own executable is. NULL: out of memory, or no barewire-dataplane found (err). */

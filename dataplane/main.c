@@ -192,8 +192,10 @@ static struct port_steer steering(const struct options *o)
 
     net_config_defaults(&c);
     options_to_net(o, &c);
-    struct port_steer s = {
-        .kernel = o->share_kernel, .ip = c.ip, .vlan = c.vlan, .tcp_port = c.listen_more ? 0 : c.listen_port};
+    struct port_steer s = {.kernel = o->share_kernel,
+                           .ip = c.ip,
+                           .vlan = c.vlan,
+                           .tcp_port = c.listen_more ? 0 : c.listen_port};
     static_assert(LIMIT_NET_ADDRESSES6 < PORT_ADDRESSES6, "all of them and the link-local one");
     for (; s.ip6_count < c.ip6_count; s.ip6_count++)
         ip_store(s.ip6[s.ip6_count], c.ip6[s.ip6_count].addr);

@@ -38,7 +38,7 @@ enum option_type {
     OPTION("eal-args", TEXT, eal_args, 0, 0, "Further arguments for the EAL")                   \
     OPTION("mbufs", NUMBER, mbufs, 0, 4194304,                                                  \
            "Packet buffers of each worker's send queues; 0: 16384")                             \
-    OPTION("load", NUMBER, load, 0, 1, "1: clients wait until control has loaded the dataset") \
+    OPTION("load", NUMBER, load, 0, 1, "1: clients wait until control has loaded the dataset")  \
     OPTION("tcp-rto-min-ms", NUMBER, rto_min_ms, 0, 60000, "Least retransmission timeout")      \
     OPTION("tcp-rto-max-ms", NUMBER, rto_max_ms, 0, 600000, "Largest retransmission timeout")   \
     OPTION("tcp-delayed-ack-ms", NUMBER, delayed_ack_ms, 0, 500, "Delay of a lone ACK")         \

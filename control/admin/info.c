@@ -562,8 +562,7 @@ static void lines_dataplane(const struct gathered *g, struct config_text *t)
     text_addf(t, "dataplane_generation:%u\r\n", g->a->generation);
     text_addf(t, "dataplane_starts:%" PRIu64 "\r\n", c->dataplane_starts);
     text_addf(t, "workers:%u\r\n", g->workers);
-    text_addf(t, "hops_per_command:%.4f\r\n",
-              ratio(g->total[M_mail_sent], g->total[M_commands]));
+    text_addf(t, "hops_per_command:%.4f\r\n", ratio(g->total[M_mail_sent], g->total[M_commands]));
     for (uint32_t w = 0; w < g->workers; w++)
         lines_worker(g, t, w);
     lines_metrics(g, t, METRIC_NONE);

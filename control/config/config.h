@@ -44,10 +44,10 @@ struct config_dataplane {
     uint32_t port;      /* TCP port on net-address */
     uint32_t workers;
     bool core_addressed; /* each worker has a TCP port of its own too */
-    uint32_t hugepages; /* enum config_auto */
-    uint32_t mbufs;     /* per worker; 0: sized from the queues */
-    char *eal_args;     /* extra EAL arguments, blanks separate */
-    char *instance;     /* names the link and the run directory */
+    uint32_t hugepages;  /* enum config_auto */
+    uint32_t mbufs;      /* per worker; 0: sized from the queues */
+    char *eal_args;      /* extra EAL arguments, blanks separate */
+    char *instance;      /* names the link and the run directory */
     /* 0 in any of these: the stack's own default (net_config_defaults) */
     uint32_t tcp_rto_min_ms, tcp_rto_max_ms, tcp_delayed_ack_ms, tcp_time_wait_ms,
         tcp_time_wait_max;
@@ -71,7 +71,7 @@ struct config_control {
     char *appenddirname, *appendfilename;
     struct config_save save[CONFIG_SAVES];
     uint32_t saves;
-    uint32_t loglevel; /* enum config_loglevel */
+    uint32_t loglevel;                      /* enum config_loglevel */
     double percentiles[CONFIG_PERCENTILES]; /* of INFO latencystats */
     uint32_t percentiles_count;
 };
@@ -81,7 +81,8 @@ struct config {
     struct config_dataplane dataplane;
     struct config_control control;
 
-    bool reading, save_read; /* a file is being read; a line of it has said `save`: the next adds to it */
+    bool reading,
+        save_read;   /* a file is being read; a line of it has said `save`: the next adds to it */
     char *file;      /* absolute path of the configuration file; "" none */
     char **warnings; /* one per directive that is accepted and not obeyed */
     uint32_t warnings_count;

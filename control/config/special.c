@@ -264,6 +264,53 @@ const struct config_special ops_output_limit = {.set = limit_set,
                                                 .lines = limit_lines,
                                                 .range = "CLASS HARD SOFT SECONDS ..."};
 
+/* ---- save SECONDS CHANGES ... ---- */
+
+static bool save_set(struct config *c, const struct span *argv, uint32_t argc, char *why)
+{
+    struct config_save list[CONFIG_SAVES];
+    struct config_control *cc = &c->control;
+    uint32_t n = c->reading && c->save_read ? cc->saves : 0;
+    memcpy(list, cc->save, sizeof(list));
+    if (argc == 1 && argv[0].n == 0)
+        argc = n = 0;
+    if (argc % 2)
+        return fail(why, "Invalid save parameters");
+    for (uint32_t i = 0; i < argc; i += 2, n++) {
+        int64_t seconds, changes;
+        if (!num_parse_i64(argv[i], &seconds) || !num_parse_i64(argv[i + 1], &changes) ||
+            seconds < 1 || seconds > INT32_MAX || changes < 0 || changes > INT32_MAX)
+            return fail(why, "Invalid save parameters");
+        if (n == CONFIG_SAVES)
+            return fail(why, "too many save points (16 at most)");
+        list[n] = (struct config_save){(uint32_t)seconds, (uint32_t)changes};
+    }
+    memcpy(cc->save, list, sizeof(list));
+    cc->saves = n;
+    c->save_read = c->reading;
+    return true;
+}
+
+static char *save_get(const struct config *c, size_t *ret_len)
+{
+    struct config_text t = {0};
+    text_add(&t, "", 0);
+    for (uint32_t i = 0; i < c->control.saves; i++)
+        text_addf(&t, "%s%u %u", i ? " " : "", c->control.save[i].seconds,
+                  c->control.save[i].changes);
+    return text_take(&t, ret_len);
+}
+
+const struct config_special ops_save = {
+    .set = save_set, .get = save_get, .range = "up to 16 pairs of SECONDS and CHANGES"};
+
+bool check_dbfilename(struct span v, char *why)
+{
+    if (memchr(v.p, '/', v.n) || v.n > 200)
+        return fail(why, "dbfilename can't be a path, just a filename");
+    return v.n ? true : fail(why, "dbfilename can't be a path, just a filename");
+}
+
 /* ---- notify-keyspace-events: letters, each a class ---- */
 
 static const struct {
@@ -312,53 +359,6 @@ static char *notify_get(const struct config *c, size_t *ret_len)
 
 const struct config_special ops_notify = {
     .set = notify_set, .get = notify_get, .range = "letters of Ag$lshzxeKEtmdn"};
-
-/* ---- save SECONDS CHANGES ... ---- */
-
-static bool save_set(struct config *c, const struct span *argv, uint32_t argc, char *why)
-{
-    struct config_save list[CONFIG_SAVES];
-    struct config_control *cc = &c->control;
-    uint32_t n = c->reading && c->save_read ? cc->saves : 0;
-    memcpy(list, cc->save, sizeof(list));
-    if (argc == 1 && argv[0].n == 0)
-        argc = n = 0;
-    if (argc % 2)
-        return fail(why, "Invalid save parameters");
-    for (uint32_t i = 0; i < argc; i += 2, n++) {
-        int64_t seconds, changes;
-        if (!num_parse_i64(argv[i], &seconds) || !num_parse_i64(argv[i + 1], &changes) ||
-            seconds < 1 || seconds > INT32_MAX || changes < 0 || changes > INT32_MAX)
-            return fail(why, "Invalid save parameters");
-        if (n == CONFIG_SAVES)
-            return fail(why, "too many save points (16 at most)");
-        list[n] = (struct config_save){(uint32_t)seconds, (uint32_t)changes};
-    }
-    memcpy(cc->save, list, sizeof(list));
-    cc->saves = n;
-    c->save_read = c->reading;
-    return true;
-}
-
-static char *save_get(const struct config *c, size_t *ret_len)
-{
-    struct config_text t = {0};
-    text_add(&t, "", 0);
-    for (uint32_t i = 0; i < c->control.saves; i++)
-        text_addf(&t, "%s%u %u", i ? " " : "", c->control.save[i].seconds,
-                  c->control.save[i].changes);
-    return text_take(&t, ret_len);
-}
-
-const struct config_special ops_save = {
-    .set = save_set, .get = save_get, .range = "up to 16 pairs of SECONDS and CHANGES"};
-
-bool check_dbfilename(struct span v, char *why)
-{
-    if (memchr(v.p, '/', v.n) || v.n > 200)
-        return fail(why, "dbfilename can't be a path, just a filename");
-    return v.n ? true : fail(why, "dbfilename can't be a path, just a filename");
-}
 
 /* ---- requirepass: any bytes ---- */
 

@@ -487,9 +487,9 @@ void store_first_config(struct config *c, struct link *l)
     bool journals = c->control.appendonly && link_dp_alive(l);
     for (uint32_t i = 0; i < link_workers(l); i++)
         journals &= STAT_GET(link_stats(l, i)->journaling) != 0;
-    c->engine.journal = !journals                                          ? JOURNAL_OFF
+    c->engine.journal = !journals                                       ? JOURNAL_OFF
                         : c->control.appendfsync == CONFIG_FSYNC_ALWAYS ? JOURNAL_ALWAYS
-                                                                          : JOURNAL_ON;
+                                                                        : JOURNAL_ON;
 }
 
 void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)

@@ -36,10 +36,10 @@ void after_now(struct worker *w, struct shard_set *set)
         after |= s->after;
         s->after = AFTER_NONE;
     }
-    if (after & AFTER_TRACK)
-        tracking_after(w, set);
     if (after & AFTER_HELD)
         begin_long(w);
+    if (after & AFTER_TRACK)
+        tracking_after(w, set);
     if (after & AFTER_NOTIFY)
         notify_take(set->v, set->count, notify_publish, w);
 }

@@ -287,7 +287,7 @@ static void turn_end_one(struct conn *c)
     if (c->longer)
         long_more(c);
     else if (c->throttled && c->out_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2 &&
-        c->slot_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2 && c->nslots < LIMIT_CONN_SLOTS / 2)
+             c->slot_bytes < LIMIT_CONN_OUT_PAUSE_BYTES / 2 && c->nslots < LIMIT_CONN_SLOTS / 2)
         c->throttled = false;
     if (!c->closing && !conn_blocked(c) && conn_held(c) > 0) {
         conn_resume(c);

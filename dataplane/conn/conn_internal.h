@@ -48,16 +48,16 @@
 
 /* One request whose reply could not be written when it was executed: posted elsewhere, or behind one that was. */
 struct slot {
-    struct list node;      /* conn->slots, in request order */
-    struct conn *conn;     /* NULL: the client is gone; the slot is freed with its last part */
-    uint32_t parts;        /* replies still to come; 0: ready */
-    bool resumes;          /* the client was paused for this one */
-    bool muted;            /* CLIENT REPLY OFF/SKIP at the time of the request */
-    bool publishes;        /* a PUBLISH: other messages need not wait for its answers */
-    struct agg *agg;       /* split commands; NULL: one plain reply */
+    struct list node;  /* conn->slots, in request order */
+    struct conn *conn; /* NULL: the client is gone; the slot is freed with its last part */
+    uint32_t parts;    /* replies still to come; 0: ready */
+    bool resumes;      /* the client was paused for this one */
+    bool muted;        /* CLIENT REPLY OFF/SKIP at the time of the request */
+    bool publishes;    /* a PUBLISH: other messages need not wait for its answers */
+    struct agg *agg;   /* split commands; NULL: one plain reply */
     /* Takes the reply bytes of a part that shard `from` has answered; NULL: they are the reply. */
     void (*take)(struct worker *w, struct slot *s, struct span bytes, uint32_t from);
-    uint64_t took, queued; /* cycles, of the part that took longest */
+    uint64_t took, queued;   /* cycles, of the part that took longest */
     struct block_wait *wait; /* of a client that may wait for a key (block.c) */
     struct reply_heap bytes;
     struct held *held; /* behind them the reply goes on in parts (long.c), made at worker held_at */
@@ -101,20 +101,21 @@ struct conn {
         };
         uint32_t state; /* the four at once; 0: goes on as always */
     };
-    bool fin_said;        /* tcp_close was called */
-    bool dead;            /* on w->dead, freed at the end of the turn */
-    bool dirty;           /* on w->dirty */
-    bool named;           /* in w->named */
-    bool journal_waits;   /* paused because the journal is full */
-    bool loader;          /* control replays a log */
-    bool postponed;       /* paused by CLIENT PAUSE */
-    uint8_t tail_len;     /* of part->tail */
-    struct partial *part; /* NULL: nothing is kept */
-    struct monitor *monitor; /* NULL: it does not watch */
-    struct inq backlog;   /* requests staged and put back, parsed first */
-    struct inq inq;       /* input behind them */
+    bool fin_said;            /* tcp_close was called */
+    bool dead;                /* on w->dead, freed at the end of the turn */
+    bool dirty;               /* on w->dirty */
+    bool named;               /* in w->named */
+    bool journal_waits;       /* paused because the journal is full */
+    bool loader;              /* control replays a log */
+    bool postponed;           /* paused by CLIENT PAUSE */
+    uint8_t tail_len;         /* of part->tail */
+    struct partial *part;     /* NULL: nothing is kept */
+    struct monitor *monitor;  /* NULL: it does not watch */
+    struct inq backlog;       /* requests staged and put back, parsed first */
+    struct inq inq;           /* input behind them */
     struct conn_long *longer; /* a reply that is being written in parts; NULL: none */
-    struct block *block; /* it waits for a key, or its command has not been run yet; NULL: neither */
+    struct block
+        *block; /* it waits for a key, or its command has not been run yet; NULL: neither */
     struct list slots;
     uint32_t nslots;
     size_t slot_bytes;        /* held in slots behind one that is not ready */
@@ -239,7 +240,7 @@ struct mail_cmd {
     uint64_t gate; /* reply: journal_gate of the shard that ran it */
     uint8_t resp;
     bool part, keyed, tracks, may_hold;
-    struct held *held; /* of the reply, at the owner */
+    struct held *held;           /* of the reply, at the owner */
     size_t reply_off, reply_len; /* in the mail's replies */
     uint64_t took, queued;       /* cycles; took 0: it was not timed by itself */
 };
@@ -319,13 +320,13 @@ struct admin_wait {
 /* Reasons to look at every request before it runs: while one is set no request takes the short path. */
 enum careful {
     CAREFUL_NONE = 0,
-    CAREFUL_TIMES = 1 << 0,   /* every command is timed by itself */
-    CAREFUL_MONITOR = 1 << 1, /* somebody watches */
-    CAREFUL_PAUSE = 1 << 4,   /* CLIENT PAUSE */
-    CAREFUL_LOADING = 1 << 8, /* the dataset is not whole yet */
+    CAREFUL_TIMES = 1 << 0,    /* every command is timed by itself */
+    CAREFUL_MONITOR = 1 << 1,  /* somebody watches */
+    CAREFUL_PAUSE = 1 << 4,    /* CLIENT PAUSE */
+    CAREFUL_LOADING = 1 << 8,  /* the dataset is not whole yet */
     CAREFUL_JOURNAL = 1 << 10, /* the journal is full, or cannot be written */
     CAREFUL_DURABLE = 1 << 11, /* replies wait for the disk */
-    CAREFUL_MISCONF = 1 << 9, /* the last snapshot failed: writes are refused */
+    CAREFUL_MISCONF = 1 << 9,  /* the last snapshot failed: writes are refused */
 };
 
 /* A snapshot of my shard; belongs to the shard: the holder of its lease writes it. */
@@ -488,9 +489,9 @@ static inline void conns_turn_end(struct worker *w)
     if (unlikely_(w->out_conn || !list_empty(&w->dirty) || !list_empty(&w->dead)))
         conns_turn_end_now(w);
 }
-void conns_sweep(struct worker *w); /* idle timeout, a bounded slice */
+void conns_sweep(struct worker *w);       /* idle timeout, a bounded slice */
 size_t conn_memory(const struct conn *c); /* what it takes, as CLIENT LIST tells (tot-mem) */
-void conns_evict(struct worker *w); /* maxmemory-clients */
+void conns_evict(struct worker *w);       /* maxmemory-clients */
 size_t conn_held(const struct conn *c);
 /* c->part; where there is none the worker's spare one, at rest, which conn_part_keep makes the client's. NULL: no memory, the client was
  * killed. */

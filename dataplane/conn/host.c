@@ -147,22 +147,20 @@ void host_init(struct worker *w)
         .pause = host_pause,
         .unpause = host_unpause,
     };
-    w->host = (struct host){.ops = &ops,
-                            .pubsub = &w->pubsub,
-                            .tracking = &w->tracking,
-                            .config = &w->config,
-                            .worker = w->id,
-                            .workers = w->count,
-                            .calls = w->cmd_calls,
-                            .usec = NULL, /* the batch divides its cycles: one clock read for all */
-                            .node_port = w->cfg.net.listen_more
-                                             ? (uint16_t)(w->cfg.net.listen_port + 1)
-                                             : 0,
-                            .node_ip = w->cfg.net.ip ? ip_from_v4(w->cfg.net.ip)
-                                                     : w->cfg.net.ip6[0].addr,
-                            .slowlog = &w->slowlog,
-                            .latency = w->latency,
-                            .times = w->times,
-                            .rejected = w->cmd_rejected,
-                            .failed = w->cmd_failed};
+    w->host = (struct host){
+        .ops = &ops,
+        .pubsub = &w->pubsub,
+        .tracking = &w->tracking,
+        .config = &w->config,
+        .worker = w->id,
+        .workers = w->count,
+        .calls = w->cmd_calls,
+        .usec = NULL, /* the batch divides its cycles: one clock read for all */
+        .node_port = w->cfg.net.listen_more ? (uint16_t)(w->cfg.net.listen_port + 1) : 0,
+        .node_ip = w->cfg.net.ip ? ip_from_v4(w->cfg.net.ip) : w->cfg.net.ip6[0].addr,
+        .slowlog = &w->slowlog,
+        .latency = w->latency,
+        .times = w->times,
+        .rejected = w->cmd_rejected,
+        .failed = w->cmd_failed};
 }

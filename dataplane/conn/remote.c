@@ -236,7 +236,7 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
     cmd.wait = mc->slot ? mc->slot->wait : NULL;
     if (times_each(w, mc->desc)) {
         uint64_t start = rte_rdtsc();
-    cmd_call(&cmd);
+        cmd_call(&cmd);
         mc->took = rte_rdtsc() - start;
         mc->queued = start - m->born;
         times_took(w, mc->desc, mc->took);

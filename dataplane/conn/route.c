@@ -8,8 +8,8 @@
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
-#include "engine/cmd/command_table.h"
 #include "engine/cmd/block.h"
+#include "engine/cmd/command_table.h"
 #include "engine/cmd/scan.h"
 
 /* Where one reply is written: straight to the client, or into a slot behind others. */

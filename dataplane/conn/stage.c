@@ -23,8 +23,7 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
     uint8_t how = 0;
     if ((d->route == ROUTE_KEY || d->route == ROUTE_KEYS) && d->first_key > 0)
         how |= HOW_KEYED;
-    if (!many && d->route != ROUTE_CONTROL && !(d->flags & CMD_PROTECTED) && !waits &&
-        !w->careful)
+    if (!many && d->route != ROUTE_CONTROL && !(d->flags & CMD_PROTECTED) && !waits && !w->careful)
         how |= HOW_DIRECT;
     if (d->route == ROUTE_CONTROL || waits ||
         (many && (d->route == ROUTE_ALL || d->route == ROUTE_WORKERS || d->route == ROUTE_KEYS ||

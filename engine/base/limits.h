@@ -82,7 +82,8 @@
 #define LIMIT_OUT_BLOCK_BYTES (256 * 1024) /* largest heap block of output */
 #define LIMIT_WORKER_OUT_BYTES \
     (4ull << 30) /* heap output of all clients of a worker: over it the asking client is closed */
-#define LIMIT_MONITOR_BYTES       (1024 * 1024) /* lines for MONITOR of a worker's turn; more are dropped and counted */
+#define LIMIT_MONITOR_BYTES \
+    (1024 * 1024) /* lines for MONITOR of a worker's turn; more are dropped and counted */
 #define LIMIT_BATCH_SCRATCH_BYTES 16384       /* gathered requests copied into a batch */
 #define LIMIT_ADMIN_REQUEST_BYTES (48 * 1024) /* a request that is routed to the control process */
 

@@ -108,7 +108,7 @@ struct host_ops {
     void (*sleep_ms)(struct host *h, uint64_t ms); /* DEBUG SLEEP */
     void (*reset_stats)(struct host *h);
     void (*unwatch)(struct host *h,
-                    struct session *s); /* gives its watched keys back to their shards */
+                    struct session *s);        /* gives its watched keys back to their shards */
     uint64_t (*client_memory)(struct host *h); /* of this worker's clients; may be NULL */
     void (*monitor)(struct host *h, uint64_t client); /* MONITOR, on every worker; may be NULL */
     /* To this worker's clients (enum pubsub_kind); how many. With several workers the router does it for PUBLISH itself. */
@@ -162,10 +162,11 @@ struct cmd {
         *parser;   /* the request was gathered by it: big arguments may be taken over; else NULL */
     bool may_hold; /* the reply may be left to be written in parts (long_reply.h) */
     bool tracks;   /* the client caches what this reads */
-    struct block_wait *wait; /* of a client that may wait for its reply (block.h); NULL: it may not */
-    bool waits;              /* set by the command: it does, and there is no reply */
-    bool part;     /* one part of a split: write the part's form, the aggregator makes the reply */
-    bool in_exec;  /* one of a transaction's: it must not wait, and memory was asked for before */
+    struct block_wait
+        *wait;    /* of a client that may wait for its reply (block.h); NULL: it may not */
+    bool waits;   /* set by the command: it does, and there is no reply */
+    bool part;    /* one part of a split: write the part's form, the aggregator makes the reply */
+    bool in_exec; /* one of a transaction's: it must not wait, and memory was asked for before */
     struct entry *
         candidate; /* of the first key: perhaps its entry (engine/shard/access_inline.h), or NULL */
 };

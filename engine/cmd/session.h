@@ -23,7 +23,8 @@ enum session_mode {
     SESSION_MULTI = 1 << 0,      /* between MULTI and EXEC: requests are queued */
     SESSION_SUBSCRIBED = 1 << 1, /* to at least one channel: RESP2 allows it little else */
     SESSION_MONITOR = 1 << 2,
-    SESSION_NODE = 1 << 4,     /* of a core-addressed port: each request is looked at (dataplane/conn/cluster.c) */
+    SESSION_NODE =
+        1 << 4, /* of a core-addressed port: each request is looked at (dataplane/conn/cluster.c) */
     SESSION_TRACKING = 1 << 3, /* what it reads is remembered */
 };
 
@@ -35,7 +36,8 @@ struct session {
     uint8_t source;     /* enum session_source */
     uint8_t reply_mode; /* enum session_reply */
     uint8_t mode;       /* enum session_mode */
-    uint8_t node;       /* core-addressed: the worker that it takes for a node, plus 1; 0: the main port */
+    uint8_t
+        node; /* core-addressed: the worker that it takes for a node, plus 1; 0: the main port */
     bool authenticated; /* set at accept when no password is set, later by AUTH and HELLO */
     bool no_evict, no_touch;
     bool close_asap;        /* killed: close without answering further */

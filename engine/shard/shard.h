@@ -92,10 +92,10 @@ struct shard {
     uint32_t expire_db;
     uint64_t expire_cursor;
     int64_t expire_last_ms;
-    bool expire_paused; /* DEBUG SET-ACTIVE-EXPIRE 0 */
+    bool expire_paused;     /* DEBUG SET-ACTIVE-EXPIRE 0 */
     int64_t still_until_ms; /* CLIENT PAUSE: shard_stands_still */
-    bool expire_hot;    /* the last slice met more than a tenth of stale entries: go on at once */
-    uint32_t listen, after; /* enum ks_listen, enum ks_after */
+    bool expire_hot; /* the last slice met more than a tenth of stale entries: go on at once */
+    uint32_t listen, after;   /* enum ks_listen, enum ks_after */
     struct wait_table *waits; /* clients that wait for keys (wait.h); NULL: none */
     /* shard_hook: told of every change, after it. The key may point into an entry that is freed after the call. */
     void (*on_change)(void *ctx, struct shard *s, uint32_t db, struct span key, enum ks_class cls,

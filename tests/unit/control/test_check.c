@@ -313,7 +313,8 @@ static void test_door_and_settings(void **state)
     has(h, "WARN  no door");
     has(h, "WARN  no net-port: only the door will be open");
     assert_int_equal(h->fails, 0);
-    run(h, "door-port 7000\nnet-port tap:x\nnet-address \"\"\nprotected-mode yes\naof-timestamp-enabled yes");
+    run(h, "door-port 7000\nnet-port tap:x\nnet-address \"\"\nprotected-mode "
+           "yes\naof-timestamp-enabled yes");
     has(h, "FAIL  net-port is set, net-address is not");
     has(h, "WARN  protected-mode without a password");
     has(h, "WARN  aof-timestamp-enabled: accepted, without effect (no persistence yet)\n");

@@ -113,8 +113,8 @@ static void test_unsupported(void **state)
 {
     struct config *c = config_new();
     assert_int_equal(SET(c, "save", "", "appendonly", "NO", "bind", ""), 0);
-    REFUSED(c, FAILED("aof-timestamp-enabled", "not supported by Barewire: no persistence yet"), "aof-timestamp-enabled",
-            "yes");
+    REFUSED(c, FAILED("aof-timestamp-enabled", "not supported by Barewire: no persistence yet"),
+            "aof-timestamp-enabled", "yes");
     REFUSED(c, FAILED("daemonize", "can't set immutable config"), "daemonize", "no");
     config_free(c);
 }
