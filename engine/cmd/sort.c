@@ -465,7 +465,7 @@ static void store(struct sort *s)
 static void run(struct sort *s)
 {
     bool numbers = s->args.dont_sort || weigh(s);
-    if (!s->args.dont_sort && !s->failed && numbers)
+    if (s->n && !s->args.dont_sort && !s->failed && numbers)
         qsort_r(s->v, s->n, sizeof(*s->v), compare, s);
     if (s->failed)
         cmd_reply_oom(s->c);
