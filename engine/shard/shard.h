@@ -231,7 +231,9 @@ size_t ks_count_expires(const struct shard *s, uint32_t db);
 /* Removes all keys of the database; lazy: they are freed in slices by shard_tick. Adds their count to stats.dirty. */
 void ks_flush(struct shard *s, uint32_t db, bool lazy);
 void ks_swap(struct shard *s, uint32_t a, uint32_t b);
-struct entry *ks_random(struct shard *s, uint32_t db); /* no expired one, but where shard_stands_still; NULL when empty */
+struct entry *
+ks_random(struct shard *s,
+          uint32_t db); /* no expired one, but where shard_stands_still; NULL when empty */
 /* dict_scan over the database; expired entries are removed and not shown. A cursor is below 2^40, so a shard number and it fit the
  * 53 bits that every client library can carry. fn may ks_delete the entry it is given. */
 uint64_t ks_scan(struct shard *s, uint32_t db, uint64_t cursor,
