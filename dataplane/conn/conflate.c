@@ -38,7 +38,7 @@ static bool lags(const struct conn *c)
 {
     if (c->kind == CONN_DOOR)
         return c->out_bytes > DOOR_LAGS_BYTES;
-    return c->out_first != NULL || !list_empty(&c->slots);
+    return c->out_first != NULL || !conn_push_now(c);
 }
 
 static struct waiting **find(struct conflate *f, struct span head, uint64_t hash)

@@ -666,6 +666,7 @@ static inline uint32_t client_home(const struct worker *w, uint64_t id)
 /* Bytes that answer no request (a message, an invalidation), behind all replies before them. Not while a command of this worker runs: its
  * writer would be taken from it. */
 void conn_push(struct conn *c, struct span bytes);
+bool conn_push_now(const struct conn *c);
 
 /* long.c: c is throttled until the reply whose rest worker `at` holds has left. */
 void long_begin(struct conn *c, struct held *held, uint32_t at);

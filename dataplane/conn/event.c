@@ -122,11 +122,20 @@ struct conn *conn_find(struct worker *w, uint64_t id)
     return NULL;
 }
 
+/* No reply has to leave first. One that waits for a key, with nothing before it, may wait for ever: as in Redis it is told meanwhile. */
+bool conn_push_now(const struct conn *c)
+{
+    if (c->longer)
+        return false;
+    return list_empty(&c->slots) ||
+           (list_entry(c->slots.next, struct slot, node)->wait && block_waits(c));
+}
+
 void conn_push(struct conn *c, struct span bytes)
 {
     if (c->closing || c->dead)
         return;
-    if (list_empty(&c->slots) && !c->longer) {
+    if (conn_push_now(c)) {
         reply_raw(out_open(c), bytes.p, bytes.n);
         out_close(c->w);
     } else { /* behind the replies that are awaited */

@@ -75,10 +75,13 @@ static void rename_generic(struct cmd *c, bool nx)
             reply_ok(c->out);
         return;
     }
+    bool there = ks_peek(to.shard, c->db, to.key, to.hash) != NULL;
     if (!ks_move(from.shard, c->db, e, from.hash, to.shard, c->db, to.key, to.hash)) {
         cmd_reply_oom(c);
         return;
     }
+    if (there)
+        ks_renewed(to.shard, c->db, to.key);
     keyref_changed(c, &from, KS_GENERIC, "rename_from");
     keyref_changed(c, &to, KS_GENERIC, "rename_to");
     if (nx)
