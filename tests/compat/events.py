@@ -48,6 +48,16 @@ class Listener:
         self.conn.close()
 
 
+def once(events):
+    """A miss that a command is told of twice is told once: XREAD of Redis looks twice."""
+    seen, out = set(), []
+    for e in events:
+        if b"keymiss" not in e[0] and e[1] != b"keymiss" or e not in seen:
+            out.append(e)
+        seen.add(e)
+    return out
+
+
 def by_key(events):
     keys = {}
     for channel, message in events:
@@ -76,8 +86,8 @@ def run(addresses, total, seed, ordered, group, report):
         try:
             for c in conns:
                 c.exchange(encode(argv), 1)
-            want = listeners[0].events(0)
-            got = listeners[1].events(len(want))
+            want = once(listeners[0].events(0))
+            got = once(listeners[1].events(len(want)))
         except (Broken, OSError) as e:
             report.fail("seed %d, command %d" % (seed, done), trail, "", str(e))
             trail = []
