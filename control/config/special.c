@@ -332,7 +332,7 @@ static bool notify_set(struct config *c, const struct span *argv, uint32_t argc,
     for (size_t i = 0; i < argv[0].n; i++) {
         uint32_t bits = 0;
         for (size_t k = 0; k < NOTIFY_LETTERS; k++)
-            if (notify_letters[k].letter == argv[0].p[i])
+            if ((uint8_t)notify_letters[k].letter == argv[0].p[i])
                 bits = notify_letters[k].bits;
         if (!bits)
             return fail(why, "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.");

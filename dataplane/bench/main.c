@@ -385,7 +385,7 @@ struct goal {
 /* "p99<200us", "p99.9<1ms". */
 static struct goal goal_parse(const char *text)
 {
-    char *end;
+    char *end = (char *)"";
     struct goal g = {0};
     double percent = *text == 'p' ? strtod(text + 1, &end) : -1;
     if (percent <= 0 || percent >= 100 || *end != '<')

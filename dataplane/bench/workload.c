@@ -128,7 +128,9 @@ static const char *word_next(const char *p, const char **ret, size_t *ret_len)
         p++;
     if (*p == 0 || *p == ';')
         return NULL;
-    char quote = *p == '"' || *p == '\'' ? *p : 0;
+    char quote = 0;
+    if (*p == '"' || *p == '\'')
+        quote = *p;
     p += quote != 0;
     *ret = p;
     while (*p && (quote ? *p != quote : *p != ' ' && *p != ';'))

@@ -119,10 +119,11 @@ static struct exec_job *job_new(struct conn *c, uint32_t foreign)
     uint32_t n = 1 + 2 * foreign;
     struct exec_job *e = calloc(1, sizeof(*e) + n * sizeof(e->slots[0]));
     CHECK(e);
-    e->nslots = n;
-    for (uint32_t i = 0; i < n; i++)
-        e->slots[i] = route_slot(c, 1); /* all of them now: a message must not come between */
-    e->slots[n - 1]->resumes = true;
+    struct slot *last;
+    do /* all of them now: a message must not come between */
+        last = e->slots[e->nslots++] = route_slot(c, 1);
+    while (e->nslots < n);
+    last->resumes = true;
     c->paused = true;
     e->multi = multi_take(&c->ses);
     return e;

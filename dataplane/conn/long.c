@@ -146,8 +146,8 @@ static void on_part(struct worker *w, struct mail_event *ev)
 
 void longs_free(struct worker *w)
 {
-    while (!list_empty(&w->longs))
-        end(list_entry(w->longs.next, struct conn_long, node));
+    for (struct list *n; (n = list_pop_front(&w->longs)) != NULL;)
+        free(list_entry(n, struct conn_long, node));
 }
 
 /* ---- owner ---- */

@@ -272,14 +272,17 @@ static void graph_columns(struct text *t, const struct latency_sample *v, uint32
             if (step >= GRAPH_STEPS)
                 step = GRAPH_STEPS - 1;
             int above = (int)step - (GRAPH_ROWS - row - 1) * 3;
-            line[i] = above < 0 ? ' ' : above > 2 ? '|' : "_o#"[above];
+            line[i] = " _o#|"[above < 0 ? 0 : above > 2 ? 4 : above + 1];
         }
         line[n] = '\n';
         text_put(t, line, n + 1);
     }
     for (int row = -1; row < longest; row++) { /* the ages, read downwards */
         for (uint32_t i = 0; i < n; i++)
-            line[i] = row >= 0 && row < (int)strlen(label[i]) ? label[i][row] : ' ';
+            line[i] = ' ';
+        for (uint32_t i = 0; i < n; i++)
+            if (row >= 0 && row < (int)strlen(label[i]))
+                line[i] = label[i][row];
         line[n] = '\n';
         text_put(t, line, n + 1);
     }

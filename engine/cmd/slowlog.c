@@ -34,8 +34,10 @@ static void drop(struct slowlog *s, struct list *n)
 
 void slowlog_reset(struct slowlog *s)
 {
-    while (!list_empty(&s->entries))
-        drop(s, s->entries.next);
+    list_for_each_safe(n, next, &s->entries)
+    {
+        drop(s, n);
+    }
 }
 
 bool cmd_arg_secret(const struct cmd_desc *d, const struct span *argv, uint32_t argc, uint32_t i)
@@ -105,8 +107,10 @@ void slowlog_add(struct slowlog *s, const struct slow_command *c, uint64_t most)
         s->bytes += sizeof(*e) + e->n;
     }
     reply_heap_free(&g.heap);
-    while (s->count > most)
-        drop(s, s->entries.prev);
+    for (struct list *n = s->entries.prev, *prev; s->count > most; n = prev) {
+        prev = n->prev;
+        drop(s, n);
+    }
 }
 
 /* ---- the commands ---- */

@@ -172,13 +172,13 @@ void tracking_each(struct tracking_table *t, void (*fn)(void *ctx, struct sessio
     size_t n = 0, i = 0;
     list_for_each (it, &t->clients)
         n++;
-    struct tracking **all = malloc((n + 1) * sizeof(*all));
+    struct tracking **all = calloc(n + 1, sizeof(*all));
     if (!all)
         return;
     list_for_each (it, &t->clients)
         all[i++] = list_entry(it, struct tracking, node);
     t->walking++;
-    for (i = 0; i < n; i++)
+    for (i = 0; i < n && all[i]; i++)
         if (all[i]->session)
             fn(ctx, all[i]->session);
     walk_end(t);
@@ -232,7 +232,7 @@ static void prefix_sort(struct tracking_prefix *p)
     qsort(p->changed, p->n, sizeof(*p->changed), by_name);
     for (size_t i = 0; i < p->n; i++) {
         struct broadcast_key *k = p->changed[i], *next = i + 1 < p->n ? p->changed[i + 1] : NULL;
-        if (next && next->len == k->len && memcmp(next->bytes, k->bytes, k->len) == 0)
+        if (next && k && next->len == k->len && memcmp(next->bytes, k->bytes, k->len) == 0)
             free(k);
         else
             p->changed[n++] = k;

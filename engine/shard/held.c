@@ -53,6 +53,14 @@ bool held_take(struct held *h, struct reply *out, size_t budget)
     return true;
 }
 
+void held_fini(struct shard *s)
+{
+    list_for_each_safe(n, next, &s->held_all)
+    {
+        held_drop(list_entry(n, struct held, node));
+    }
+}
+
 size_t held_bytes(const struct held *h)
 {
     return h->rest.cap;

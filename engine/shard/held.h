@@ -36,6 +36,8 @@ void held_begin(struct held *h, struct shard *s, const struct entry *e, uint8_t 
 bool held_take(struct held *h, struct reply *out, size_t budget);
 /* Nobody wants the rest. Frees it. */
 void held_drop(struct held *h);
+/* All of them: their clients are gone. */
+void held_fini(struct shard *s);
 /* Memory that the rest takes. */
 size_t held_bytes(const struct held *h);
 

@@ -76,8 +76,7 @@ int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphas
 void shard_fini(struct shard *s)
 {
     snapshot_end(s);
-    while (!list_empty(&s->held_all)) /* their clients are gone */
-        held_drop(list_entry(s->held_all.next, struct held, node));
+    held_fini(s);
     for (uint32_t db = 0; db < LIMIT_DATABASES; db++)
         ks_flush(s, db, false);
     while (s->lazy_head)
