@@ -31,10 +31,17 @@ struct block {
     struct list node;     /* worker.blocks */
     struct mail *request; /* its arguments, as long as leases are asked for */
     bool told;            /* home knows whether it waits */
+    bool counted;         /* in worker.blocked */
     bool answered;        /* b.reply is there */
     bool ended;           /* claimed by home */
     bool late, error;     /* time ran out, or CLIENT UNBLOCK, while an element was being moved */
     uint32_t drops;       /* that have not come back */
+    /* appendfsync always: what must be durable before the reply leaves; of whoever served it */
+    struct {
+        uint32_t shard;
+        uint64_t seq;
+    } gate[2];
+    uint32_t gates;
 };
 
 /* Nodes of a record in the table of another shard. */
@@ -124,7 +131,7 @@ static void detach(struct block *b)
         wheel_cancel(&w->timers, &b->timer.node);
     if (!b->conn)
         return;
-    if (b->told && b->b.waits)
+    if (b->counted)
         STAT_SET(w->stats->clients_blocked, --w->blocked);
     b->conn->block = NULL;
     b->conn = NULL;
@@ -142,13 +149,42 @@ static void account(struct block *b, const struct reply_heap *reply, uint32_t er
     slot_bytes(b->slot, span_of(reply->p, reply->len));
 }
 
-/* The slot has its reply. */
+/* The holder of the shards: what it did there is in a record that is being made. */
+static void note_gate(struct worker *w, struct block *b, uint32_t shard)
+{
+    uint64_t seq = journal_gate(w, shard, (b->b.desc->flags & CMD_WRITE) != 0);
+    if (!seq)
+        return;
+    b->gate[b->gates].shard = shard;
+    b->gate[b->gates++].seq = seq;
+}
+
+static void note_gates(struct worker *w, struct block *b)
+{
+    b->gates = 0;
+    note_gate(w, b, b->b.served_by);
+    if (b->b.form == BLOCK_MOVE && shard_of_key(b->b.to, w->count) != b->b.served_by)
+        note_gate(w, b, shard_of_key(b->b.to, w->count));
+}
+
+static void wait_for_gates(struct block *b, struct slot *slot)
+{
+    for (uint32_t i = 0; i < b->gates; i++) {
+        if (!journal_pending(b->home, b->gate[i].shard, b->gate[i].seq))
+            continue;
+        slot->parts++;
+        journal_wait(b->home, slot, b->gate[i].shard, b->gate[i].seq);
+    }
+}
+
+/* The slot has its reply, which leaves when it is durable. */
 static void close_slot(struct block *b)
 {
     struct slot *slot = b->slot;
     b->slot = NULL;
-    slot->parts = 0;
-    slot_ready(slot);
+    wait_for_gates(b, slot);
+    if (--slot->parts == 0)
+        slot_ready(slot);
 }
 
 static void served(struct worker *w, struct mail_event *ev)
@@ -200,6 +236,7 @@ static void begin_to_wait(struct block *b)
 {
     struct worker *w = b->home;
     uint64_t ms = (uint64_t)b->b.timeout_ms;
+    b->counted = true;
     STAT_SET(w->stats->clients_blocked, ++w->blocked);
     conn_name(b->conn);
     conn_mark(b->conn); /* its peer may have left before */
@@ -217,9 +254,10 @@ static bool told(struct block *b, struct span bytes)
     b->told = true;
     if (!b->b.waits)
         slot_bytes(b->slot, bytes);
-    else if (b->answered)
+    else if (b->answered) {
         account(b, &b->b.reply, b->b.errors, b->b.error_code);
-    else if (b->conn)
+        wait_for_gates(b, b->slot);
+    } else if (b->conn)
         begin_to_wait(b);
     if (b->b.waits && !b->answered && !b->ended)
         return false;
@@ -304,6 +342,8 @@ void block_over(struct worker *w, struct block_wait *bw)
 {
     struct block *b = block_of(bw);
     b->ev.run = served;
+    if (unlikely_(w->journal.always))
+        note_gates(w, b);
     if (b->home == w)
         served(w, &b->ev);
     else
@@ -315,6 +355,7 @@ static void move_run(struct worker *w, struct lease_job *job)
 {
     struct block *b = list_entry(job, struct block, job);
     struct wait_node *n = &b->b.w.nodes[0];
+    uint32_t from = n->shard;
     struct span argv[] = {SPAN("blmove"), n->key->name, b->b.to};
     struct reply r;
     reply_heap_init(&r, &b->b.reply, b->b.resp);
@@ -331,6 +372,9 @@ static void move_run(struct worker *w, struct lease_job *job)
     if (!cmd.waits) {
         b->b.errors = r.errors;
         memcpy(b->b.error_code, r.error_code, sizeof(b->b.error_code));
+        b->b.served_by = from;
+        if (unlikely_(w->journal.always))
+            note_gates(w, b);
         served(w, &b->ev);
     } else if (b->late && wait_claim(&b->b.w, WAIT_OVER)) {
         give_up(b, b->error);
@@ -374,7 +418,8 @@ static struct block *block_new(struct worker *w, struct conn *c)
     return b;
 }
 
-static void run(struct worker *w, struct block *b, struct cmd *cmd)
+/* `shards`: that the command may have changed. */
+static void run(struct worker *w, struct block *b, struct cmd *cmd, uint64_t shards)
 {
     struct reply_heap h = {0};
     struct reply r;
@@ -388,10 +433,8 @@ static void run(struct worker *w, struct block *b, struct cmd *cmd)
         STAT_ADD(w->stats->error_replies, r.errors);
         stats_count_error(w->stats, r.error_code);
     }
-    if (told(b, span_of(h.p, h.len))) {
-        slot->parts = 0;
-        slot_ready(slot);
-    }
+    if (told(b, span_of(h.p, h.len)))
+        journal_ready(w, slot, shards, (cmd->desc->flags & CMD_WRITE) != 0);
     reply_heap_free(&h);
 }
 
@@ -402,7 +445,7 @@ static void run_here(struct worker *w, struct block *b, const struct staged *s)
     cmd.session = &s->conn->ses;
     cmd.db = s->conn->ses.db;
     cmd.hash = s->hash;
-    run(w, b, &cmd);
+    run(w, b, &cmd, s->desc->route == ROUTE_LOCAL ? 0 : 1ull << w->id);
     if (w->lease.holder == LEASE_FREE) /* WAIT runs whoever has it */
         after_command(w, &w->shard);
 }
@@ -422,7 +465,7 @@ static void run_leased(struct worker *w, struct lease_job *job)
     cmd.hash = mc->hash;
     cmd.client = mc->client;
     b->request = NULL;
-    run(w, b, &cmd);
+    run(w, b, &cmd, job->want);
     mail_delete(m);
 }
 

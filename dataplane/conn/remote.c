@@ -211,7 +211,8 @@ static void take_replies(struct worker *w, struct mail *m)
             slot_bytes(slot, bytes);
         if (unlikely_(mc->held != NULL))
             slot_hold(w, slot, mc->held, m->to);
-        if (unlikely_(mc->gate != 0) && !slot->take && journal_pending(w, m->to, mc->gate))
+        if (unlikely_(mc->gate != 0) && (!slot->take || slot->wait) &&
+            journal_pending(w, m->to, mc->gate))
             journal_wait(w, slot, m->to, mc->gate);
         else if (--slot->parts == 0)
             slot_ready(slot);

@@ -36,6 +36,7 @@ struct block_wait {
     int64_t timeout_ms; /* 0: for ever */
     /* what it was given */
     struct reply_heap reply;
+    uint32_t served_by; /* shard */
     uint32_t errors;
     char error_code[16];
 };

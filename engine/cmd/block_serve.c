@@ -49,6 +49,7 @@ static void over(struct serving *v, struct block_wait *b)
 {
     struct shard_set *set = v->c.shards;
     reply_end(v, b);
+    b->served_by = v->s->id;
     if (shard_journals(v->s))
         effects_command_end(v->s->effects, v->c.db, NULL, 0);
     wait_remove_held(set->v, &b->w, false);

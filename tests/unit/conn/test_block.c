@@ -379,6 +379,130 @@ static void test_half_closed_client_is_given_nothing(void **state)
     }
 }
 
+/* ---- any interleaving ---- */
+
+static uint64_t draw(uint64_t *rng, uint64_t n)
+{
+    *rng ^= *rng << 13;
+    *rng ^= *rng >> 7;
+    *rng ^= *rng << 17;
+    return *rng % n;
+}
+
+#define VALUES 400
+
+/* Every value that an array tells (of BLPOP, LRANGE; a move tells it alone): once in all. */
+static void count_values(struct tcp_conn *tc, uint8_t *seen)
+{
+    char *p = malloc(tc->out_len + 1), *end = p + tc->out_len;
+    if (tc->out_len)
+        memcpy(p, tc->out, tc->out_len);
+    *end = 0;
+    for (char *at = p; at && *at;) {
+        int lines = *at == '*' && at[1] != '-'   ? 2 * atoi(at + 1)
+                    : *at == '$' && at[1] != '-' ? 1
+                                                 : 0;
+        bool counts = *at == '*';
+        for (at = strchr(at, '\n') + 1; lines; lines--, at = strchr(at, '\n') + 1) {
+            if (!counts || *at != 'v')
+                continue;
+            int v = atoi(at + 1);
+            if (seen[v]++)
+                fail_msg("v%d was given twice", v);
+        }
+    }
+    free(p);
+    tc->out_len = 0;
+}
+
+static void random_request(char *to, size_t cap, uint64_t *rng, int *pushed)
+{
+    char k[3] = {(char)('a' + draw(rng, 6)), (char)('a' + draw(rng, 6)),
+                 (char)('a' + draw(rng, 6))};
+    int ms = (int)draw(rng, 3);
+    switch (draw(rng, 9)) {
+    case 0: snprintf(to, cap, "BLPOP %c %c %c 0.00%d\r\n", k[0], k[1], k[2], ms); break;
+    case 1: snprintf(to, cap, "BRPOP %c 0.00%d\r\n", k[0], ms); break;
+    case 2: snprintf(to, cap, "BLMOVE %c %c LEFT RIGHT 0.00%d\r\n", k[0], k[1], ms); break;
+    case 3: snprintf(to, cap, "BRPOPLPUSH %c %c 0.00%d\r\n", k[0], k[1], ms); break;
+    case 4: snprintf(to, cap, "LMOVE %c %c RIGHT LEFT\r\n", k[0], k[1]); break;
+    case 5: snprintf(to, cap, "BZPOPMIN %c z 0.00%d\r\n", 'p', ms + 1); break;
+    default:
+        if (*pushed < VALUES - 1) {
+            snprintf(to, cap, "RPUSH %c v%d v%d\r\n", k[0], *pushed, *pushed + 1);
+            *pushed += 2;
+        } else {
+            snprintf(to, cap, "PING\r\n");
+        }
+    }
+}
+
+/* Values are pushed, moved and popped by clients that wait, give up, are unblocked and leave: none is given twice, and none is lost but to a
+ * client that has left. */
+static void test_any_interleaving(void **state)
+{
+    enum { N = 12 };
+    (void)state;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct server s;
+        uint64_t rng = seed * 2654435761u + 1;
+        uint8_t seen[VALUES] = {0};
+        int pushed = 0, lost = 0;
+        char text[128];
+        struct tcp_conn *c[N];
+        bool leaves = seed % 2;
+        server_up(&s, 1 + (uint32_t)(seed % 5));
+        for (int i = 0; i < N; i++)
+            c[i] = fake_connect(s.net[(uint32_t)i % s.count]);
+        for (int step = 0; step < 1500; step++) {
+            int i = (int)draw(&rng, N);
+            if (leaves && draw(&rng, 100) == 0) {
+                count_values(c[i], seen);
+                leave(c[i]);
+                lost++;
+                c[i] = fake_connect(s.net[draw(&rng, s.count)]);
+            } else if (draw(&rng, 20) == 0) {
+                snprintf(text, sizeof(text), "CLIENT UNBLOCK %d\r\n", (int)draw(&rng, 60) + 1);
+                say(c[i], text);
+            } else if (draw(&rng, 2)) {
+                random_request(text, sizeof(text), &rng, &pushed);
+                say(c[i], text);
+            }
+            s.now_ns += draw(&rng, 50) * 1000;
+            turn(&s, (uint32_t)draw(&rng, s.count));
+        }
+        for (int k = 0; k < 100;
+             k++) { /* those who wait for ever, and what they have asked behind it */
+            for (int id = 1; id < 200; id++) {
+                snprintf(text, sizeof(text), "CLIENT UNBLOCK %d\r\n", id);
+                struct conn *blocked_conn =
+                    conn_find(s.w[(uint32_t)(id - 1) % s.count], (uint64_t)id);
+                if (blocked_conn && block_waits(blocked_conn))
+                    block_unblock(blocked_conn->w, (uint64_t)id, false);
+            }
+            pass(&s, 1);
+        }
+        assert_int_equal(blocked(&s), 0);
+        struct tcp_conn *last = fake_connect(s.net[0]);
+        for (char k = 'a'; k < 'g'; k++) {
+            snprintf(text, sizeof(text), "LRANGE %c 0 -1\r\n", k);
+            say(last, text);
+        }
+        settle(&s);
+        for (int i = 0; i < N; i++)
+            count_values(c[i], seen);
+        count_values(last, seen);
+        for (int v = 0; v < pushed && !lost; v++) {
+            if (!seen[v])
+                fail_msg("seed %llu: v%d was lost", (unsigned long long)seed, v);
+        }
+        for (int i = 0; i < N; i++)
+            leave(c[i]);
+        leave(last);
+        server_down(&s);
+    }
+}
+
 /* ---- many ---- */
 
 /* Each push wakes one client, and of those of a worker the one that waits longest. The elements are there before, so that few turns are needed. */
@@ -466,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_client_unblock),
         cmocka_unit_test(test_unblock_then_death),
         cmocka_unit_test(test_half_closed_client_is_given_nothing),
+        cmocka_unit_test(test_any_interleaving),
         cmocka_unit_test(test_hundred_thousand_wait_for_one_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
