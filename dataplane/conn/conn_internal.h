@@ -125,13 +125,13 @@ struct conn {
     /* output */
     uint8_t *room; /* start of the open writer's room */
     bool room_heap;
+    bool door_retry; /* the ring was full */
     struct out_block *out_first, *out_last;
     size_t out_bytes;
     uint64_t out_soft_since_ms;
     struct conflate *conflate; /* messages that wait; NULL: none */
     /* door */
     uint64_t door_unacked; /* bytes received and not yet given back as credit */
-    bool door_retry;       /* the ring was full */
 };
 
 /* ---- batches ---- */
@@ -475,6 +475,8 @@ static inline bool conn_stopped(const struct conn *c)
 }
 
 /* conn.c */
+_Static_assert(sizeof(struct conn) <= 448,
+               "a size class: a million idle clients pay for the next one");
 struct conn *conn_create(struct worker *w, enum conn_kind kind, enum session_source source);
 void conn_input(struct conn *c, const uint8_t *p, size_t n);
 void conn_resume(struct conn *c); /* pause or throttle ended: parse what waits */

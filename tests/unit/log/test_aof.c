@@ -33,7 +33,7 @@ static void put_set(struct text *t, unsigned i, size_t bytes)
     char head[64];
     put(t, head, (size_t)sprintf(head, "*3\r\n$3\r\nSET\r\n$6\r\nk%05u\r\n$%zu\r\n", i, bytes));
     for (size_t k = 0; k < bytes; k++)
-        put(t, "\r\n#*$BW:1a" + (i + k) % 10, 1);
+        put(t, &"\r\n#*$BW:1a"[(i + k) % 10], 1);
     put_str(t, "\r\n");
 }
 
