@@ -221,7 +221,7 @@ static double ns(uint64_t tsc)
 
 static uint64_t resident_bytes(void)
 {
-    unsigned long size, resident;
+    unsigned long size, resident = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     if (!f || fscanf(f, "%lu %lu", &size, &resident) != 2)
         fail("/proc/self/statm");
