@@ -48,7 +48,7 @@ make_ns() {
 # refuses what the machine does not allow everybody, and its default may be BBR, which takes no notice of losses.
 use_cubic() {
     local route
-    ip -n "$1" "-$3" route show dev "$2" proto kernel | while read -r route; do
+    ip -n "$1" "-$3" route show dev "$2" proto kernel | sed "s, linkdown,,g; s, dead,,g" | while read -r route; do # states, no words of a route
         # shellcheck disable=SC2086 # words
         ip -n "$1" "-$3" route replace $route dev "$2" proto kernel congctl cubic || exit
     done
