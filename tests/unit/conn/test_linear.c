@@ -246,7 +246,8 @@ static void take(struct history *h, int id)
     struct tcp_conn *tc = c->tc;
     char text[1024];
     assert_true(tc->out_len < sizeof(text));
-    memcpy(text, tc->out, tc->out_len);
+    if (tc->out_len)
+        memcpy(text, tc->out, tc->out_len);
     text[tc->out_len] = 0;
     const char *p = text, *end = text + tc->out_len;
     for (int i = 0; i < c->replies && p; i++)
