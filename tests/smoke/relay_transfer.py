@@ -52,6 +52,8 @@ PROFILES = [
     ("mix", "--both loss=1,dup=1,corrupt=0.5,reorder=1:3,delay=1,jitter=1", 2048, 10),
     ("hard mix", "--both loss=5,dup=5,corrupt=2,reorder=5:8,delay=10,jitter=10", 192, 60),
 ]
+# Where a third of all is lost the timeouts of either side double for minutes now and then.
+PATIENCE_S = 240
 SHOWN = ["tcp_retrans_segs", "tcp_fast_retrans", "tcp_timeouts", "tcp_lost_retransmit", "tcp_loss_probes", "tcp_loss_probe_recovery",
          "tcp_spurious_rtos", "tcp_full_undo", "tcp_dsack_undo", "tcp_dsack_recv", "tcp_ofo_queue", "tcp_dup_acks_in", "tcp_dup_data",
          "tcp_sack_reneging", "tcp_sack_discard", "drop_tcp_checksum", "drop_ip_checksum"]
@@ -138,7 +140,7 @@ class Runner:
         kib = self.size(kib)
         before, start, text = self.lab.info("all"), time.monotonic(), ""
         try:
-            ours, theirs = self.runs(number, options, kib, 30 + seconds_per_mib * kib / 1024)
+            ours, theirs = self.runs(number, options, kib, PATIENCE_S + seconds_per_mib * kib / 1024)
             mine = [statistics.median(t) for t in zip(*ours)]
             text = "%.1f MiB, SET %.2f s, GET %.2f s" % (kib / 1024, *mine)
             if theirs:
