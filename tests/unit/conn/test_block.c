@@ -3,61 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
 #include "engine/shard/wait.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
-#define MAX_WORKERS 5
-
-struct server {
-    uint32_t count;
-    struct worker *w[MAX_WORKERS];
-    struct net *net[MAX_WORKERS];
-    struct engine_config config;
-    uint64_t now_ns;
-};
-
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+/* For a hundred thousand clients. */
+static void many_up(struct server *s, uint32_t count)
 {
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
-static void server_up(struct server *s, uint32_t count)
-{
-    memset(s, 0, sizeof(*s));
-    s->count = count;
-    s->now_ns = 1000000000;
-    engine_config_defaults(&s->config);
-    s->config.protected_mode = 0;
+    server_config(s);
     s->config.maxclients = 1000000;
-    for (uint32_t i = 0; i < count; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = count,
-                                  .all = s->w,
-                                  .config = &s->config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        assert_int_equal(worker_create(&s->w[i], &c), 0);
-        s->net[i] = fake_last_net();
-        wheel_init(&s->w[i]->timers, s->now_ns); /* the test's clock is its own */
-    }
-}
-
-static void turn(struct server *s, uint32_t i)
-{
-    s->now_ns += 1000;
-    worker_turn(s->w[i], s->now_ns, 1700000000000000ll + (int64_t)(s->now_ns / 1000));
-}
-
-static void settle(struct server *s)
-{
-    for (int k = 0; k < 40; k++) {
-        for (uint32_t i = 0; i < s->count; i++)
-            turn(s, i);
-    }
+    server_start(s, count);
 }
 
 static uint64_t blocked(const struct server *s)
@@ -81,29 +36,10 @@ static void expect_clean(struct server *s)
     }
 }
 
-static void server_down(struct server *s)
+static void clean_down(struct server *s)
 {
     expect_clean(s);
-    for (uint32_t i = 0; i < s->count; i++)
-        worker_destroy(s->w[i]);
-}
-
-static void say(struct tcp_conn *tc, const char *text)
-{
-    fake_send(tc, text, strlen(text));
-}
-
-static void expect_out(struct tcp_conn *tc, const char *want)
-{
-    if (tc->out_len != strlen(want) || memcmp(tc->out, want, tc->out_len) != 0)
-        fail_msg("got \"%.*s\", wanted \"%s\"", (int)tc->out_len, (char *)tc->out, want);
-    tc->out_len = 0;
-}
-
-static void leave(struct tcp_conn *tc)
-{
-    fake_reset(tc);
-    fake_free(tc);
+    server_down(s);
 }
 
 /* ---- scripts ----
@@ -137,7 +73,7 @@ static void run_script(const char *const *lines, uint32_t count, uint32_t rotati
 {
     struct server s;
     struct tcp_conn *client[26] = {0};
-    server_up(&s, count);
+    many_up(&s, count);
     for (; *lines; lines++) {
         const char *l = *lines;
         if (*l == '@') {
@@ -167,7 +103,7 @@ static void run_script(const char *const *lines, uint32_t count, uint32_t rotati
         if (client[c])
             leave(client[c]);
     }
-    server_down(&s);
+    clean_down(&s);
 }
 
 static void run_everywhere(const char *const *lines)
@@ -311,7 +247,7 @@ static void test_client_unblock(void **state)
     for (uint32_t count = 1; count <= MAX_WORKERS; count++) {
         struct server s;
         char text[64];
-        server_up(&s, count);
+        many_up(&s, count);
         struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[count - 1]);
         uint64_t id = id_of(&s, a);
         say(a, "BLPOP a b c d 0\r\n");
@@ -333,7 +269,7 @@ static void test_client_unblock(void **state)
         expect_out(a, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
         leave(a);
         leave(b);
-        server_down(&s);
+        clean_down(&s);
     }
 }
 
@@ -342,7 +278,7 @@ static void test_unblock_then_death(void **state)
 {
     (void)state;
     struct server s;
-    server_up(&s, 1);
+    many_up(&s, 1);
     struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[0]);
     uint64_t id = id_of(&s, a);
     char text[64];
@@ -356,7 +292,7 @@ static void test_unblock_then_death(void **state)
     expect_out(b, ":1\r\n:1\r\n");
     leave(a);
     leave(b);
-    server_down(&s);
+    clean_down(&s);
 }
 
 static void test_half_closed_client_is_given_nothing(void **state)
@@ -364,7 +300,7 @@ static void test_half_closed_client_is_given_nothing(void **state)
     (void)state;
     for (uint32_t count = 1; count <= 3; count++) {
         struct server s;
-        server_up(&s, count);
+        many_up(&s, count);
         struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[0]);
         say(a, "BLPOP a b c 0\r\n");
         fake_fin(a);
@@ -375,7 +311,7 @@ static void test_half_closed_client_is_given_nothing(void **state)
         expect_out(b, ":1\r\n:1\r\n");
         leave(a);
         leave(b);
-        server_down(&s);
+        clean_down(&s);
     }
 }
 
@@ -451,7 +387,7 @@ static void test_any_interleaving(void **state)
         char text[128];
         struct tcp_conn *c[N];
         bool leaves = seed % 2;
-        server_up(&s, 1 + (uint32_t)(seed % 5));
+        many_up(&s, 1 + (uint32_t)(seed % 5));
         for (int i = 0; i < N; i++)
             c[i] = fake_connect(s.net[(uint32_t)i % s.count]);
         for (int step = 0; step < 1500; step++) {
@@ -499,7 +435,7 @@ static void test_any_interleaving(void **state)
         for (int i = 0; i < N; i++)
             leave(c[i]);
         leave(last);
-        server_down(&s);
+        clean_down(&s);
     }
 }
 
@@ -511,7 +447,7 @@ static void test_hundred_thousand_wait_for_one_key(void **state)
     enum { N = 100000, ALONE = 20, ROW = 1000 };
     (void)state;
     struct server s;
-    server_up(&s, 2);
+    many_up(&s, 2);
     struct tcp_conn **c = malloc(N * sizeof(*c)), *d = fake_connect(s.net[0]);
     char text[64];
     for (int i = 0; i < N; i++) {
@@ -555,7 +491,7 @@ static void test_hundred_thousand_wait_for_one_key(void **state)
     leave(d);
     free(c);
     free(seen);
-    server_down(&s);
+    clean_down(&s);
 }
 
 int main(void)

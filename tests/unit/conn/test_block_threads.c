@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
 #define WORKERS  3
@@ -31,12 +30,6 @@ static uint64_t draw(uint64_t *rng, uint64_t n)
     *rng ^= *rng >> 7;
     *rng ^= *rng << 17;
     return *rng % n;
-}
-
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
 }
 
 /* Keys of several shards; every request is answered, if only because its time has run out. */
@@ -116,14 +109,7 @@ static void test_waiting_over_threads(void **state)
     engine_config_defaults(&config);
     config.protected_mode = 0;
     for (uint32_t i = 0; i < WORKERS; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = WORKERS,
-                                  .all = workers,
-                                  .config = &config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        assert_int_equal(worker_create(&workers[i], &c), 0);
+        fake_worker(workers, i, WORKERS, &config, NULL);
         wheel_init(&workers[i]->timers, 1000000000); /* the test's clock is its own */
         threads[i] = (struct thread){.w = workers[i], .net = fake_last_net(), .rng = 77 + i};
     }

@@ -3,78 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
-
-#define MAX_WORKERS 5
-
-struct server {
-    uint32_t count;
-    struct worker *w[MAX_WORKERS];
-    struct net *net[MAX_WORKERS];
-    struct engine_config config;
-    uint64_t now_ns;
-};
-
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1; /* so that the worker calls net_input, which delivers what waits */
-}
-
-static void server_up(struct server *s, uint32_t count)
-{
-    memset(s, 0, sizeof(*s));
-    s->count = count;
-    s->now_ns = 1000000000;
-    engine_config_defaults(&s->config);
-    s->config.protected_mode = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = count,
-                                  .all = s->w,
-                                  .config = &s->config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        assert_int_equal(worker_create(&s->w[i], &c), 0);
-        s->net[i] = fake_last_net();
-    }
-}
-
-static void turn(struct server *s, uint32_t i)
-{
-    s->now_ns += 1000;
-    worker_turn(s->w[i], s->now_ns, 1700000000000000ll + (int64_t)(s->now_ns / 1000));
-}
-
-static void settle(struct server *s)
-{
-    for (int k = 0; k < 60; k++) {
-        for (uint32_t i = 0; i < s->count; i++)
-            turn(s, i);
-    }
-}
-
-static void server_down(struct server *s)
-{
-    settle(s);
-    for (uint32_t i = 0; i < s->count; i++)
-        worker_destroy(s->w[i]);
-}
-
-static void expect_out(struct tcp_conn *tc, const char *want)
-{
-    if (tc->out_len != strlen(want) || memcmp(tc->out, want, tc->out_len) != 0)
-        fail_msg("got \"%.*s\", wanted \"%s\"", (int)tc->out_len, (char *)tc->out, want);
-    tc->out_len = 0;
-}
-
-static void say(struct tcp_conn *tc, const char *text)
-{
-    fake_send(tc, text, strlen(text));
-}
 
 static const char mixed[] =
     "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"

@@ -4,9 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "dataplane/conn/conn_internal.h"
 #include "engine/link/msg.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
 struct rig {
@@ -28,12 +27,6 @@ struct rig {
     struct ip_addr neigh;
 };
 
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
 static int rig_up(void **state)
 {
     struct rig *r = calloc(1, sizeof(*r));
@@ -52,7 +45,7 @@ static int rig_up(void **state)
                               .all = r->w,
                               .link = r->dataplane,
                               .config = &r->config,
-                              .rx = rx_one,
+                              .rx = fake_rx,
                               .hash_seed = {1, 2},
                               .seed = 3};
     assert_int_equal(worker_create(&r->w[0], &c), 0);
@@ -109,7 +102,7 @@ static void take(struct rig *r)
     }
 }
 
-static void turns(struct rig *r, int n)
+static void door_turns(struct rig *r, int n)
 {
     for (int i = 0; i < n; i++) {
         r->now_ns += 100000;
@@ -146,7 +139,7 @@ static void admin_reply(struct rig *r, const char *text, uint32_t flags)
                           (uint32_t)(sizeof(m) + strlen(text))));
 }
 
-static void expect(struct rig *r, const char *want)
+static void expect_reply(struct rig *r, const char *want)
 {
     r->out[r->out_len] = 0;
     assert_string_equal(r->out, want);
@@ -158,15 +151,15 @@ static void test_door_client_is_a_client(void **state)
     struct rig *r = *state;
     door_open(r);
     door_say(r, "SET a 1\r\nGET ");
-    turns(r, 3);
-    expect(r, "+OK\r\n");
+    door_turns(r, 3);
+    expect_reply(r, "+OK\r\n");
     door_say(r, "a\r\n");
-    turns(r, 3);
-    expect(r, "$1\r\n1\r\n");
+    door_turns(r, 3);
+    expect_reply(r, "$1\r\n1\r\n");
     assert_int_equal(r->acked, 16);
     door_say(r, "QUIT\r\nGET a\r\n");
-    turns(r, 5);
-    expect(r, "+OK\r\n");
+    door_turns(r, 5);
+    expect_reply(r, "+OK\r\n");
     assert_true(r->closed);
     assert_int_equal(r->w[0]->clients, 0);
 }
@@ -179,15 +172,15 @@ static void test_bug_admin_reply_closes_the_writer_before_blocks_are_freed(void 
     for (int i = 0; i < 50; i++) {
         r->request = 0;
         door_say(r, "PING\r\nINFO\r\nGET a\r\n");
-        turns(r, 3);
+        door_turns(r, 3);
         assert_true(r->request != 0);
         assert_memory_equal(r->asked, "INFO", 4);
-        expect(r, "+PONG\r\n");
+        expect_reply(r, "+PONG\r\n");
         admin_reply(r, "$4\r\nab", 0);
-        turns(r, 3);
+        door_turns(r, 3);
         admin_reply(r, "cd\r\n", MSG_ADMIN_LAST);
-        turns(r, 3);
-        expect(r, "$4\r\nabcd\r\n$-1\r\n");
+        door_turns(r, 3);
+        expect_reply(r, "$4\r\nabcd\r\n$-1\r\n");
     }
     assert_int_equal(r->acked, 50 * 19);
 }
@@ -197,7 +190,7 @@ static void test_big_values_through_a_full_ring(void **state)
     struct rig *r = *state;
     door_open(r);
     door_say(r, "SETRANGE big 699999 x\r\nGET big\r\nPING\r\n");
-    turns(r, 40);
+    door_turns(r, 40);
     assert_int_equal(r->out_len, 9 + 9 + 700002 + 7);
     assert_memory_equal(r->out + r->out_len - 7, "+PONG\r\n", 7);
 }
@@ -210,19 +203,19 @@ static void test_dead_control_is_answered_for(void **state)
     bool fresh;
     fake_send(tc, "INFO\r\nPING\r\n", 12);
     door_open(r);
-    turns(r, 5);
+    door_turns(r, 5);
     assert_int_equal(r->w[0]->clients, 2);
     assert_true(r->request != 0);
     assert_int_equal(tc->out_len, 0);
     link_close(r->control);
     r->control = NULL;
-    turns(r, 300);
+    door_turns(r, 300);
     assert_true(tc->out_len > 7);
     assert_memory_equal(tc->out, "-ERR the control process does not answer", 40);
     assert_memory_equal(tc->out + tc->out_len - 7, "+PONG\r\n", 7);
     assert_int_equal(link_open_control(&r->control, r->instance, 1, &fresh, err, sizeof(err)), 0);
     assert_false(fresh);
-    turns(r, 300);
+    door_turns(r, 300);
     assert_int_equal(r->w[0]->clients, 1); /* the door client of the old control is gone */
     fake_reset(tc);
     fake_free(tc);
@@ -235,18 +228,18 @@ static void test_bug_new_control_opens_a_door_before_it_is_noticed(void **state)
     char err[256];
     bool fresh;
     door_open(r);
-    turns(r, 3);
+    door_turns(r, 3);
     link_close(r->control);
     assert_int_equal(link_open_control(&r->control, r->instance, 1, &fresh, err, sizeof(err)), 0);
     r->door = ((uint64_t)link_control_generation(r->control) << 32) + 1;
     door_open(r);
     door_say(r, "PING\r\nINFO\r\n");
-    turns(r, 300);
-    expect(r, "+PONG\r\n");
+    door_turns(r, 300);
+    expect_reply(r, "+PONG\r\n");
     assert_true(r->request != 0);
     admin_reply(r, "$0\r\n\r\n", MSG_ADMIN_LAST);
-    turns(r, 3);
-    expect(r, "$0\r\n\r\n");
+    door_turns(r, 3);
+    expect_reply(r, "$0\r\n\r\n");
     assert_int_equal(r->w[0]->clients, 1);
 }
 
@@ -262,13 +255,13 @@ static void test_lies_are_counted(void **state)
     assert_true(ring_send(to, MSG_ADMIN_REPLY, &m, 3));
     assert_true(ring_send(to, MSG_ADMIN_REPLY, &m, sizeof(m)));
     assert_true(ring_send(to, 77, &m, sizeof(m)));
-    turns(r, 5);
+    door_turns(r, 5);
     assert_int_equal(r->w[0]->stats->link_bad_messages, 7);
     assert_int_equal(r->w[0]->clients, 0);
     door_open(r);
     door_say(r, "PING\r\n");
-    turns(r, 5);
-    expect(r, "+PONG\r\n");
+    door_turns(r, 5);
+    expect_reply(r, "+PONG\r\n");
 }
 
 /* ---- neighbours of an address that is Linux's ---- */
@@ -276,7 +269,7 @@ static void test_lies_are_counted(void **state)
 static void tell_neigh(struct rig *r, const void *p, uint32_t n)
 {
     assert_true(ring_send(link_to_worker(r->control, 0), MSG_NEIGH, p, n));
-    turns(r, 1);
+    door_turns(r, 1);
 }
 
 static void test_neighbours_from_control(void **state)
@@ -303,7 +296,7 @@ static void test_neighbours_are_asked_of_control(void **state)
 {
     struct rig *r = *state;
     door_ask_neigh(r->w[0], ip_from_v4(0x0a000007));
-    turns(r, 1);
+    door_turns(r, 1);
     assert_int_equal(r->neighs, 1);
     assert_true(ip_equal(r->neigh, ip_from_v4(0x0a000007)));
     uint64_t full = worker_stats(r->w[0])->link_full;
@@ -312,7 +305,7 @@ static void test_neighbours_are_asked_of_control(void **state)
         door_ask_neigh(r->w[0], ip_from_v4(0x0a000008));
         assert_true(++sent < 1000000);
     }
-    turns(r, 1); /* control reads; nothing was broken */
+    door_turns(r, 1); /* control reads; nothing was broken */
     assert_int_equal(r->neighs, sent);
 }
 

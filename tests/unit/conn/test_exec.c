@@ -3,57 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
-
-#define MAX_WORKERS 5
-
-struct server {
-    uint32_t count;
-    struct worker *w[MAX_WORKERS];
-    struct net *net[MAX_WORKERS];
-    struct engine_config config;
-    uint64_t now_ns;
-};
-
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
-static void server_up(struct server *s, uint32_t count, uint64_t query_bytes)
-{
-    memset(s, 0, sizeof(*s));
-    s->count = count;
-    s->now_ns = 1000000000;
-    engine_config_defaults(&s->config);
-    s->config.protected_mode = 0;
-    if (query_bytes)
-        s->config.client_query_buffer_bytes = query_bytes;
-    for (uint32_t i = 0; i < count; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = count,
-                                  .all = s->w,
-                                  .config = &s->config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        assert_int_equal(worker_create(&s->w[i], &c), 0);
-        s->net[i] = fake_last_net();
-    }
-}
-
-static void turns(struct server *s, int n)
-{
-    for (int k = 0; k < n; k++) {
-        for (uint32_t i = 0; i < s->count; i++) {
-            s->now_ns += 1000;
-            worker_turn(s->w[i], s->now_ns, 1700000000000000ll + (int64_t)(s->now_ns / 1000));
-        }
-    }
-}
 
 /* Nothing of a transaction or of a watch is left anywhere. */
 static void assert_clean(struct server *s)
@@ -67,30 +18,11 @@ static void assert_clean(struct server *s)
     }
 }
 
-static void server_down(struct server *s)
+static void clean_down(struct server *s)
 {
-    turns(s, 60);
+    settle(s);
     assert_clean(s);
-    for (uint32_t i = 0; i < s->count; i++)
-        worker_destroy(s->w[i]);
-}
-
-static void say(struct tcp_conn *tc, const char *text)
-{
-    fake_send(tc, text, strlen(text));
-}
-
-static void leave(struct tcp_conn *tc)
-{
-    fake_reset(tc);
-    fake_free(tc);
-}
-
-static void expect_out(struct tcp_conn *tc, const char *want)
-{
-    if (tc->out_len != strlen(want) || memcmp(tc->out, want, tc->out_len) != 0)
-        fail_msg("got \"%.*s\", wanted \"%s\"", (int)tc->out_len, (char *)tc->out, want);
-    tc->out_len = 0;
+    server_down(s);
 }
 
 static const char stream[] =
@@ -112,7 +44,7 @@ static void test_streams(void **state)
     (void)state;
     for (uint32_t count = 1; count <= MAX_WORKERS; count++) {
         struct server s;
-        server_up(&s, count, 0);
+        server_up(&s, count);
         for (uint32_t home = 0; home < count; home++) {
             struct tcp_conn *tc = fake_connect(s.net[home]);
             say(tc, stream);
@@ -120,7 +52,7 @@ static void test_streams(void **state)
             expect_out(tc, stream_want);
             leave(tc);
         }
-        server_down(&s);
+        clean_down(&s);
     }
 }
 
@@ -128,7 +60,7 @@ static void test_cut_at_every_byte(void **state)
 {
     (void)state;
     struct server s;
-    server_up(&s, 3, 0);
+    server_up(&s, 3);
     for (size_t at = 1; at < sizeof(stream) - 1; at++) {
         struct tcp_conn *tc = fake_connect(s.net[at % 3]);
         fake_send(tc, stream, at);
@@ -138,7 +70,7 @@ static void test_cut_at_every_byte(void **state)
         expect_out(tc, stream_want);
         leave(tc);
     }
-    server_down(&s);
+    clean_down(&s);
 }
 
 /* After every number of single turns of one of the workers: nothing is left, and what was set was set whole. */
@@ -149,7 +81,7 @@ static void test_client_goes_at_any_moment(void **state)
                                "WATCH a b\r\nMULTI\r\nDEL a b c d\r\nEXEC\r\nWATCH c\r\n";
     for (int gone = 0; gone < 60; gone++) {
         struct server s;
-        server_up(&s, 3, 0);
+        server_up(&s, 3);
         struct tcp_conn *tc = fake_connect(s.net[gone % 3]), *other = fake_connect(s.net[0]);
         say(tc, text);
         for (int k = 0; k < gone; k++) {
@@ -165,7 +97,7 @@ static void test_client_goes_at_any_moment(void **state)
             fail_msg("a torn transaction: %.*s", (int)other->out_len, (char *)other->out);
         fake_free(tc);
         leave(other);
-        server_down(&s);
+        clean_down(&s);
     }
 }
 
@@ -175,7 +107,7 @@ static void test_many_watches_go_back(void **state)
     (void)state;
     struct server s;
     char text[64];
-    server_up(&s, 2, 0);
+    server_up(&s, 2);
     struct tcp_conn *tc = fake_connect(s.net[0]);
     for (int i = 0; i < 300; i++) {
         snprintf(text, sizeof(text), "WATCH k%d\r\n", i);
@@ -185,7 +117,7 @@ static void test_many_watches_go_back(void **state)
     turns(&s, 20);
     assert_int_equal(s.w[0]->shard.watch.count + s.w[1]->shard.watch.count, 300);
     leave(tc);
-    server_down(&s);
+    clean_down(&s);
 }
 
 /* What is queued is input that waits: over client-query-buffer-limit the client is closed. */
@@ -194,7 +126,9 @@ static void test_queue_is_bounded(void **state)
     (void)state;
     for (uint32_t count = 1; count <= 2; count++) {
         struct server s;
-        server_up(&s, count, 1 << 20);
+        server_config(&s);
+        s.config.client_query_buffer_bytes = 1 << 20;
+        server_start(&s, count);
         struct tcp_conn *tc = fake_connect(s.net[0]);
         static char text[70000];
         int n = snprintf(text, sizeof(text), "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$60000\r\n");
@@ -208,7 +142,7 @@ static void test_queue_is_bounded(void **state)
         assert_true(tc->aborted);
         assert_int_equal(worker_stats(s.w[0])->query_buffer_limit_closed, 1);
         fake_free(tc);
-        server_down(&s);
+        clean_down(&s);
     }
 }
 

@@ -11,16 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
-#define MAX_WORKERS 5
-#define CLIENTS     12
-#define PAIRS       3
-#define ACCOUNTS    6
-#define START       1000 /* of each account */
-#define NO_PAUSE    0
+#define CLIENTS  12
+#define PAIRS    3
+#define ACCOUNTS 6
+#define START    1000 /* of each account */
+#define NO_PAUSE 0
 
 enum kind {
     WRITE,
@@ -71,12 +69,6 @@ static uint64_t draw(struct history *h, uint64_t n)
     return h->rng % n;
 }
 
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
 /* ---- replies ---- */
 
 /* The end of the reply at p, or NULL: it is not whole. */
@@ -110,7 +102,7 @@ static long element(const char *p, int at)
 
 /* ---- asking ---- */
 
-static void say(struct client *c, int replies, const char *text)
+static void tell(struct client *c, int replies, const char *text)
 {
     fake_send(c->tc, text, strlen(text));
     c->replies = replies;
@@ -129,45 +121,45 @@ static void ask(struct history *h, int id)
     switch (c->kind) {
     case WRITE:
         snprintf(t, sizeof(t), "SET r%d %ld\r\n", id, ++h->reg[id].asked);
-        say(c, 1, t);
+        tell(c, 1, t);
         break;
     case READ:
         c->key = (int)draw(h, CLIENTS);
         c->least =
             h->reg[c->key].acked > h->reg[c->key].seen ? h->reg[c->key].acked : h->reg[c->key].seen;
         snprintf(t, sizeof(t), "GET r%d\r\n", c->key);
-        say(c, 1, t);
+        tell(c, 1, t);
         break;
     case PAIR_WRITE:
         snprintf(t, sizeof(t), "MSET p%d %ld q%d %ld\r\n", c->key, h->asked, c->key, h->asked);
-        say(c, 1, t);
+        tell(c, 1, t);
         break;
     case PAIR_READ:
         snprintf(t, sizeof(t), "MGET p%d q%d\r\n", c->key, c->key);
-        say(c, 1, t);
+        tell(c, 1, t);
         break;
     case PAIR_DELETE: /* of both, or both again */
         snprintf(t, sizeof(t), draw(h, 2) ? "DEL d%d e%d\r\n" : "MSET d%d 1 e%d 1\r\n", c->key,
                  c->key);
-        say(c, 1, t);
+        tell(c, 1, t);
         break;
     case PAIR_COUNT:
         snprintf(t, sizeof(t), "EXISTS d%d e%d\r\n", c->key, c->key);
-        say(c, 1, t);
+        tell(c, 1, t);
         break;
     case MOVE:
         snprintf(t, sizeof(t), "MULTI\r\nDECRBY a%d %d\r\nINCRBY a%d %d\r\nEXEC\r\n", c->from,
                  c->amount, c->to, c->amount);
-        say(c, 4, t);
+        tell(c, 4, t);
         break;
     case WATCHED_MOVE:
     case WATCHED_READ:
         c->kind = WATCHED_READ;
         snprintf(t, sizeof(t), "WATCH a%d a%d\r\nGET a%d\r\nGET a%d\r\n", c->from, c->to, c->from,
                  c->to);
-        say(c, 3, t);
+        tell(c, 3, t);
         break;
-    default: say(c, 1, "MGET a0 a1 a2 a3 a4 a5\r\n");
+    default: tell(c, 1, "MGET a0 a1 a2 a3 a4 a5\r\n");
     }
     h->asked++;
 }
@@ -201,7 +193,7 @@ static void move_watched(struct client *c, const char *p, const char *end)
     long from = strtol(strchr(a, '\n') + 1, NULL, 10), to = strtol(strchr(b, '\n') + 1, NULL, 10);
     snprintf(t, sizeof(t), "MULTI\r\nSET a%d %ld\r\nSET a%d %ld\r\nEXEC\r\n", c->from,
              from - c->amount, c->to, to + c->amount);
-    say(c, 4, t);
+    tell(c, 4, t);
     c->kind = WATCHED_MOVE;
 }
 
@@ -276,7 +268,7 @@ static void up(struct history *h, uint32_t count, uint64_t seed)
                                   .count = count,
                                   .all = h->w,
                                   .config = &config,
-                                  .rx = rx_one,
+                                  .rx = fake_rx,
                                   .hash_seed = {1, 2},
                                   .seed = seed + i};
         assert_int_equal(worker_create(&h->w[i], &c), 0);
@@ -286,7 +278,7 @@ static void up(struct history *h, uint32_t count, uint64_t seed)
         h->client[i].tc = fake_connect(h->net[i % count]);
 }
 
-static void turn(struct history *h, uint32_t i)
+static void turn_one(struct history *h, uint32_t i)
 {
     h->now_ns += 1000;
     worker_turn(h->w[i], h->now_ns, 1700000000000000ll + (int64_t)(h->now_ns / 1000));
@@ -301,21 +293,21 @@ static void step(struct history *h)
     if (h->paused[i] > NO_PAUSE)
         h->paused[i]--;
     else
-        turn(h, i);
+        turn_one(h, i);
 }
 
 static void down(struct history *h)
 {
     for (int k = 0; k < 60; k++)
         for (uint32_t i = 0; i < h->count; i++)
-            turn(h, i);
+            turn_one(h, i);
     for (int i = 0; i < CLIENTS; i++) {
         fake_reset(h->client[i].tc);
         fake_free(h->client[i].tc);
     }
     for (int k = 0; k < 60; k++)
         for (uint32_t i = 0; i < h->count; i++)
-            turn(h, i);
+            turn_one(h, i);
     for (uint32_t i = 0; i < h->count; i++) {
         assert_int_equal(h->w[i]->shard.watch.count, 0); /* the watchers are gone */
         assert_int_equal(h->w[i]->posted, 0);
@@ -332,7 +324,7 @@ static void run_history(uint32_t count, uint64_t seed, long most)
     snprintf(t, sizeof(t), "MSET a0 %d a1 %d a2 %d a3 %d a4 %d a5 %d\r\n", START, START, START,
              START, START, START);
     h.client[0].kind = KINDS;
-    say(&h.client[0], 1, t);
+    tell(&h.client[0], 1, t);
     for (long steps = 0, idle = 0; h.answered < most; steps++, idle++) {
         long before = h.answered;
         step(&h);

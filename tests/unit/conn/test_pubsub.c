@@ -3,94 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
-
-#define MAX_WORKERS 5
-
-struct server {
-    uint32_t count;
-    struct worker *w[MAX_WORKERS];
-    struct net *net[MAX_WORKERS];
-    struct engine_config config;
-    uint64_t now_ns;
-};
-
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
-static void server_up(struct server *s, uint32_t count)
-{
-    s->count = count;
-    s->now_ns = 1000000000;
-    for (uint32_t i = 0; i < count; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = count,
-                                  .all = s->w,
-                                  .config = &s->config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        assert_int_equal(worker_create(&s->w[i], &c), 0);
-        s->net[i] = fake_last_net();
-    }
-}
-
-static void config_plain(struct server *s)
-{
-    memset(s, 0, sizeof(*s));
-    engine_config_defaults(&s->config);
-    s->config.protected_mode = 0;
-}
-
-static void turn(struct server *s, uint32_t i)
-{
-    s->now_ns += 1000;
-    worker_turn(s->w[i], s->now_ns, 1700000000000000ll + (int64_t)(s->now_ns / 1000));
-}
-
-static void settle(struct server *s)
-{
-    for (int k = 0; k < 40; k++)
-        for (uint32_t i = 0; i < s->count; i++)
-            turn(s, i);
-}
-
-static void server_down(struct server *s)
-{
-    settle(s);
-    for (uint32_t i = 0; i < s->count; i++)
-        worker_destroy(s->w[i]);
-}
-
-static void say(struct tcp_conn *tc, const char *text)
-{
-    fake_send(tc, text, strlen(text));
-}
-
-static void expect_out(struct tcp_conn *tc, const char *want)
-{
-    if (tc->out_len != strlen(want) || memcmp(tc->out, want, tc->out_len) != 0)
-        fail_msg("got \"%.*s\", wanted \"%s\"", (int)tc->out_len, (char *)tc->out, want);
-    tc->out_len = 0;
-}
-
-static void ask(struct server *s, struct tcp_conn *tc, const char *text, const char *want)
-{
-    say(tc, text);
-    settle(s);
-    expect_out(tc, want);
-}
-
-static void leave(struct tcp_conn *tc)
-{
-    fake_reset(tc);
-    fake_free(tc);
-}
 
 static uint64_t conflated(struct server *s)
 {
@@ -107,28 +21,28 @@ static void messages_reach_all_workers(void **state)
     (void)state;
     for (uint32_t count = 1; count <= MAX_WORKERS; count++) {
         struct server s;
-        config_plain(&s);
         server_up(&s, count);
         for (uint32_t home = 0; home < count; home++) {
             struct tcp_conn *sub = fake_connect(s.net[home]), *pat = fake_connect(s.net[0]),
                             *pub = fake_connect(s.net[count - 1]);
-            ask(&s, sub, "SUBSCRIBE a b\r\n",
-                "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:"
-                "2\r\n");
-            ask(&s, pat, "PSUBSCRIBE a* ?\r\n",
-                "*3\r\n$10\r\npsubscribe\r\n$2\r\na*\r\n:1\r\n*3\r\n$10\r\npsubscribe\r\n$1\r\n?"
-                "\r\n:2\r\n");
-            ask(&s, pub, "PUBLISH a 1\r\nPUBLISH zz 2\r\nPUBSUB NUMPAT\r\nPUBSUB NUMSUB a b c\r\n",
-                ":3\r\n:0\r\n:2\r\n*6\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:1\r\n$1\r\nc\r\n:0\r\n");
+            expect(&s, sub, "SUBSCRIBE a b\r\n",
+                   "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:"
+                   "2\r\n");
+            expect(&s, pat, "PSUBSCRIBE a* ?\r\n",
+                   "*3\r\n$10\r\npsubscribe\r\n$2\r\na*\r\n:1\r\n*3\r\n$10\r\npsubscribe\r\n$1\r\n?"
+                   "\r\n:2\r\n");
+            expect(&s, pub,
+                   "PUBLISH a 1\r\nPUBLISH zz 2\r\nPUBSUB NUMPAT\r\nPUBSUB NUMSUB a b c\r\n",
+                   ":3\r\n:0\r\n:2\r\n*6\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:1\r\n$1\r\nc\r\n:0\r\n");
             expect_out(sub, MESSAGE_A1);
             expect_out(pat, "*4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$1\r\na\r\n$1\r\n1\r\n"
                             "*4\r\n$8\r\npmessage\r\n$1\r\n?\r\n$1\r\na\r\n$1\r\n1\r\n");
-            ask(&s, pub, "PUBSUB CHANNELS a*\r\nPUBSUB SHARDCHANNELS\r\nSPUBLISH a 1\r\n",
-                "*1\r\n$1\r\na\r\n*0\r\n:0\r\n");
+            expect(&s, pub, "PUBSUB CHANNELS a*\r\nPUBSUB SHARDCHANNELS\r\nSPUBLISH a 1\r\n",
+                   "*1\r\n$1\r\na\r\n*0\r\n:0\r\n");
             leave(sub);
             leave(pat);
-            ask(&s, pub, "PUBLISH a 1\r\nPUBSUB CHANNELS\r\nPUBSUB NUMPAT\r\n",
-                ":0\r\n*0\r\n:0\r\n");
+            expect(&s, pub, "PUBLISH a 1\r\nPUBSUB CHANNELS\r\nPUBSUB NUMPAT\r\n",
+                   ":0\r\n*0\r\n:0\r\n");
             leave(pub);
         }
         server_down(&s);
@@ -143,7 +57,6 @@ static void order_holds_under_any_interleaving(void **state)
     for (uint32_t seed = 1; seed <= 60; seed++) {
         struct server s;
         uint32_t rng = seed * 2654435761u, count = 2 + seed % 4;
-        config_plain(&s);
         server_up(&s, count);
         struct tcp_conn *sub[SUBS], *pub[PUBS];
         int sent[PUBS] = {0};
@@ -197,14 +110,13 @@ static void a_message_is_not_faster_than_the_write_before_it(void **state)
     (void)state;
     enum { WORKERS = 3 };
     struct server s;
-    config_plain(&s);
     server_up(&s, WORKERS);
     for (uint32_t seed = 1; seed <= 600; seed++) {
         uint32_t rng = seed * 2246822519u;
         struct tcp_conn *sub = fake_connect(s.net[seed % WORKERS]),
                         *pub = fake_connect(s.net[seed / 3 % WORKERS]);
-        ask(&s, pub, "FLUSHALL\r\n", "+OK\r\n");
-        ask(&s, sub, "SUBSCRIBE c\r\n", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+        expect(&s, pub, "FLUSHALL\r\n", "+OK\r\n");
+        expect(&s, sub, "SUBSCRIBE c\r\n", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
         char text[64];
         snprintf(text, sizeof(text), "SET k%u 1\r\nPUBLISH c 1\r\n", seed);
         say(pub, text);
@@ -228,17 +140,16 @@ static void a_subscriber_may_do_little_else(void **state)
     (void)state;
     for (uint32_t count = 1; count <= 2; count++) {
         struct server s;
-        config_plain(&s);
         server_up(&s, count);
         struct tcp_conn *tc = fake_connect(s.net[0]);
-        ask(&s, tc, "SUBSCRIBE a\r\nGET k\r\nPING\r\nPING x\r\nUNSUBSCRIBE\r\nPING\r\n",
-            "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
-            "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
-            "RESET are allowed in this context\r\n"
-            "*2\r\n$4\r\npong\r\n$0\r\n\r\n*2\r\n$4\r\npong\r\n$1\r\nx\r\n"
-            "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n+PONG\r\n");
-        ask(&s, tc, "SSUBSCRIBE s\r\nRESET\r\nPUBSUB SHARDCHANNELS\r\n",
-            "*3\r\n$10\r\nssubscribe\r\n$1\r\ns\r\n:1\r\n+RESET\r\n*0\r\n");
+        expect(&s, tc, "SUBSCRIBE a\r\nGET k\r\nPING\r\nPING x\r\nUNSUBSCRIBE\r\nPING\r\n",
+               "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+               "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+               "RESET are allowed in this context\r\n"
+               "*2\r\n$4\r\npong\r\n$0\r\n\r\n*2\r\n$4\r\npong\r\n$1\r\nx\r\n"
+               "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n+PONG\r\n");
+        expect(&s, tc, "SSUBSCRIBE s\r\nRESET\r\nPUBSUB SHARDCHANNELS\r\n",
+               "*3\r\n$10\r\nssubscribe\r\n$1\r\ns\r\n:1\r\n+RESET\r\n*0\r\n");
         leave(tc);
         server_down(&s);
     }
@@ -250,16 +161,15 @@ static void one_hears_oneself_first(void **state)
     (void)state;
     for (uint32_t count = 1; count <= 3; count++) {
         struct server s;
-        config_plain(&s);
         server_up(&s, count);
         struct tcp_conn *tc = fake_connect(s.net[0]);
         say(tc, "HELLO 3\r\n");
         settle(&s);
         tc->out_len = 0;
-        ask(&s, tc, "SUBSCRIBE a\r\nPUBLISH a 1\r\nCLIENT REPLY OFF\r\nPUBLISH a 2\r\n",
-            ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
-            ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n1\r\n:1\r\n"
-            ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n2\r\n");
+        expect(&s, tc, "SUBSCRIBE a\r\nPUBLISH a 1\r\nCLIENT REPLY OFF\r\nPUBLISH a 2\r\n",
+               ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+               ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n1\r\n:1\r\n"
+               ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n2\r\n");
         leave(tc);
         server_down(&s);
     }
@@ -286,13 +196,13 @@ static void slow_subscribers_are_closed(void **state)
     (void)state;
     for (uint32_t count = 1; count <= 3; count += 2) {
         struct server s;
-        config_plain(&s);
+        server_config(&s);
         s.config.output_limit[2] = (struct output_limit){1 << 20, 300 << 10, 2, 0};
-        server_up(&s, count);
+        server_start(&s, count);
         struct tcp_conn *hard = fake_connect(s.net[0]), *soft = fake_connect(s.net[count - 1]),
                         *pub = fake_connect(s.net[0]);
-        ask(&s, hard, "SUBSCRIBE h\r\n", "*3\r\n$9\r\nsubscribe\r\n$1\r\nh\r\n:1\r\n");
-        ask(&s, soft, "SUBSCRIBE s\r\n", "*3\r\n$9\r\nsubscribe\r\n$1\r\ns\r\n:1\r\n");
+        expect(&s, hard, "SUBSCRIBE h\r\n", "*3\r\n$9\r\nsubscribe\r\n$1\r\nh\r\n:1\r\n");
+        expect(&s, soft, "SUBSCRIBE s\r\n", "*3\r\n$9\r\nsubscribe\r\n$1\r\ns\r\n:1\r\n");
         hard->window = soft->window = 100;
         for (int i = 0; i < 20; i++)
             publish_bytes(&s, pub, "h", 100000);
@@ -306,7 +216,7 @@ static void slow_subscribers_are_closed(void **state)
         }
         assert_true(soft->aborted);
         pub->out_len = 0;
-        ask(&s, pub, "PUBLISH h x\r\nPUBLISH s x\r\n", ":0\r\n:0\r\n");
+        expect(&s, pub, "PUBLISH h x\r\nPUBLISH s x\r\n", ":0\r\n:0\r\n");
         fake_free(hard);
         fake_free(soft);
         leave(pub);
@@ -320,11 +230,10 @@ static void conflation_keeps_the_newest(void **state)
     (void)state;
     for (uint32_t count = 1; count <= 3; count += 2) {
         struct server s;
-        config_plain(&s);
         server_up(&s, count);
         struct tcp_conn *sub = fake_connect(s.net[count - 1]), *pub = fake_connect(s.net[0]);
-        ask(&s, sub, "CLIENT CONFLATE ON\r\nPSUBSCRIBE p*\r\n",
-            "+OK\r\n*3\r\n$10\r\npsubscribe\r\n$2\r\np*\r\n:1\r\n");
+        expect(&s, sub, "CLIENT CONFLATE ON\r\nPSUBSCRIBE p*\r\n",
+               "+OK\r\n*3\r\n$10\r\npsubscribe\r\n$2\r\np*\r\n:1\r\n");
         sub->window = 0;
         uint64_t sent = 0;
         for (int i = 0; i < 400; i++, sent++) { /* until the output waits */
@@ -348,8 +257,8 @@ static void conflation_keeps_the_newest(void **state)
         assert_true(conflated(&s) > 0);
         assert_int_equal(got + conflated(&s), sent);
         sub->out_len = 0;
-        ask(&s, sub, "PUNSUBSCRIBE p*\r\nCLIENT CONFLATE OFF\r\n",
-            "*3\r\n$12\r\npunsubscribe\r\n$2\r\np*\r\n:0\r\n+OK\r\n");
+        expect(&s, sub, "PUNSUBSCRIBE p*\r\nCLIENT CONFLATE OFF\r\n",
+               "*3\r\n$12\r\npunsubscribe\r\n$2\r\np*\r\n:0\r\n+OK\r\n");
         leave(sub);
         leave(pub);
         server_down(&s);

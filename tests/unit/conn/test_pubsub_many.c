@@ -8,8 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "dataplane/conn/conn_internal.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
 #define WORKERS    4
@@ -20,13 +19,7 @@ static struct worker *workers[WORKERS];
 static struct net *nets[WORKERS];
 static uint64_t now_ns = 1000000000;
 
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
-static void turns(int n)
+static void turn_all(int n)
 {
     for (; n > 0; n--) {
         for (uint32_t i = 0; i < WORKERS; i++) {
@@ -34,11 +27,6 @@ static void turns(int n)
             worker_turn(workers[i], now_ns, 1700000000000000ll + (int64_t)(now_ns / 1000));
         }
     }
-}
-
-static void say(struct tcp_conn *tc, const char *text)
-{
-    fake_send(tc, text, strlen(text));
 }
 
 static bool lags(uint32_t sub)
@@ -81,14 +69,7 @@ static void every_message_arrives_or_is_counted(void **state)
     config.protected_mode = 0;
     config.maxclients = 1 << 20;
     for (uint32_t i = 0; i < WORKERS; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = WORKERS,
-                                  .all = workers,
-                                  .config = &config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        assert_int_equal(worker_create(&workers[i], &c), 0);
+        fake_worker(workers, i, WORKERS, &config, NULL);
         nets[i] = fake_last_net();
     }
     uint32_t channels = subscribers / 2;
@@ -104,7 +85,7 @@ static void every_message_arrives_or_is_counted(void **state)
                  lags(i) ? "CLIENT CONFLATE ON\r\n" : "", i % channels);
         say(sub[i], text);
     }
-    turns(3);
+    turn_all(3);
     for (uint32_t i = 0; i < subscribers; i++) {
         sub[i]->out_len = 0;
         if (lags(i))
@@ -119,18 +100,18 @@ static void every_message_arrives_or_is_counted(void **state)
             snprintf(text, sizeof(text), "PUBLISH ch%06u %06u\r\n", channel, sent[channel]++);
             say(pub[channel % PUBLISHERS], text);
         }
-        turns(3);
+        turn_all(3);
         for (uint32_t i = 0; i < PUBLISHERS; i++)
             pub[i]->out_len = 0;
     }
     for (int k = 0; k < 10000 && given() < 2ull * messages; k++)
-        turns(1); /* rings are longer than what a turn takes from them */
-    turns(5);
+        turn_all(1); /* rings are longer than what a turn takes from them */
+    turn_all(5);
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
     for (uint32_t i = 0; i < subscribers; i++)
         if (lags(i))
             fake_open_window(sub[i], SIZE_MAX);
-    turns(5);
+    turn_all(5);
     uint64_t got = 0, conflated = 0;
     for (uint32_t i = 0; i < subscribers; i++) {
         if (sent[i % channels])
@@ -148,7 +129,7 @@ static void every_message_arrives_or_is_counted(void **state)
         fake_reset(pub[i]);
         fake_free(pub[i]);
     }
-    turns(3);
+    turn_all(3);
     for (uint32_t i = 0; i < WORKERS; i++)
         worker_destroy(workers[i]);
     free(sub);

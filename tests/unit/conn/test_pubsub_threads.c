@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
 #define WORKERS  3
@@ -23,17 +22,6 @@ struct thread {
 static struct worker *workers[WORKERS];
 static struct thread threads[WORKERS];
 static int finished; /* atomic */
-
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
-static void say(struct tcp_conn *tc, const char *text)
-{
-    fake_send(tc, text, strlen(text));
-}
 
 /* "message" "c" "P:NNN": 43 bytes each; events of keys are counted. */
 static void take_messages(struct thread *t)
@@ -105,7 +93,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-static void settle(void)
+static void settle_all(void)
 {
     for (int k = 0; k < 300; k++)
         for (uint32_t i = 0; i < WORKERS; i++)
@@ -120,14 +108,7 @@ static void threads_share_nothing_but_events_and_filters(void **state)
     config.protected_mode = 0;
     config.notify_events = NOTIFY_KEYEVENT | KS_STRING;
     for (uint32_t i = 0; i < WORKERS; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = WORKERS,
-                                  .all = workers,
-                                  .config = &config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        assert_int_equal(worker_create(&workers[i], &c), 0);
+        fake_worker(workers, i, WORKERS, &config, NULL);
         threads[i] = (struct thread){.w = workers[i], .net = fake_last_net()};
     }
     for (uint32_t i = 0; i < WORKERS; i++) {
@@ -141,14 +122,14 @@ static void threads_share_nothing_but_events_and_filters(void **state)
         if (i == 0)
             say(t->comer, "CLIENT TRACKING ON BCAST PREFIX k\r\n");
     }
-    settle();
+    settle_all();
     for (uint32_t i = 0; i < WORKERS; i++)
         threads[i].sub->out_len = threads[i].reader->out_len = threads[i].comer->out_len = 0;
     for (uint32_t i = 0; i < WORKERS; i++)
         assert_int_equal(pthread_create(&threads[i].id, NULL, run, &threads[i]), 0);
     for (uint32_t i = 0; i < WORKERS; i++)
         pthread_join(threads[i].id, NULL);
-    settle();
+    settle_all();
     int events = 0, told = 0;
     for (uint32_t i = 0; i < WORKERS; i++) {
         struct thread *t = &threads[i];

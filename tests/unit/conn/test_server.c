@@ -3,74 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
 #include "engine/base/crc.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
-
-#define MAX_WORKERS 5
-
-struct server {
-    uint32_t count;
-    struct worker *w[MAX_WORKERS];
-    struct net *net[MAX_WORKERS];
-    struct engine_config config;
-    uint64_t now_ns;
-    bool core_addressed;
-};
-
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
-static void server_config(struct server *s)
-{
-    memset(s, 0, sizeof(*s));
-    engine_config_defaults(&s->config);
-    s->config.protected_mode = 0;
-    s->now_ns = 1000000000;
-}
-
-static void server_up(struct server *s, uint32_t count)
-{
-    s->count = count;
-    for (uint32_t i = 0; i < count; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = count,
-                                  .all = s->w,
-                                  .config = &s->config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        c.net.listen_port = 6379;
-        c.net.listen_more = s->core_addressed ? (uint16_t)count : 0;
-        c.net.ip = 0x0a000001;
-        assert_int_equal(worker_create(&s->w[i], &c), 0);
-        s->net[i] = fake_last_net();
-    }
-}
-
-static void turn(struct server *s, uint32_t i)
-{
-    s->now_ns += 1000;
-    worker_turn(s->w[i], s->now_ns, 1700000000000000ll + (int64_t)(s->now_ns / 1000));
-}
-
-static void settle(struct server *s)
-{
-    for (int k = 0; k < 40; k++)
-        for (uint32_t i = 0; i < s->count; i++)
-            turn(s, i);
-}
-
-static void server_down(struct server *s)
-{
-    settle(s);
-    for (uint32_t i = 0; i < s->count; i++)
-        worker_destroy(s->w[i]);
-}
 
 static struct tcp_conn *client(struct server *s, uint32_t home, uint16_t port)
 {
@@ -94,12 +29,6 @@ static const char *ask(struct server *s, struct tcp_conn *tc, const char *line)
     return text;
 }
 
-static void leave(struct tcp_conn *tc)
-{
-    fake_reset(tc);
-    fake_free(tc);
-}
-
 static void test_slowlog_has_what_any_worker_ran(void **state)
 {
     (void)state;
@@ -109,7 +38,7 @@ static void test_slowlog_has_what_any_worker_ran(void **state)
         server_config(&s);
         s.config.slowlog_slower_than_us = 0;
         s.config.slowlog_max_len = 20;
-        server_up(&s, count);
+        server_start(&s, count);
         struct tcp_conn *tc = client(&s, 0, 6379), *other = client(&s, count - 1, 6379);
         for (int i = 0; i < 12; i++) {
             snprintf(line, sizeof(line), "SET k%d v", i);
@@ -151,7 +80,6 @@ static void test_latency_histogram_counts_every_call(void **state)
     for (uint32_t count = 1; count <= 3; count += 2) {
         struct server s;
         char line[64];
-        server_config(&s);
         server_up(&s, count);
         struct tcp_conn *tc = client(&s, 0, 6379);
         for (int i = 0; i < 30; i++) {
@@ -182,7 +110,6 @@ static void test_monitor_sees_all_workers(void **state)
     for (uint32_t count = 1; count <= MAX_WORKERS; count += 2) {
         struct server s;
         char line[64];
-        server_config(&s);
         server_up(&s, count);
         struct tcp_conn *watcher = client(&s, count - 1, 6379);
         assert_string_equal(ask(&s, watcher, "MONITOR"), "+OK\r\n");
@@ -227,7 +154,6 @@ static void test_monitor_drops_and_says_so(void **state)
 {
     (void)state;
     struct server s;
-    server_config(&s);
     server_up(&s, 2);
     struct tcp_conn *watcher = client(&s, 0, 6379), *tc = client(&s, 1, 6379);
     ask(&s, watcher, "MONITOR");
@@ -260,7 +186,7 @@ static void test_core_addressed(void **state)
         char line[128], want[128];
         server_config(&s);
         s.core_addressed = true;
-        server_up(&s, count);
+        server_start(&s, count);
         for (uint32_t home = 0; home < count; home++) {
             for (uint32_t node = 0; node < count; node++) { /* whatever steering does */
                 struct tcp_conn *tc = client(&s, home, (uint16_t)(6380 + node));
@@ -302,7 +228,6 @@ static void test_without_core_addressed_there_is_no_cluster(void **state)
 {
     (void)state;
     struct server s;
-    server_config(&s);
     server_up(&s, 2);
     struct tcp_conn *tc = client(&s, 1, 6380); /* a port like any other */
     assert_string_equal(ask(&s, tc, "CLUSTER INFO"),
@@ -324,7 +249,6 @@ static void test_scan_meets_what_stays(void **state)
         char line[128];
         static bool met[STAY];
         memset(met, 0, sizeof(met));
-        server_config(&s);
         server_up(&s, count);
         struct tcp_conn *scan = client(&s, 0, 6379), *writer = client(&s, count - 1, 6379);
         for (int i = 0; i < STAY; i++) {
@@ -373,7 +297,7 @@ static void test_the_largest_client_goes(void **state)
     struct server s;
     server_config(&s);
     s.config.client_memory_bytes = 400000;
-    server_up(&s, 1);
+    server_start(&s, 1);
     struct tcp_conn *large = client(&s, 0, 6379), *spared = client(&s, 0, 6379),
                     *small = client(&s, 0, 6379);
     assert_string_equal(ask(&s, spared, "CLIENT NO-EVICT ON"), "+OK\r\n");

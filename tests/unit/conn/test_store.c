@@ -5,10 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "dataplane/conn/conn_internal.h"
 #include "engine/link/msg.h"
 #include "engine/log/rdb_file.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
 #define WORKERS 3
@@ -37,12 +36,6 @@ struct rig {
     uint32_t loads;
 };
 
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
 static struct rig *rig_up(bool loading)
 {
     struct rig *r = calloc(1, sizeof(*r));
@@ -63,7 +56,7 @@ static struct rig *rig_up(bool loading)
                                   .all = r->w,
                                   .link = r->dataplane,
                                   .config = &r->config,
-                                  .rx = rx_one,
+                                  .rx = fake_rx,
                                   .hash_seed = {1, 2},
                                   .seed = 3 + i,
                                   .loading = loading};
@@ -121,7 +114,7 @@ static void take(struct rig *r)
     }
 }
 
-static void turn(struct rig *r)
+static void rig_turn(struct rig *r)
 {
     r->now_ns += 20000;
     uint32_t i = draw(r, WORKERS);
@@ -141,7 +134,7 @@ static const char *ask(struct rig *r, const char *request)
     ring_publish(link_to_worker(r->control, 1), MSG_DOOR_DATA, (uint32_t)(sizeof(m) + n));
     r->out_len = 0;
     for (int i = 0; i < 100000 && !r->out_len; i++)
-        turn(r);
+        rig_turn(r);
     r->out[r->out_len] = 0;
     return r->out;
 }
@@ -294,7 +287,7 @@ static void test_a_full_ring_stops_nobody(void **state)
     fill(r, 30000);
     ask_snapshot(r, MSG_SNAPSHOT_CUT, 0);
     for (int i = 0; i < 30000; i++)
-        turn(r);
+        rig_turn(r);
     uint64_t full = 0;
     for (uint32_t i = 0; i < WORKERS; i++)
         full += STAT_GET(worker_stats(r->w[i])->snapshot_ring_full);
@@ -303,7 +296,7 @@ static void test_a_full_ring_stops_nobody(void **state)
     assert_string_equal(ask(r, "GET fill:7\r\n"), "$3\r\nnew\r\n");
     for (int i = 0; !all_ended(r); i++) {
         assert_true(i < 1000000);
-        turn(r);
+        rig_turn(r);
         drain(r);
     }
     assert_int_equal(parse(r, value), 30000);
@@ -319,13 +312,13 @@ static void test_given_up_and_busy(void **state)
     fill(r, 2000);
     ask_snapshot(r, MSG_SNAPSHOT_CUT, 0);
     for (int i = 0; i < 30 || !r->w[0]->snapshot.state; i++)
-        turn(r);
+        rig_turn(r);
     for (uint32_t i = 0; i < WORKERS; i++)
         ask_snapshot(r, MSG_SNAPSHOT_GIVE_UP, i);
     for (;; busy++) {
         ask_snapshot(r, MSG_SNAPSHOT_CUT, 0);
         for (int i = 0; i < 100000 && !r->source[0].ended; i++) {
-            turn(r);
+            rig_turn(r);
             drain(r);
         }
         assert_true(r->source[0].ended);
@@ -334,7 +327,7 @@ static void test_given_up_and_busy(void **state)
         assert_true(busy < 100000);
     }
     for (int i = 0; i < 100000 && !all_ended(r); i++) {
-        turn(r);
+        rig_turn(r);
         drain(r);
     }
     assert_int_equal(parse(r, value), 2000);
@@ -398,7 +391,7 @@ static void test_clients_wait_for_the_dataset(void **state)
     assert_true(ring_send(&r->load[owner], MSG_LOAD_PART, rec, sizeof(m) + 5));
     load_step(r, MSG_LOAD_END);
     for (int i = 0; i < 1000 && r->loads < WORKERS; i++)
-        turn(r);
+        rig_turn(r);
     uint64_t keys = 0;
     for (uint32_t i = 0; i < WORKERS; i++) {
         assert_int_equal(r->loaded[i].status, MSG_LOAD_OK);
@@ -409,7 +402,7 @@ static void test_clients_wait_for_the_dataset(void **state)
     for (uint32_t i = 0; i < WORKERS; i++)
         assert_true(ring_send(link_to_worker(r->control, i), MSG_LOADED, "", 0));
     for (int i = 0; i < 100; i++)
-        turn(r);
+        rig_turn(r);
     assert_string_equal(ask(r, "GET k7\r\n"), "$3\r\nval\r\n");
     assert_string_equal(ask(r, "GET long\r\n"), "$5\r\nvalue\r\n");
     assert_string_equal(ask(r, "DBSIZE\r\n"), ":51\r\n");
@@ -439,11 +432,11 @@ static void test_what_cannot_be_loaded(void **state)
         put_key(r, 1, "bad", wrong[i].body, wrong[i].n, wrong[i].type, 9999);
         r->loads = 0;
         for (int k = 0; k < 1000 && !r->loads; k++)
-            turn(r);
+            rig_turn(r);
         assert_int_equal(r->loaded[1].status, wrong[i].status);
         assert_int_equal(r->loaded[1].offset, 4711 + i);
         for (int k = 0; k < 100; k++)
-            turn(r);
+            rig_turn(r);
         assert_int_equal(r->loads, 1);
     }
     load_step(r, MSG_LOAD_BEGIN);
@@ -451,7 +444,7 @@ static void test_what_cannot_be_loaded(void **state)
     put_key(r, 1, "k", "\x03val", 4, RDB_STRING, 20);
     r->loads = 0;
     for (int k = 0; k < 1000 && !r->loads; k++)
-        turn(r);
+        rig_turn(r);
     assert_int_equal(r->loaded[1].status, MSG_LOAD_TWICE);
     assert_int_equal(r->loaded[1].offset, 20);
     rig_down(r);

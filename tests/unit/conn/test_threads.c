@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
 #define WORKERS  3
@@ -31,12 +30,6 @@ static uint64_t draw(uint64_t *rng, uint64_t n)
     *rng ^= *rng >> 7;
     *rng ^= *rng << 17;
     return *rng % n;
-}
-
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
-{
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
 }
 
 /* Every request has one reply whose first byte tells its kind. MSET writes the same number to keys of several shards; MGET must
@@ -113,14 +106,7 @@ static void test_threads_share_nothing_but_mail(void **state)
     engine_config_defaults(&config);
     config.protected_mode = 0;
     for (uint32_t i = 0; i < WORKERS; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = WORKERS,
-                                  .all = workers,
-                                  .config = &config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        assert_int_equal(worker_create(&workers[i], &c), 0);
+        fake_worker(workers, i, WORKERS, &config, NULL);
         threads[i] = (struct thread){.w = workers[i], .net = fake_last_net(), .rng = 77 + i};
     }
     for (uint32_t i = 0; i < WORKERS; i++) {

@@ -4,90 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/conn/conn_internal.h"
-#include "tests/unit/conn/fake_net.h"
+#include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
-#define MAX_WORKERS 5
-
-struct server {
-    uint32_t count;
-    struct worker *w[MAX_WORKERS];
-    struct net *net[MAX_WORKERS];
-    struct engine_config config;
-    uint64_t now_ns;
-};
-
-static uint16_t rx_one(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+static void tracking_up(struct server *s, uint32_t count, uint64_t max_keys)
 {
-    (void)ctx, (void)pkts, (void)n;
-    return 1;
-}
-
-static void server_up(struct server *s, uint32_t count, uint64_t max_keys)
-{
-    memset(s, 0, sizeof(*s));
-    engine_config_defaults(&s->config);
-    s->config.protected_mode = 0;
+    server_config(s);
     s->config.tracking_max_keys = max_keys;
-    s->count = count;
-    s->now_ns = 1000000000;
-    for (uint32_t i = 0; i < count; i++) {
-        struct worker_config c = {.id = i,
-                                  .count = count,
-                                  .all = s->w,
-                                  .config = &s->config,
-                                  .rx = rx_one,
-                                  .hash_seed = {1, 2},
-                                  .seed = i + 7};
-        assert_int_equal(worker_create(&s->w[i], &c), 0);
-        s->net[i] = fake_last_net();
-    }
-}
-
-static void turn(struct server *s, uint32_t i)
-{
-    s->now_ns += 1000;
-    worker_turn(s->w[i], s->now_ns, 1700000000000000ll + (int64_t)(s->now_ns / 1000));
-}
-
-static void settle(struct server *s)
-{
-    for (int k = 0; k < 40; k++)
-        for (uint32_t i = 0; i < s->count; i++)
-            turn(s, i);
-}
-
-static void server_down(struct server *s)
-{
-    settle(s);
-    for (uint32_t i = 0; i < s->count; i++)
-        worker_destroy(s->w[i]);
-}
-
-static void say(struct tcp_conn *tc, const char *text)
-{
-    fake_send(tc, text, strlen(text));
-}
-
-static void expect_out(struct tcp_conn *tc, const char *want)
-{
-    if (tc->out_len != strlen(want) || memcmp(tc->out, want, tc->out_len) != 0)
-        fail_msg("got \"%.*s\", wanted \"%s\"", (int)tc->out_len, (char *)tc->out, want);
-    tc->out_len = 0;
-}
-
-static void ask(struct server *s, struct tcp_conn *tc, const char *text, const char *want)
-{
-    say(tc, text);
-    settle(s);
-    expect_out(tc, want);
-}
-
-static void leave(struct tcp_conn *tc)
-{
-    fake_reset(tc);
-    fake_free(tc);
+    server_start(s, count);
 }
 
 static struct tcp_conn *connect_resp3(struct server *s, uint32_t worker)
@@ -104,20 +28,20 @@ static void readers_are_told_wherever_they_are(void **state)
     (void)state;
     for (uint32_t count = 1; count <= MAX_WORKERS; count++) {
         struct server s;
-        server_up(&s, count, 1000);
+        tracking_up(&s, count, 1000);
         for (uint32_t home = 0; home < count; home++) {
             struct tcp_conn *a = connect_resp3(&s, home), *b = fake_connect(s.net[0]);
-            ask(&s, a, "CLIENT TRACKING ON\r\nGET k\r\nMGET x y\r\n",
-                "+OK\r\n_\r\n*2\r\n_\r\n_\r\n");
-            ask(&s, b, "SET k 1\r\nSET x 1\r\nSET z 1\r\n", "+OK\r\n+OK\r\n+OK\r\n");
+            expect(&s, a, "CLIENT TRACKING ON\r\nGET k\r\nMGET x y\r\n",
+                   "+OK\r\n_\r\n*2\r\n_\r\n_\r\n");
+            expect(&s, b, "SET k 1\r\nSET x 1\r\nSET z 1\r\n", "+OK\r\n+OK\r\n+OK\r\n");
             assert_int_equal(a->out_len,
                              2 * strlen(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"));
             a->out_len = 0;
-            ask(&s, b, "SET k 2\r\n", "+OK\r\n");
+            expect(&s, b, "SET k 2\r\n", "+OK\r\n");
             expect_out(a, "");
-            ask(&s, a, "GET k\r\n", "$1\r\n2\r\n");
-            ask(&s, a, "SET k 3\r\n", "+OK\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
-            ask(&s, b, "FLUSHALL\r\n", "+OK\r\n");
+            expect(&s, a, "GET k\r\n", "$1\r\n2\r\n");
+            expect(&s, a, "SET k 3\r\n", "+OK\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+            expect(&s, b, "FLUSHALL\r\n", "+OK\r\n");
             expect_out(a, ">2\r\n$10\r\ninvalidate\r\n_\r\n");
             leave(a);
             leave(b);
@@ -131,20 +55,20 @@ static void broadcast_tells_in_one_message(void **state)
     (void)state;
     for (uint32_t count = 1; count <= 3; count += 2) {
         struct server s;
-        server_up(&s, count, 1000);
+        tracking_up(&s, count, 1000);
         struct tcp_conn *a = connect_resp3(&s, count - 1), *n = connect_resp3(&s, 0),
                         *b = fake_connect(s.net[0]);
-        ask(&s, a, "CLIENT TRACKING ON BCAST PREFIX p: PREFIX q:\r\n", "+OK\r\n");
-        ask(&s, n, "CLIENT TRACKING ON BCAST NOLOOP\r\n", "+OK\r\n");
-        ask(&s, b, "SET p:{x}2 1\r\nSET p:{x}1 1\r\nSET r 1\r\n", "+OK\r\n+OK\r\n+OK\r\n");
+        expect(&s, a, "CLIENT TRACKING ON BCAST PREFIX p: PREFIX q:\r\n", "+OK\r\n");
+        expect(&s, n, "CLIENT TRACKING ON BCAST NOLOOP\r\n", "+OK\r\n");
+        expect(&s, b, "SET p:{x}2 1\r\nSET p:{x}1 1\r\nSET r 1\r\n", "+OK\r\n+OK\r\n+OK\r\n");
         expect_out(a, ">2\r\n$10\r\ninvalidate\r\n*2\r\n$6\r\np:{x}1\r\n$6\r\np:{x}2\r\n");
         assert_true(n->out_len > 0);
         n->out_len = 0;
-        ask(&s, n, "SET p:1 x\r\n", "+OK\r\n");
+        expect(&s, n, "SET p:1 x\r\n", "+OK\r\n");
         a->out_len = 0;
         leave(a);
         leave(n);
-        ask(&s, b, "SET p:1 1\r\nSET p:1 2\r\n", "+OK\r\n+OK\r\n");
+        expect(&s, b, "SET p:1 1\r\nSET p:1 2\r\n", "+OK\r\n+OK\r\n");
         for (uint32_t i = 0; i < count; i++) /* nobody listens any more */
             assert_false(s.w[i]->shard.listen & LISTEN_BROADCAST && s.w[i]->shard.stats.dirty > 3 &&
                          shard_of_key(SPAN("p:1"), count) == i);
@@ -158,7 +82,7 @@ static void a_redirect_leads_to_another_worker(void **state)
     (void)state;
     for (uint32_t count = 1; count <= 3; count++) {
         struct server s;
-        server_up(&s, count, 1000);
+        tracking_up(&s, count, 1000);
         struct tcp_conn *a = connect_resp3(&s, 0), *r = fake_connect(s.net[count - 1]),
                         *b = fake_connect(s.net[0]);
         say(r, "CLIENT ID\r\n");
@@ -167,17 +91,17 @@ static void a_redirect_leads_to_another_worker(void **state)
         snprintf(text, sizeof(text), "CLIENT TRACKING ON REDIRECT %.*s\r\n", (int)r->out_len - 3,
                  (char *)r->out + 1);
         r->out_len = 0;
-        ask(&s, r, "SUBSCRIBE __redis__:invalidate\r\n",
-            "*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n");
-        ask(&s, a, text, "+OK\r\n");
-        ask(&s, a, "CLIENT TRACKING ON REDIRECT 999999\r\n",
-            "-ERR The client ID you want redirect to does not exist\r\n");
-        ask(&s, a, "GET k\r\n", "_\r\n");
-        ask(&s, b, "SET k 1\r\n", "+OK\r\n");
+        expect(&s, r, "SUBSCRIBE __redis__:invalidate\r\n",
+               "*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n");
+        expect(&s, a, text, "+OK\r\n");
+        expect(&s, a, "CLIENT TRACKING ON REDIRECT 999999\r\n",
+               "-ERR The client ID you want redirect to does not exist\r\n");
+        expect(&s, a, "GET k\r\n", "_\r\n");
+        expect(&s, b, "SET k 1\r\n", "+OK\r\n");
         expect_out(r, "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\nk\r\n");
         leave(r);
-        ask(&s, a, "GET k\r\n", "$1\r\n1\r\n");
-        ask(&s, b, "SET k 2\r\n", "+OK\r\n");
+        expect(&s, a, "GET k\r\n", "$1\r\n1\r\n");
+        expect(&s, b, "SET k 2\r\n", "+OK\r\n");
         assert_int_equal(strncmp((char *)a->out, ">2\r\n$21\r\ntracking-redir-broken\r\n:", 33), 0);
         leave(a);
         leave(b);
@@ -190,9 +114,9 @@ static void a_full_table_gives_keys_up(void **state)
 {
     (void)state;
     struct server s;
-    server_up(&s, 2, 10);
+    tracking_up(&s, 2, 10);
     struct tcp_conn *a = connect_resp3(&s, 0);
-    ask(&s, a, "CLIENT TRACKING ON\r\n", "+OK\r\n");
+    expect(&s, a, "CLIENT TRACKING ON\r\n", "+OK\r\n");
     for (int i = 0; i < 100; i++) {
         char text[32];
         snprintf(text, sizeof(text), "GET key%02d\r\n", i);
@@ -246,15 +170,15 @@ static void caches_agree_under_any_interleaving(void **state)
         struct server s;
         struct reader r[READERS];
         int value[KEYS], next = 1000;
-        server_up(&s, count, 1000);
+        tracking_up(&s, count, 1000);
         memset(r, 0, sizeof(r));
         struct tcp_conn *writer = fake_connect(s.net[seed % count]);
-        ask(&s, writer, "MSET k0 1000 k1 1000 k2 1000 k3 1000\r\n", "+OK\r\n");
+        expect(&s, writer, "MSET k0 1000 k1 1000 k2 1000 k3 1000\r\n", "+OK\r\n");
         for (int i = 0; i < KEYS; i++)
             value[i] = 1000;
         for (int i = 0; i < READERS; i++) {
             r[i].tc = connect_resp3(&s, (uint32_t)i % count);
-            ask(&s, r[i].tc, "CLIENT TRACKING ON\r\n", "+OK\r\n");
+            expect(&s, r[i].tc, "CLIENT TRACKING ON\r\n", "+OK\r\n");
             for (int k = 0; k < KEYS; k++)
                 r[i].cached[k] = -1;
         }
