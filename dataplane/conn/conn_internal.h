@@ -6,7 +6,7 @@
  *   route.c   one staged request -> local shard, other shard, split parts, lease, control
  *   out.c     replies: writer on the transmit queue or heap blocks; slots that keep request order
  *   remote.c  mail between workers: posted commands, replies, neighbours
-*   long.c    replies that are written in parts
+ *   long.c    replies that are written in parts
  *   lease.c   the right to touch several shards
  *   exec.c    MULTI, WATCH and EXEC: queueing, the shards of a transaction, its reply
  *   event.c   what one worker tells another beside requests; clients that are found by their id
@@ -23,10 +23,13 @@
  *   snapshot.c, load.c  datasets to control's files and from them
  *   host.c    what commands may ask of their worker
  *
+ * batch.h has the records of requests, mail.h those that workers send each other.
  * Everything belongs to one worker's thread unless a line says otherwise. */
 #pragma once
 
+#include "dataplane/conn/batch.h"
 #include "dataplane/conn/journal.h"
+#include "dataplane/conn/mail.h"
 #include "dataplane/net/net.h"
 #include "dataplane/net/wheel.h"
 #include "dataplane/worker.h"
@@ -132,179 +135,6 @@ struct conn {
     struct conflate *conflate; /* messages that wait; NULL: none */
     /* door */
     uint64_t door_unacked; /* bytes received and not yet given back as credit */
-};
-
-/* ---- batches ---- */
-
-struct staged {
-    struct conn *conn;           /* NULL: put back */
-    const struct cmd_desc *desc; /* NULL: unknown command, wrong arity, or no request at all */
-    struct span *argv;
-    union {
-        struct {
-            uint32_t argc;
-            uint8_t owner; /* shard of the first key */
-            bool keyed;    /* hash and owner are set */
-            bool big;      /* the parser holds streamed arguments of this request */
-            uint8_t way;   /* enum way */
-        };
-        uint64_t kind; /* the same as one word, to be copied from a struct known */
-    };
-    uint64_t hash;
-    struct dict
-        *dict; /* my own shard's, free to touch: where `hash` is looked up; NULL: not known yet */
-    union {
-        const struct dict_bucket *bucket; /* until the entries are prefetched */
-        struct entry *candidate;          /* then */
-    };
-    const char *protocol_error; /* WAY_ERROR */
-};
-_Static_assert(sizeof(struct staged) == 64, "positions in a batch are found by shifts");
-
-/* How far a request may go without being asked anything again. */
-enum way {
-    WAY_DIRECT =
-        1, /* one worker, and nothing of the command refuses it: runs in place unless its client says otherwise */
-    WAY_PLAIN =
-        2, /* and it touches nothing but its key and its reply: not its session, not its client */
-    WAY_ERROR = 4, /* not a request: answer protocol_error and close */
-    WAY_TIMED = 8, /* plain but for the clock: runs as one, alone */
-};
-
-/* What staging must know of a command, worked out when the configuration changes. */
-enum how {
-    HOW_KEYED = 1,   /* hash its first key */
-    HOW_DIRECT = 2,  /* WAY_DIRECT */
-    HOW_BARRIER = 4, /* may pause its client: ends the batch */
-    HOW_ASK = 8,     /* rows of the table share this index: ask each one */
-    HOW_PLAIN = 16,  /* WAY_PLAIN, on the shard's own worker */
-    HOW_TIMED = 32,  /* the clock is read around it (times.c) */
-};
-
-/* How a request began that was looked up before: "*2\r\n$3\r\nGET". Requests that begin with the same bytes need no look-up. */
-struct known {
-    uint64_t head, name,
-        name_mask; /* the first 8 bytes; the next 8, of which the mask's are the name */
-    const struct cmd_desc *desc;
-    uint64_t kind; /* of struct staged */
-    uint32_t argc;
-    uint8_t name_len;
-    bool keyed; /* argument 1 is the first key */
-};
-#define KNOWN_SLOTS 16
-
-struct batch {
-    struct staged *end, *full; /* behind the last request of cmd; where cmd ends */
-    struct span *args_end, *args_full;
-    uint32_t scratch_used;
-    bool running;
-    struct dict *dict; /* candidates of this dict are good as long as its `departed` is this */
-    uint64_t departed;
-    bool mixed;                /* requests of several commands */
-    bool cut;                  /* stage_known: what is left over may be the start of one more */
-    const struct known *known; /* the last one that was met */
-    struct staged cmd[LIMIT_BATCH_CMDS];
-    struct span args[LIMIT_BATCH_ARGS];
-    uint8_t scratch[LIMIT_BATCH_SCRATCH_BYTES];
-    struct known known_slot[KNOWN_SLOTS];
-};
-
-/* ---- mail ---- */
-
-/* Pointers in mail rings carry their meaning in the low bits. */
-enum mail_tag {
-    MAIL_CMDS,
-    MAIL_REPLIES,
-    MAIL_LEASE_REQUEST,
-    MAIL_LEASE_GRANT,
-    MAIL_LEASE_RELEASE,
-    MAIL_NEIGH,
-    MAIL_EVENT
-};
-#define MAIL_TAG_MASK 7u
-
-struct mail_block {
-    struct mail_block *next;
-    size_t used, cap;
-    _Alignas(16) uint8_t data[];
-};
-
-struct mail_cmd {
-    struct mail_cmd *next;
-    struct slot *slot;
-    const struct cmd_desc *desc;
-    struct span *argv;
-    uint32_t argc, db;
-    uint64_t hash;
-    uint64_t client;
-    uint64_t gate; /* reply: journal_gate of the shard that ran it */
-    uint8_t resp;
-    bool part, keyed, tracks, may_hold;
-    struct held *held;           /* of the reply, at the owner */
-    size_t reply_off, reply_len; /* in the mail's replies */
-    uint64_t took, queued;       /* cycles; took 0: it was not timed by itself */
-};
-
-/* Commands for one shard, and later their replies. Allocated and freed by the home worker; in between it belongs to the owner. */
-struct mail {
-    struct list node; /* owner: deferred while the shard is leased */
-    uint32_t from, to, n;
-    struct mail_cmd *first, *last;
-    struct mail_block *blocks;
-    struct reply_heap replies;
-    uint64_t born; /* cycle count of its first command; 0: nobody asks */
-};
-
-/* Something to be done on another worker, or on this one between two commands. First member of the sender's own record, which is one
- * allocation; `run` frees it. */
-struct mail_event {
-    struct list node; /* worker.events: to itself */
-    void (*run)(struct worker *w, struct mail_event *ev);
-    uint32_t from;
-};
-
-/* A deadline of a client or of what it waits for, in worker.timers; part of its owner's record. */
-struct client_timer {
-    struct wheel_node node;
-    void (*fire)(struct worker *w, struct client_timer *t);
-};
-
-struct mail_neigh {
-    struct ip_addr ip;
-    uint8_t mac[6];
-};
-
-/* Towards one other worker. */
-struct outbox {
-    struct mail *cur; /* being filled in this turn */
-    void **queue;     /* tagged pointers that did not fit the ring, in order */
-    size_t queue_len, queue_cap;
-};
-
-/* ---- leases ---- */
-
-#define LEASE_FREE UINT32_MAX
-
-/* Something that needs several shards at once. First member of its own record, which `run` frees. */
-struct lease_job {
-    struct list node;                                   /* worker.lease_jobs, then lease.jobs */
-    uint64_t want;                                      /* shards, a bit each; at least one */
-    void (*run)(struct worker *w, struct lease_job *j); /* all of them are in w->lease_set */
-};
-
-/* A worker's round: what it asks owners for. It lies in the worker; the owner it waits for now has it in a list. */
-struct lease {
-    struct list node;
-    uint32_t holder;     /* worker */
-    uint64_t want, have; /* shards, a bit each */
-    struct list jobs;    /* struct lease_job, in the order they came */
-};
-
-struct lease_state {      /* of my own shard */
-    uint32_t holder;      /* worker that may touch it, or LEASE_FREE: me */
-    struct list waiting;  /* struct lease: requests in order of arrival */
-    struct list deferred; /* struct mail: commands that wait for the shard */
-    bool pumping;         /* lease_pump is on the stack */
 };
 
 struct admin_wait {
