@@ -183,9 +183,11 @@ static void issue(struct worker *w, struct slot *slot, const struct multi_cmd *m
     route_foreign(w, &s, slot);
 }
 
-static void exec_run(struct worker *w, struct exec_job *e, struct shard_set *set)
+/* `shards`: those of `set` that it holds. */
+static void exec_run(struct worker *w, struct exec_job *e, struct shard_set *set, uint64_t shards)
 {
     uint32_t n = e->nslots / 2;
+    size_t effects = w->journal.fx.len;
     const struct multi_cmd **foreign = calloc(n + 1, sizeof(*foreign));
     CHECK(foreign);
     bool changed = multi_unwatch(e->multi, set);
@@ -197,8 +199,7 @@ static void exec_run(struct worker *w, struct exec_job *e, struct shard_set *set
             issue(w, slot, foreign[i / 2]);
             continue;
         }
-        slot->parts = 0;
-        slot_ready(slot);
+        journal_ready(w, slot, shards, w->journal.fx.len != effects);
     }
     free(foreign);
     multi_free(e->multi);
@@ -207,7 +208,7 @@ static void exec_run(struct worker *w, struct exec_job *e, struct shard_set *set
 
 static void run_leased(struct worker *w, struct lease_job *j)
 {
-    exec_run(w, (struct exec_job *)j, &w->lease_set);
+    exec_run(w, (struct exec_job *)j, &w->lease_set, j->want);
 }
 
 static void start(struct worker *w, struct conn *c, uint64_t want, uint32_t foreign)
@@ -219,7 +220,7 @@ static void start(struct worker *w, struct conn *c, uint64_t want, uint32_t fore
         lease_submit(w, &e->job);
         return;
     }
-    exec_run(w, e, &w->set);
+    exec_run(w, e, &w->set, w->count == 1 ? 1 : 0);
     if (w->count == 1)
         after_command(w, &w->shard);
 }
