@@ -71,6 +71,18 @@ static inline void take_timestamp(struct tcp_conn *tc, const struct tcp_seg *seg
     }
 }
 
+/* Text that we have, sent again because our ACK was lost: the copy that asks is the one to echo, or the
+ * peer measures from the first copy on, and its RTO grows to seconds where ACKs are lost (RFC 7323 4.3,
+ * appendix H). As near and as well acknowledged as new text must be (RFC 5961 5.2), for a timestamp
+ * of another's would shut the peer out (RFC 7323 7). */
+static void take_timestamp_of_copy(struct tcp_conn *tc, const struct tcp_seg *seg)
+{
+    if ((seg->flags & (TH_ACK | TH_SYN)) == TH_ACK && seq_le(seg->ack, tc->snd_nxt) &&
+        seq_le(tc->snd_una - tc->cold->snd_wnd_max, seg->ack) &&
+        tc->rcv_nxt - seg->seq <= tc->net->rcv_buf)
+        take_timestamp(tc, seg);
+}
+
 /* Step one failed: not in the window. */
 static void not_acceptable(struct tcp_conn *tc, const struct tcp_seg *seg)
 {
@@ -89,8 +101,10 @@ static void not_acceptable(struct tcp_conn *tc, const struct tcp_seg *seg)
     }
     if (tc->state == TCP_TIME_WAIT && (seg->flags & TH_FIN)) /* our last ACK was lost */
         tcp_timer_set(tc, TT_LIFE, tc->net->now_ns + tc->net->cfg.time_wait_ms * NSEC_PER_MS);
-    if (seg->len && seq_le(seg->seq + seg->len, tc->rcv_nxt))
+    if (seg->len && seq_le(seg->seq + seg->len, tc->rcv_nxt)) {
+        take_timestamp_of_copy(tc, seg);
         tcp_dup_text(tc, seg->seq, seg->len);
+    }
     if (seg->len || (seg->flags & TH_FIN))
         tcp_ack_now(tc); /* data tells of a lost ACK: answered always, once per pass */
     else

@@ -85,7 +85,7 @@ void tcp_sack_note_dup(struct tcp_conn *tc, uint32_t start, uint32_t end);
 unsigned tcp_sack_write(struct tcp_conn *tc, uint8_t *p);
 
 /* ---- tcp_rack.c ---- */
-/* s is delivered: acknowledged or SACKed for the first time. */
+/* s is delivered: acknowledged, by seg, or SACKed for the first time (seg NULL). */
 void tcp_rack_delivered(struct tcp_conn *tc, const struct tx_seg *s, const struct tcp_seg *seg);
 /* Marks what is lost by time, arms TT_REO for what may be. Bytes newly marked. */
 uint32_t tcp_rack_detect(struct tcp_conn *tc);

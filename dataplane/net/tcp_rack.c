@@ -36,9 +36,11 @@ void tcp_rack_delivered(struct tcp_conn *tc, const struct tx_seg *s, const struc
     uint64_t rtt = tc->net->now_ns - s->sent_ns;
     uint32_t end = s->seq + s->len;
     if (s->flags & TXS_RETX) {
-        /* Perhaps the first copy arrived, late: then the time of the second says nothing. */
+        /* Perhaps the first copy arrived, late: then the time of the second says nothing. The echo tells
+         * only where SND.UNA moved: while there is a hole it stays what it was before (RFC 7323 4.3 (2)),
+         * and every retransmission SACKed behind a hole would be taken for such a copy. */
         uint32_t sent_ts = (uint32_t)(s->sent_ns / NSEC_PER_MS) + tc->cold->ts_offset;
-        if (seg->has_ts && seg->tsecr && seq_lt(seg->tsecr, sent_ts))
+        if (seg && seg->has_ts && seg->tsecr && seq_lt(seg->tsecr, sent_ts))
             return;
         if (rtt < l->min_rtt_ns)
             return;

@@ -241,8 +241,12 @@ void tcp_recovery_timeout(struct tcp_conn *tc)
         l->retrans_ts_set = false;
     }
     /* RFC 5681 3.1: ssthresh is not lowered again for a segment that was sent again by timeout. */
-    if (!c->backoff)
+    if (!c->backoff) {
+        /* A second time for this window (4.3), of what recovery goes to: cwnd is what PRR let out last. */
+        if ((tc->flags & TF_RECOVERY) && tc->cwnd < c->ssthresh)
+            tc->cwnd = c->ssthresh;
         c->ssthresh = c->cc->ssthresh(tc, tcp_flight(tc), TCP_CC_TIMEOUT);
+    }
     c->recover = tc->snd_nxt;
     tc->flags = (tc->flags & ~TF_RECOVERY) | TF_LOSS;
     tc->dupacks = 0;

@@ -20,7 +20,7 @@ static inline uint32_t load32(const uint8_t *p)
     return from_be32(v);
 }
 
-static void seg_sacked(struct tcp_conn *tc, struct tx_seg *s, const struct tcp_seg *seg)
+static void seg_sacked(struct tcp_conn *tc, struct tx_seg *s)
 {
     struct tcp_cold *c = tc->cold;
     if (s->flags & TXS_LOST) {
@@ -30,10 +30,10 @@ static void seg_sacked(struct tcp_conn *tc, struct tx_seg *s, const struct tcp_s
     s->flags |= TXS_SACKED;
     c->sacked_bytes += s->len;
     c->loss->delivered += s->len;
-    tcp_rack_delivered(tc, s, seg);
+    tcp_rack_delivered(tc, s, NULL);
 }
 
-static void mark_block(struct tcp_conn *tc, const struct tcp_seg *seg, struct tcp_block b)
+static void mark_block(struct tcp_conn *tc, struct tcp_block b)
 {
     struct tcp_loss *l = tc->cold->loss;
     struct tx_seg *s = l->hint && seq_le(l->hint->seq, b.start) ? l->hint : tc->q_head;
@@ -45,7 +45,7 @@ static void mark_block(struct tcp_conn *tc, const struct tcp_seg *seg, struct tc
         l->walk_left--;
         if ((s->flags & TXS_SACKED) || seq_lt(s->seq, b.start) || seq_lt(b.end, s->seq + s->len))
             continue;
-        seg_sacked(tc, s, seg);
+        seg_sacked(tc, s);
         l->hint = s;
     }
 }
@@ -148,7 +148,7 @@ void tcp_sack_input(struct tcp_conn *tc, const struct tcp_seg *seg, bool advance
         if (!(tc->flags & (TF_CARE | TF_RECOVERY | TF_LOSS)))
             l->rack_fack = tc->snd_una; /* it was not kept up in quiet times */
         tcp_care(tc);
-        mark_block(tc, seg, b[i]);
+        mark_block(tc, b[i]);
     }
     memcpy(l->seen, kept, kept_n * sizeof(kept[0]));
     l->seen_n = (uint8_t)kept_n;

@@ -45,11 +45,11 @@ void tcp_rto_from_rtt(struct tcp_conn *tc)
     struct tcp_cold *c = tc->cold;
     const struct net *net = tc->net;
     uint64_t srtt = (uint64_t)(c->srtt_x8 >> 3) << TCP_RTT_SHIFT, min = net->rto_min_ns;
-    uint64_t rto = srtt + ((uint64_t)c->rttvar_x4 << TCP_RTT_SHIFT);
-    /* On a long path whose RTT hardly varies 4 RTTVAR is next to nothing: the smallest RTO is also
-     * the smallest margin. */
-    if (rto > min && rto < srtt + min)
-        rto = srtt + min;
+    uint64_t margin = (uint64_t)c->rttvar_x4 << TCP_RTT_SHIFT;
+    /* On a long path whose RTT hardly varies 4 RTTVAR is next to nothing, and a queue that fills adds more
+     * than that in a round trip: at least two round trips, but for these no more than the smallest RTO. */
+    uint64_t least = 2 * srtt < min ? 2 * srtt : min;
+    uint64_t rto = srtt + (margin > least ? margin : least);
     rto = rto < min ? min : rto > net->rto_max_ns ? net->rto_max_ns : rto;
     c->backoff = 0; /* a valid sample ends the back-off (Karn's algorithm, RFC 6298 5.7) */
     c->rto_u = (uint32_t)((rto + (1u << TCP_RTT_SHIFT) - 1) >> TCP_RTT_SHIFT);

@@ -572,6 +572,32 @@ static void test_timestamp_echo(void **state)
     peer_down(&p);
 }
 
+/* RFC 7323 appendix H: text sent again because our ACK was lost. Echoed is the copy that asks: the first one's timestamp would be
+ * a round trip of seconds to the peer. Only where an ACK as good as new text's came along. */
+static void test_echo_of_a_copy(void **state)
+{
+    (void)state;
+    struct peer p;
+    peer_up(&p, NULL);
+    peer_handshake(&p, 1460, 7, true);
+    p.tsval = 6000;
+    peer_data(&p, peer_octets(0), 10);
+    peer_wait(&p, 50 * WIRE_MS);
+    assert_int_equal(peer_get(&p)->tsecr, 6000);
+    p.tsval = 6300;
+    peer_seg(&p, PEER_ACK, p.seq - 10, p.ack, peer_octets(0), 10);
+    assert_int_equal(peer_get(&p)->tsecr, 6300);
+    p.tsval = 9000;
+    peer_seg(&p, PEER_ACK, p.seq - 10, p.ack + 1, peer_octets(0), 10); /* never sent */
+    assert_int_equal(peer_get(&p)->tsecr, 6300);
+    peer_seg(&p, PEER_ACK, p.seq - 0x10000000, p.ack, peer_octets(0), 10); /* no text of now */
+    assert_int_equal(peer_get(&p)->tsecr, 6300);
+    p.tsval = 6200; /* older than the last: PAWS */
+    peer_seg(&p, PEER_ACK, p.seq - 10, p.ack, peer_octets(0), 10);
+    assert_int_equal(peer_get(&p)->tsecr, 6300);
+    peer_down(&p);
+}
+
 /* RFC 5961 3: only a RST at exactly RCV.NXT resets. */
 static void test_blind_rst(void **state)
 {
@@ -687,6 +713,7 @@ int main(void)
         cmocka_unit_test(test_outside_window),
         cmocka_unit_test(test_paws),
         cmocka_unit_test(test_timestamp_echo),
+        cmocka_unit_test(test_echo_of_a_copy),
         cmocka_unit_test(test_blind_rst),
         cmocka_unit_test(test_blind_syn_and_throttle),
         cmocka_unit_test(test_blind_data),

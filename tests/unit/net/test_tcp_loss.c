@@ -315,6 +315,48 @@ static void test_lost_retransmission(void **state)
     peer_down(&p);
 }
 
+/* RFC 8985 6.2 step 2: with a hole at SND.UNA every echo is from before it, and says nothing of what is SACKed behind: two of three
+ * retransmissions arrive, so the one that went before them is lost again. */
+static void test_retransmission_lost_at_the_head_of_others(void **state)
+{
+    (void)state;
+    struct peer p;
+    open_sack(&p, NULL);
+    learn_rtt(&p);
+    uint32_t base = send_segs(&p, 10), echo = p.tsecr;
+    peer_wait(&p, WIRE_MS);
+    sack_segs(&p, base, 0, 3, 6);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(peer_get(&p)->seq, base + i * MSS);
+    peer_wait(&p, 2 * WIRE_MS);
+    p.tsecr = echo;
+    sack_segs(&p, base, 0, 1, 6);
+    assert_int_equal(peer_get(&p)->seq, base);
+    assert_int_equal(p.stack->stats.tcp_lost_retransmit, 1);
+    assert_int_equal(p.stack->stats.tcp_timeouts, 0);
+    peer_down(&p);
+}
+
+/* RFC 5681 4.3: a retransmission that is lost lowers ssthresh a second time: by a second beta of the window, not of the few segments
+ * that PRR had let out when the timer ran out. */
+static void test_timeout_in_recovery(void **state)
+{
+    (void)state;
+    struct peer p;
+    open_sack(&p, NULL);
+    learn_rtt(&p);
+    uint32_t base = send_segs(&p, 10);
+    peer_wait(&p, WIRE_MS);
+    sack_segs(&p, base, 0, 7, 10); /* seven of ten */
+    assert_int_equal(info(&p).ssthresh, 7 * MSS);
+    assert_true(info(&p).cwnd <= 4 * MSS);
+    for (int i = 0; i < 400 && !p.stack->stats.tcp_timeouts; i++)
+        peer_wait(&p, WIRE_MS);
+    assert_int_equal(p.stack->stats.tcp_timeouts, 1);
+    assert_in_range(info(&p).ssthresh, 4 * MSS, 5 * MSS);
+    peer_down(&p);
+}
+
 /* RFC 6937: recovery sends about beta of what it hears of, ends at ssthresh. */
 static void test_prr(void **state)
 {
@@ -672,6 +714,8 @@ int main(void)
         cmocka_unit_test(test_dsack_widens_the_window),
         cmocka_unit_test(test_dsack_without_reordering_costs_no_time),
         cmocka_unit_test(test_lost_retransmission),
+        cmocka_unit_test(test_retransmission_lost_at_the_head_of_others),
+        cmocka_unit_test(test_timeout_in_recovery),
         cmocka_unit_test(test_prr),
         cmocka_unit_test(test_timeout_keeps_the_scoreboard),
         cmocka_unit_test(test_spurious_timeout_by_timestamp),
