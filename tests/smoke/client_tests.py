@@ -170,9 +170,9 @@ def node_folder():
     return folder, source
 
 
-def node(lab, script):
+def node(lab, script, port="6379"):
     folder, source = node_folder()
-    return lab.exec("env", "-C", folder, "node", source / script, lab.address, "6379", timeout=90).strip().splitlines()[-1]
+    return lab.exec("env", "-C", folder, "node", source / script, lab.address, port, timeout=90).strip().splitlines()[-1]
 
 
 @test

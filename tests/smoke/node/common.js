@@ -11,6 +11,11 @@ exports.fails = async (promise, pattern) => {
   await assert.rejects(promise, pattern);
   checks++;
 };
+// Asks until it is so; the deadline of run() ends what never is.
+exports.until = async (probe) => {
+  while (!probe()) await new Promise((resolve) => setImmediate(resolve));
+  checks++;
+};
 exports.run = (main) => {
   setTimeout(() => {
     console.error('deadline');
