@@ -543,9 +543,11 @@ int64_t host_publish(struct host *h, int kind, struct span channel, struct span 
 void tracking_after(struct worker *w, struct shard_set *set);
 void tracking_turn_end(struct worker *w);
 bool tracking_anybody(const struct worker *w); /* some client of some worker */
-/* CLIENT TRACKING: another worker must be asked first, for the client of its REDIRECT: the client is paused. It needs all shards (BCAST). */
-bool tracking_asks(struct worker *w, struct staged *s);
-bool tracking_leases(const struct staged *s);
+/* CLIENT TRACKING (argv; s is it, or the EXEC of a transaction with it): another worker must be asked first, for the client of its REDIRECT: the
+ * client is paused, and what it staged is put back. */
+bool tracking_asks(struct worker *w, struct staged *s, const struct span *argv, uint32_t argc);
+/* It needs all shards (BCAST). */
+bool tracking_leases(const struct span *argv, uint32_t argc);
 bool host_client_known(struct host *h, struct session *asker, uint64_t id);
 
 /* conflate.c: `bytes` of a message, the first `head` of which name its channel. */

@@ -91,7 +91,10 @@ static uint64_t shards_of(const struct worker *w, const struct multi_cmd *m)
         if (scan_cursor_parse(m->argv[1], &cursor))
             return 1ull << scan_cursor_shard(cursor, w->count);
         return 0; /* the command refuses it */
-    default: return 0;
+    default:
+        if (m->desc == &cmd_table[CMD_client_tracking] && tracking_leases(m->argv, m->argc))
+            return worker_all(w);
+        return 0;
     }
 }
 
@@ -225,13 +228,24 @@ static void start(struct worker *w, struct conn *c, uint64_t want, uint32_t fore
         after_command(w, &w->shard);
 }
 
+/* What EXEC has to ask another worker before it runs: the client of a REDIRECT, of the first that is queued. */
+static bool asks_first(struct worker *w, struct staged *s, const struct multi *m)
+{
+    for (const struct multi_cmd *mc = m->first; mc; mc = mc->next)
+        if (mc->desc == &cmd_table[CMD_client_tracking])
+            return tracking_asks(w, s, mc->argv, mc->argc);
+    return false;
+}
+
 bool exec_staged(struct worker *w, struct staged *s)
 {
-    if (unlikely_(w->careful & CAREFUL_MONITOR))
-        monitor_note_exec(w, s);
     struct conn *c = s->conn;
     const struct multi *m = c->ses.multi;
     uint32_t foreign = 0;
+    if (w->count > 1 && s->desc == &cmd_table[CMD_exec] && m && !m->failed && asks_first(w, s, m))
+        return true;
+    if (unlikely_(w->careful & CAREFUL_MONITOR))
+        monitor_note_exec(w, s);
     if (multi_queues(s->desc)) {
         queue_request(w, s);
         return true;

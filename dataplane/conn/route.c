@@ -377,9 +377,9 @@ static void run_over_workers(struct worker *w, struct staged *s)
             split_all(w, s, slot_split(w, s, w->count));
         break;
     default:
-        if (s->desc == &cmd_table[CMD_client_tracking] && tracking_asks(w, s))
+        if (s->desc == &cmd_table[CMD_client_tracking] && tracking_asks(w, s, s->argv, s->argc))
             break;
-        if (s->desc == &cmd_table[CMD_client_tracking] && tracking_leases(s)) {
+        if (s->desc == &cmd_table[CMD_client_tracking] && tracking_leases(s->argv, s->argc)) {
             out_close(w);
             run_leased(w, s, all);
             break;

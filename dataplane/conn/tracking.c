@@ -345,12 +345,12 @@ bool host_client_known(struct host *h, struct session *asker, uint64_t id)
     return found;
 }
 
-bool tracking_asks(struct worker *w, struct staged *s)
+bool tracking_asks(struct worker *w, struct staged *s, const struct span *argv, uint32_t argc)
 {
     struct conn *c = s->conn;
     int64_t id = 0;
-    for (uint32_t i = 3; i + 1 < s->argc; i++)
-        if (span_is(s->argv[i], "redirect") && !num_parse_i64(s->argv[i + 1], &id))
+    for (uint32_t i = 3; i + 1 < argc; i++)
+        if (span_is(argv[i], "redirect") && !num_parse_i64(argv[i + 1], &id))
             id = 0;
     if (id <= 0 || client_home(w, (uint64_t)id) == w->id || !tracking_of(&c->ses))
         return false;
@@ -370,10 +370,10 @@ bool tracking_asks(struct worker *w, struct staged *s)
     return true;
 }
 
-bool tracking_leases(const struct staged *s)
+bool tracking_leases(const struct span *argv, uint32_t argc)
 {
-    for (uint32_t i = 3; i < s->argc; i++)
-        if (span_is(s->argv[i], "bcast"))
+    for (uint32_t i = 3; i < argc; i++)
+        if (span_is(argv[i], "bcast"))
             return true;
     return false;
 }

@@ -109,6 +109,58 @@ static void a_redirect_leads_to_another_worker(void **state)
     }
 }
 
+/* CLIENT TRACKING ON BCAST queued between MULTI and EXEC was heard of by the shards of the transaction's keys only. */
+static void broadcast_from_within_a_transaction_hears_of_all_shards(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= MAX_WORKERS; count++) {
+        struct server s;
+        tracking_up(&s, count, 1000);
+        struct tcp_conn *a = connect_resp3(&s, count - 1), *b = fake_connect(s.net[0]);
+        expect(&s, a, "MULTI\r\nCLIENT TRACKING ON BCAST\r\nGET p1\r\nEXEC\r\n",
+               "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n_\r\n");
+        for (int i = 1; i <= 9; i++) { /* keys of every shard */
+            char set[32], told[64];
+            snprintf(set, sizeof(set), "SET p%d 1\r\n", i);
+            snprintf(told, sizeof(told), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\np%d\r\n", i);
+            expect(&s, b, set, "+OK\r\n");
+            expect_out(a, told);
+        }
+        leave(a);
+        leave(b);
+        server_down(&s);
+    }
+}
+
+/* A REDIRECT to a client of another worker, queued between MULTI and EXEC, was answered that there is none. */
+static void redirect_from_within_a_transaction_finds_its_client(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count++) {
+        struct server s;
+        tracking_up(&s, count, 1000);
+        struct tcp_conn *a = connect_resp3(&s, 0), *r = fake_connect(s.net[count - 1]);
+        say(r, "CLIENT ID\r\n");
+        settle(&s);
+        char text[128];
+        snprintf(text, sizeof(text),
+                 "MULTI\r\nGET k\r\nCLIENT TRACKING ON REDIRECT %.*s\r\nGET k\r\nEXEC\r\n",
+                 (int)r->out_len - 3, (char *)r->out + 1);
+        r->out_len = 0;
+        expect(&s, r, "SUBSCRIBE __redis__:invalidate\r\n",
+               "*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n");
+        expect(&s, a, text, "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n_\r\n+OK\r\n_\r\n");
+        expect(&s, a, "SET k 1\r\n", "+OK\r\n");
+        expect_out(r, "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\nk\r\n");
+        expect(
+            &s, a, "MULTI\r\nCLIENT TRACKING ON REDIRECT 999999\r\nEXEC\r\n",
+            "+OK\r\n+QUEUED\r\n*1\r\n-ERR The client ID you want redirect to does not exist\r\n");
+        leave(a);
+        leave(r);
+        server_down(&s);
+    }
+}
+
 /* tracking-table-max-keys: what is given up is told. */
 static void a_full_table_gives_keys_up(void **state)
 {
@@ -222,6 +274,8 @@ int main(void)
         cmocka_unit_test(readers_are_told_wherever_they_are),
         cmocka_unit_test(broadcast_tells_in_one_message),
         cmocka_unit_test(a_redirect_leads_to_another_worker),
+        cmocka_unit_test(broadcast_from_within_a_transaction_hears_of_all_shards),
+        cmocka_unit_test(redirect_from_within_a_transaction_finds_its_client),
         cmocka_unit_test(a_full_table_gives_keys_up),
         cmocka_unit_test(caches_agree_under_any_interleaving),
     };
