@@ -266,6 +266,12 @@ static bool client_type(struct cmd *c, struct span name, enum client_type *ret)
     return true;
 }
 
+/* As in Redis a subscriber in RESP3 too; one that monitors is a normal client. */
+static enum client_type type_of(const struct session *s)
+{
+    return s->mode & SESSION_SUBSCRIBED ? CLIENT_PUBSUB : CLIENT_NORMAL;
+}
+
 static struct session *session_next(struct cmd *c, struct session *after)
 {
     return c->host->ops->session_next(c->host, after);
@@ -298,11 +304,12 @@ static void list_ids(struct cmd *c)
 void cmd_client_list(struct cmd *c)
 {
     enum client_type type = CLIENT_NORMAL;
+    bool by_type = c->argc == 4 && span_is(c->argv[2], "type");
     if (c->argc > 3 && span_is(c->argv[2], "id")) {
         list_ids(c);
         return;
     }
-    if (c->argc == 4 && span_is(c->argv[2], "type")) {
+    if (by_type) {
         if (!client_type(c, c->argv[3], &type))
             return;
     } else if (c->argc != 2) {
@@ -311,8 +318,8 @@ void cmd_client_list(struct cmd *c)
     }
     struct lines l;
     reply_heap_init(&l.to, &l.heap, 2);
-    if (type == CLIENT_NORMAL) /* nobody here is of another type */
-        for (struct session *s = session_next(c, NULL); s; s = session_next(c, s))
+    for (struct session *s = session_next(c, NULL); s; s = session_next(c, s))
+        if (!by_type || type_of(s) == type)
             client_line(c, s, &l.to);
     lines_reply(&l, c);
 }
@@ -322,7 +329,8 @@ void cmd_client_list(struct cmd *c)
 struct kill_filter {
     int64_t id; /* 0: any */
     struct span peer, local;
-    bool by_peer, by_local, nobody, skip_me;
+    enum client_type type;
+    bool by_peer, by_local, by_type, skip_me;
 };
 
 /* CLIENT KILL option value ...; false: the error was written. */
@@ -330,7 +338,6 @@ static bool kill_parse(struct cmd *c, struct kill_filter *f)
 {
     for (uint32_t i = 2; i < c->argc; i += 2) {
         struct span opt = c->argv[i], value = i + 1 < c->argc ? c->argv[i + 1] : SPAN("");
-        enum client_type type;
         bool more = i + 1 < c->argc;
         if (span_is(opt, "id") && more) {
             if (!num_parse_i64(value, &f->id) || f->id < 1) {
@@ -338,9 +345,9 @@ static bool kill_parse(struct cmd *c, struct kill_filter *f)
                 return false;
             }
         } else if (span_is(opt, "type") && more) {
-            if (!client_type(c, value, &type))
+            if (!client_type(c, value, &f->type))
                 return false;
-            f->nobody = type != CLIENT_NORMAL; /* as in Redis the last TYPE counts */
+            f->by_type = true; /* as in Redis the last TYPE counts */
         } else if (span_is(opt, "addr") && more) {
             f->peer = value;
             f->by_peer = true;
@@ -372,7 +379,7 @@ static bool end_is(const struct session *s, enum session_end end, struct span te
 
 static bool kill_matches(const struct cmd *c, const struct kill_filter *f, const struct session *s)
 {
-    return !f->nobody && !(f->id && s->id != (uint64_t)f->id) &&
+    return !(f->by_type && type_of(s) != f->type) && !(f->id && s->id != (uint64_t)f->id) &&
            !(f->by_peer && !end_is(s, SESSION_PEER, f->peer)) &&
            !(f->by_local && !end_is(s, SESSION_LOCAL, f->local)) &&
            !(f->skip_me && s == c->session);
