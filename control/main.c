@@ -343,9 +343,11 @@ static int open_link(struct control *c)
 {
     char err[512];
     bool fresh;
-    store_before_link(c->config);
-    int rc = link_open_control(&c->link, c->config->dataplane.instance,
-                               c->config->dataplane.workers, &fresh, err, sizeof err);
+    int rc = store_before_link(c->config);
+    if (rc)
+        return rc;
+    rc = link_open_control(&c->link, c->config->dataplane.instance, c->config->dataplane.workers,
+                           &fresh, err, sizeof err);
     if (rc) {
         log_warning("Cannot open the link: %s", err);
         return rc;
@@ -430,7 +432,7 @@ static struct admin *open_admin(struct control *c)
 /* From the link to the loop and back. The exit code. */
 static int serve(struct control *c)
 {
-    int code = 1;
+    int code = 1, unsaved = 0;
     if (open_link(c))
         return 1;
     if (uv_loop_init(&c->loop))
@@ -463,7 +465,7 @@ undo_neighbours:
 undo_door:
     door_close(c->door);
 undo_store:
-    store_close(c->store);
+    unsaved = store_close(c->store);
 undo_requests:
 undo_admin:
 undo_bridge:
@@ -481,7 +483,7 @@ undo_bridge:
 undo_loop:
     uv_loop_close(&c->loop);
 undo_link:
-    if (!link_dp_alive(c->link))
+    if (!link_dp_alive(c->link) && !unsaved) /* else the next start writes it down */
         link_unlink(c->config->dataplane.instance);
     link_close(c->link);
     return code;

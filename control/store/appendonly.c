@@ -15,6 +15,7 @@
 #include "control/store/file_ops.h"
 #include "control/store/journal.h"
 #include "control/store/manifest.h"
+#include "control/store/merge.h"
 #include "control/store/replay.h"
 #include "engine/log/aof.h"
 
@@ -33,13 +34,17 @@ struct appendonly {
     int lock_fd; /* on the directory: no second server writes there */
     struct journal *journal;
     bool file_open, running, beginning;
-    uint64_t last_group, base_bytes;
+    uint64_t last_group, base_bytes, rdb_bytes; /* rdb_bytes: not in total_bytes */
     struct replay *replay;
     struct replay_file *files;
     uint32_t nfiles;
     uint64_t total_bytes;
+    bool adopts;   /* what the files lack is in the rings of a dataplane */
+    uint8_t *tail; /* what the last file held behind its last whole group, then */
+    size_t tail_bytes;
     uv_timer_t poll;
-    bool closed;
+    int told_error; /* of the journal, in the log */
+    uint64_t told_missing;
 };
 
 /* ---- files ---- */
@@ -83,6 +88,16 @@ static void unmap_all(struct appendonly *a)
     a->nfiles = 0;
 }
 
+/* Whoever reads it after a power cut reads what was read now. */
+static int sync_file(const char *path)
+{
+    int fd = file_ops.open(path, O_RDONLY, 0);
+    int rc = fd < 0 || file_ops.fsync(fd) ? -errno : 0;
+    if (fd >= 0)
+        file_ops.close(fd);
+    return rc;
+}
+
 static int cut_file(const char *path, uint64_t n)
 {
     int fd = file_ops.open(path, O_RDWR, 0);
@@ -93,36 +108,45 @@ static int cut_file(const char *path, uint64_t n)
 }
 
 /* What is cut off stays beside the file: another server may have written it. */
-static int keep_tail(struct appendonly *a, const char *path, uint64_t from, uint64_t n)
+static int keep_tail(struct appendonly *a, const char *path, uint64_t from, struct span file)
 {
     char aside[PATH_BYTES + 32];
-    struct span s;
-    int rc = map_file(path, &s);
     snprintf(aside, sizeof aside, "%s.cut-%llu", path, (unsigned long long)from);
-    int fd = rc ? -1 : file_ops.open(aside, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    if (!rc && (fd < 0 || s.n < n))
-        rc = -EIO;
-    if (!rc)
-        rc = file_write_all(fd, s.p + from, n - from);
+    int fd = file_ops.open(aside, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    int rc = fd < 0 ? -errno : file_write_all(fd, file.p + from, file.n - from);
     if (!rc && file_ops.fsync(fd))
         rc = -errno;
     if (fd >= 0)
         file_ops.close(fd);
-    unmap(s);
     return rc ? rc : file_sync_dir(a->m.dir);
 }
 
-/* The file's end was never finished. False: it stays as it is, and the server does not start. */
-static bool cut_tail(struct appendonly *a, const char *path, const struct aof_check *c, uint64_t n)
+/* The begin of a record whose end is still in a ring. */
+static int remember_tail(struct appendonly *a, struct span tail)
 {
-    if (!a->config->control.aof_load_truncated) {
+    free(a->tail);
+    a->tail_bytes = 0;
+    a->tail = malloc(tail.n ? tail.n : 1);
+    if (!a->tail)
+        return -ENOMEM;
+    memcpy(a->tail, tail.p, tail.n);
+    a->tail_bytes = tail.n;
+    return 0;
+}
+
+/* The file's end was never finished. False: it stays as it is, and the server does not start. */
+static bool cut_tail(struct appendonly *a, const char *path, const struct aof_check *c,
+                     struct span file)
+{
+    if (!a->config->control.aof_load_truncated && !a->adopts) {
         log_warning("%s ends in the middle at offset %llu (%s), and aof-load-truncated is no: "
                     "`barewire check-files %s "
                     "--fix` cuts it there",
                     path, (unsigned long long)c->good_bytes, c->why, path);
         return false;
     }
-    int rc = keep_tail(a, path, c->good_bytes, n);
+    int rc = a->adopts ? remember_tail(a, span_of(file.p + c->good_bytes, file.n - c->good_bytes))
+                       : keep_tail(a, path, c->good_bytes, file);
     if (!rc)
         rc = cut_file(path, c->good_bytes);
     if (rc) {
@@ -133,8 +157,8 @@ static bool cut_tail(struct appendonly *a, const char *path, const struct aof_ch
     log_warning("%s was cut at offset %llu, the end of its last whole group: %llu bytes behind it "
                 "were never "
                 "finished (%s)",
-                path, (unsigned long long)c->good_bytes, (unsigned long long)(n - c->good_bytes),
-                c->why);
+                path, (unsigned long long)c->good_bytes,
+                (unsigned long long)(file.n - c->good_bytes), c->why);
     return true;
 }
 
@@ -167,7 +191,12 @@ static bool look_at(struct appendonly *a, const char *name, bool last)
         unmap(f.bytes);
         return false;
     }
-    if (c.verdict == AOF_TORN && !cut_tail(a, path, &c, f.bytes.n)) {
+    if (c.verdict == AOF_TORN && !cut_tail(a, path, &c, f.bytes)) {
+        unmap(f.bytes);
+        return false;
+    }
+    if ((rc = sync_file(path)) != 0) {
+        log_warning("%s: %s", path, strerror(-rc));
         unmap(f.bytes);
         return false;
     }
@@ -247,6 +276,7 @@ enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n)
     if (!a->files || !lock_dir(a))
         return APPENDONLY_REFUSED;
     bool rdb = a->m.has_base && is_rdb(&a->m, &a->base_bytes);
+    a->rdb_bytes = rdb ? a->base_bytes : 0;
     if (a->m.has_base && !rdb && !look_at(a, a->m.base.name, !a->m.incrs))
         return APPENDONLY_REFUSED;
     for (uint32_t i = 0; i < a->m.incrs; i++)
@@ -344,9 +374,11 @@ static int next_file(struct appendonly *a, uint64_t first_group)
 
 static int begin_files(struct appendonly *a, const char *rdb)
 {
-    int rc = 0;
-    if (file_ops.mkdir(a->m.dir, 0755) && errno != EEXIST)
-        return -errno;
+    int rc = file_ops.mkdir(a->m.dir, 0755) && errno != EEXIST ? -errno : 0;
+    if (!rc)
+        rc = file_sync_dir(a->config->control.dir);
+    if (rc)
+        return rc;
     if (!lock_dir(a))
         return -EBUSY;
     if (!a->has_manifest && rdb)
@@ -385,7 +417,7 @@ void appendonly_begin(struct appendonly *a, const char *rdb)
     unmap_all(a);
     int rc = begin_files(a, rdb);
     if (!rc)
-        rc = journal_attach(a->journal, a->bridge->link, NULL);
+        rc = journal_attach(a->journal, a->bridge->link, NULL, (struct span){0});
     if (rc) {
         log_warning("The append-only log cannot be written: %s", strerror(-rc));
         a->ops->failed(a->ctx);
@@ -435,21 +467,37 @@ static void find_written(struct appendonly *a, struct link *l, uint64_t *written
     }
 }
 
-void appendonly_adopt(struct appendonly *a)
+/* The log goes on behind what was written into it from these rings. What was written is on the disk by now (look_at). 0 or -errno; -ENOENT: the log is off. */
+static int go_on(struct appendonly *a, struct link *l)
 {
     uint64_t written[LIMIT_WORKERS];
     char base[PATH_BYTES];
+    a->adopts = true;
     enum appendonly_plan plan = appendonly_plan(a, base, sizeof base);
+    a->adopts = false;
     if (plan == APPENDONLY_OFF)
-        return;
+        return -ENOENT;
     int rc = plan == APPENDONLY_REFUSED || plan == APPENDONLY_EMPTY ? -EINVAL : 0;
     if (!rc) {
-        find_written(a, a->bridge->link, written);
+        find_written(a, l, written);
         unmap_all(a);
         rc = begin_files(a, NULL);
     }
     if (!rc)
-        rc = journal_attach(a->journal, a->bridge->link, written);
+        rc = journal_attach(a->journal, l, written, span_of(a->tail, a->tail_bytes));
+    for (uint32_t i = 0; !rc && i < link_workers(l); i++)
+        __atomic_store_n(&link_journal(l)->durable[i], written[i], __ATOMIC_RELEASE);
+    free(a->tail);
+    a->tail = NULL;
+    a->tail_bytes = 0;
+    return rc;
+}
+
+void appendonly_adopt(struct appendonly *a)
+{
+    int rc = go_on(a, a->bridge->link);
+    if (rc == -ENOENT)
+        return;
     if (rc) {
         log_warning("The append-only log of the running dataplane cannot be gone on with: %s",
                     strerror(-rc));
@@ -460,40 +508,48 @@ void appendonly_adopt(struct appendonly *a)
     publish(a);
 }
 
-void appendonly_rescue(const struct config *config)
+/* All of it, or -errno. */
+static int rescue(struct appendonly *a, struct link *l)
+{
+    int rc = go_on(a, l), end;
+    if (!rc)
+        journal_drain(a->journal);
+    for (int ms = 0; !rc && ms < RESCUE_MS && !journal_status(a->journal).drained; ms++)
+        usleep(1000);
+    if (!rc && !journal_status(a->journal).drained)
+        rc = -ETIMEDOUT;
+    end = a->journal ? journal_close_file(a->journal, !rc) : 0;
+    return rc ? rc : end;
+}
+
+int appendonly_rescue(const struct config *config)
 {
     struct link *l;
     struct config copy = *config;
     struct appendonly a = {.config = &copy, .lock_fd = -1};
-    uint64_t written[LIMIT_WORKERS], waiting = 0;
-    char base[PATH_BYTES];
+    uint64_t waiting = 0;
+    int rc = 0;
     if (!config->control.appendonly || link_open_leftover(&l, config->dataplane.instance))
-        return;
+        return 0;
     for (uint32_t i = 0; i < link_workers(l); i++) {
         struct ring r;
         waiting += link_journal_ring(l, i, &r) == 0 ? ring_backlog(&r) : 0;
     }
-    enum appendonly_plan plan = waiting ? appendonly_plan(&a, base, sizeof base) : APPENDONLY_OFF;
-    if (plan == APPENDONLY_BASE_RDB || plan == APPENDONLY_LOG) {
-        find_written(&a, l, written);
-        unmap_all(&a);
-        int rc = begin_files(&a, NULL);
-        if (!rc)
-            rc = journal_attach(a.journal, l, written);
-        if (!rc)
-            journal_drain(a.journal);
-        for (int ms = 0; !rc && ms < RESCUE_MS && !journal_status(a.journal).drained; ms++)
-            usleep(1000);
-        if (a.journal)
-            journal_close_file(a.journal, true);
-        log_notice("%llu bytes that a server left in memory when it died were put into its log%s",
-                   (unsigned long long)waiting, rc ? ", or not: the log cannot be written" : "");
-        journal_free(a.journal);
-    }
+    if (waiting)
+        rc = rescue(&a, l);
+    if (rc)
+        log_warning("A server left %llu bytes of writes in memory when it died, and they cannot be "
+                    "put into its log: %s. To start without them remove /dev/shm/barewire-%s",
+                    (unsigned long long)waiting, strerror(-rc), config->dataplane.instance);
+    else if (waiting)
+        log_notice("%llu bytes that a server left in memory when it died were put into its log",
+                   (unsigned long long)waiting);
+    journal_free(a.journal);
     unmap_all(&a);
     if (a.lock_fd >= 0)
         file_ops.close(a.lock_fd);
     link_close(l);
+    return rc;
 }
 
 /* ---- life ---- */
@@ -546,14 +602,38 @@ void appendonly_config_changed(struct appendonly *a)
         publish(a);
 }
 
-void appendonly_close(struct appendonly *a)
+int appendonly_close(struct appendonly *a)
 {
+    int rc = 0;
     if (!a)
-        return;
+        return 0;
     uv_timer_stop(&a->poll);
     if (a->journal)
-        journal_close_file(a->journal, !link_dp_alive(a->bridge->link));
+        rc = journal_close_file(a->journal, !link_dp_alive(a->bridge->link));
+    if (rc)
+        log_warning("The append-only log is not whole: %s. What is missing stays in memory and is "
+                    "written at the next start, if this machine stays up",
+                    strerror(-rc));
     uv_close((uv_handle_t *)&a->poll, NULL);
+    return rc;
+}
+
+void appendonly_tick(struct appendonly *a)
+{
+    if (!a->journal)
+        return;
+    struct journal_status s = journal_status(a->journal);
+    if (s.error && s.error != a->told_error)
+        log_warning("Writing the append-only log fails: %s. Writes are refused until it succeeds",
+                    strerror(s.error));
+    else if (!s.error && a->told_error)
+        log_notice("The append-only log is written again");
+    if (s.missing != a->told_missing)
+        log_warning("%llu records of the append-only log were never published by the dataplane "
+                    "that died",
+                    (unsigned long long)(s.missing - a->told_missing));
+    a->told_error = s.error;
+    a->told_missing = s.missing;
 }
 
 void appendonly_free(struct appendonly *a)
@@ -576,7 +656,7 @@ void appendonly_info(const struct appendonly *a, struct appendonly_info *ret)
     *ret = (struct appendonly_info){.on = a->running,
                                     .loading = a->replay != NULL,
                                     .write_ok = s.error == 0,
-                                    .current_bytes = a->base_bytes + a->total_bytes + s.file_bytes,
+                                    .current_bytes = a->rdb_bytes + a->total_bytes + s.file_bytes,
                                     .base_bytes = a->base_bytes,
                                     .loaded_bytes = replay_bytes(a->replay),
                                     .total_bytes = a->total_bytes,

@@ -31,13 +31,14 @@ enum appendonly_plan {
     APPENDONLY_REFUSED
 };
 
-/* Before the link is replaced: what a server whose both processes died has left in its rings goes into its log. */
-void appendonly_rescue(const struct config *config);
+/* Before the link is replaced: what a server whose both processes died has left in its rings goes into its log. 0, or -errno (logged): it does not, and
+ * would be lost by going on. */
+int appendonly_rescue(const struct config *config);
 
 struct appendonly *appendonly_open(uv_loop_t *loop, struct bridge *b, struct config *config,
                                    const struct appendonly_ops *ops, void *ctx);
-void appendonly_close(
-    struct appendonly *a); /* handles; then run the loop, then appendonly_free. Both take NULL */
+/* Handles; then run the loop, then appendonly_free. Both take NULL. 0, or -errno (logged): something is left in the link's rings. */
+int appendonly_close(struct appendonly *a);
 void appendonly_free(struct appendonly *a);
 
 /* Reads the manifest and looks at all files. `base`: path of the base RDB. */
@@ -49,6 +50,8 @@ void appendonly_adopt(struct appendonly *a);
 void appendonly_down(struct appendonly *a);
 bool appendonly_drained(const struct appendonly *a);
 void appendonly_config_changed(struct appendonly *a);
+/* Now and then: what has become of the disk is logged. */
+void appendonly_tick(struct appendonly *a);
 
 bool appendonly_message(struct appendonly *a, uint32_t worker, uint32_t type, struct span payload);
 void appendonly_room(struct appendonly *a, uint32_t worker);

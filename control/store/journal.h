@@ -1,15 +1,18 @@
-/* journal: the thread that takes the workers' records out of the link's rings, puts them in one order and writes them.
+/* journal: the threads that write the workers' records down.
  *
- *   rings -> merge: a record whose numbers are the next of all its shards -> group -> write -> (fsync) -> numbers written, numbers durable -> rings given back
+ *   rings -> merge -> group -> write -> (fsync) -> numbers written, numbers durable -> rings given back
  *
+ * Writer thread: all but the fsyncs of everysec, which a thread of their own makes while writing goes on, one at a time. With always the writer makes them
+ * itself: what comes meanwhile is the next group (docs/decisions/0008-fsync-thread.md).
  * A record leaves its ring only after the kernel has its bytes, so either process may die at any point. A write that fails leaves no half group: the file is
  * cut to where it was, the records stay, and it is tried again until it succeeds; meanwhile workers refuse writes (link_journal.error).
- * journal_open to journal_close: the main thread; the rest is the writer's. */
+ * All functions here: the main thread. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/bytes.h"
 #include "engine/link/link.h"
 
 enum journal_fsync { FSYNC_NO, FSYNC_EVERYSEC, FSYNC_ALWAYS };
@@ -20,20 +23,24 @@ struct journal_status {
     uint64_t file_bytes; /* of the increment that is being written */
     uint64_t groups;     /* the last one */
     int error;           /* errno; 0: fine */
-    uint64_t fsyncs, delayed, failures;
+    uint64_t fsyncs, failures;
+    uint64_t
+        delayed; /* fsyncs that went on for more than two seconds while there was more to write */
+    uint64_t missing; /* numbers that a dead dataplane had given out and not published */
     bool drained;
 };
 
 /* NULL: no memory or thread. Nothing is taken until journal_file and journal_attach. */
 struct journal *journal_open(enum journal_fsync policy);
-/* What is in the rings is written and fsynced, and the file is closed as whole (`clean`), if the disk lets it within a second. */
-void journal_close_file(struct journal *j, bool clean);
+/* What is in the rings is written and fsynced, and the file is closed; `clean`: as whole. 0, or -errno: something stays in the rings, and is lost with them. */
+int journal_close_file(struct journal *j, bool clean);
 void journal_free(struct journal *j);
 
-/* From here on into that file, which is new: 0 or -errno. `first_group`: number of its first group. `seq`: of the file among the increments. */
+/* From here on into that file, which is new: 0 or -errno; -EBUSY: a group has been begun, try again. `first_group`: number of its first group. `seq`: of the file among the increments. */
 int journal_file(struct journal *j, const char *path, uint64_t seq, uint64_t first_group);
-/* The rings of a dataplane. `written`: by shard, numbers that are in the log already (a control before this one wrote them), or NULL. */
-int journal_attach(struct journal *j, struct link *l, const uint64_t *written);
+/* The rings of a dataplane. `written`: by shard, numbers that are in the log already (a control before this one wrote them), or NULL. `tail`: what that
+ * one's file held behind its last whole group. -ENODATA: a ring begins in the middle of a record that is not there. */
+int journal_attach(struct journal *j, struct link *l, const uint64_t *written, struct span tail);
 /* The dataplane is dead: take what it left, then fsync, then let go of the rings; journal_status.drained tells. */
 void journal_drain(struct journal *j);
 void journal_policy(struct journal *j, enum journal_fsync policy);

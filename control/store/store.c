@@ -336,6 +336,7 @@ void store_tick(struct store *s, int64_t now_ms)
         s->hold_ms = now_ms;
         s->ops->hold(s->ctx, s->wait_worker, s->wait_request);
     }
+    appendonly_tick(s->log);
     save_if_due(s, now_ms);
 }
 
@@ -439,18 +440,19 @@ struct store *store_open(uv_loop_t *loop, struct bridge *b, struct config *confi
     return NULL;
 }
 
-void store_close(struct store *s)
+int store_close(struct store *s)
 {
     if (!s)
-        return;
+        return 0;
     s->up = false;
-    appendonly_close(s->log);
+    int rc = appendonly_close(s->log);
     if (s->save)
         save_stop(s->save, "the server ends");
     if (s->load) {
         load_abandon(s->load);
         s->load = NULL;
     }
+    return rc;
 }
 
 void store_free(struct store *s)
@@ -477,9 +479,9 @@ bool store_ready(const struct store *s)
     return appendonly_drained(s->log);
 }
 
-void store_before_link(const struct config *c)
+int store_before_link(const struct config *c)
 {
-    appendonly_rescue(c);
+    return appendonly_rescue(c);
 }
 
 void store_first_config(struct config *c, struct link *l)

@@ -32,8 +32,8 @@ struct store_ops {
 /* NULL: no memory. */
 struct store *store_open(uv_loop_t *loop, struct bridge *b, struct config *config,
                          const struct store_ops *ops, void *ctx, int64_t now_ms);
-/* Ends what is going on; run the loop until its handles are closed, then store_free. Both take NULL. */
-void store_close(struct store *s);
+/* Ends what is going on; run the loop until its handles are closed, then store_free. Both take NULL. 0, or -errno: the link holds what is not on disk. */
+int store_close(struct store *s);
 void store_free(struct store *s);
 
 /* A dataplane is there: a new one, or one that control found running. */
@@ -60,8 +60,8 @@ bool store_door_message(struct store *s, uint32_t worker, uint32_t type, struct 
 void store_room(struct store *s, uint32_t worker);
 /* A new dataplane may be started: what the dead one left is on disk. */
 bool store_ready(const struct store *s);
-/* Before the link is opened; and before the first configuration is published in it. */
-void store_before_link(const struct config *c);
+/* Before the link is opened: 0, or -errno (logged): it must not be. And before the first configuration is published in it. */
+int store_before_link(const struct config *c);
 void store_first_config(struct config *c, struct link *l);
 
 void store_info(const struct store *s, struct store_info *ret, int64_t now_ms);

@@ -16,6 +16,7 @@
 #include "engine/link/msg.h"
 
 #define RECORD_BYTES (LIMIT_LINK_MSG_BYTES - 64) /* of a record in the ring */
+#define MORE_BYTES   (RECORD_BYTES - sizeof(struct msg_journal_more))
 #define CLOSE_BYTES  (256 * 1024) /* effects that are not kept until the turn's end */
 
 struct journal_wait {
@@ -138,10 +139,12 @@ static void make_record(struct worker *w, uint64_t shards)
     size_t n = f->len, first = RECORD_BYTES - head_n;
     first = n < first ? n : first;
     put(j, MSG_JOURNAL, &head, head_n, f->p, (uint32_t)first);
-    for (size_t at = first; at < n;) {
-        size_t part = n - at < RECORD_BYTES ? n - at : RECORD_BYTES;
-        put(j, MSG_JOURNAL_MORE, NULL, 0, f->p + at, (uint32_t)part);
-        at += part;
+    struct msg_journal_more more = {
+        .bytes = n, .last_db = f->db, .shard = head.at[0].shard, .seq = head.at[0].seq};
+    for (more.offset = first; more.offset < n;) {
+        size_t part = n - more.offset < MORE_BYTES ? n - more.offset : MORE_BYTES;
+        put(j, MSG_JOURNAL_MORE, &more, sizeof(more), f->p + more.offset, (uint32_t)part);
+        more.offset += part;
     }
     STAT_ADD(w->stats->journal_bytes, n);
     STAT_INC(w->stats->journal_records);

@@ -17,7 +17,7 @@
 #include "engine/shard/config.h"
 
 #define LINK_MAGIC          0x4b4e494c57524142ull /* "BARWLINK" */
-#define LINK_LAYOUT_VERSION 3
+#define LINK_LAYOUT_VERSION 4
 #define LINK_COMMANDS       512 /* command statistics slots per worker, by cmd_desc.index */
 
 enum link_dp_state { LINK_DP_NONE, LINK_DP_STARTING, LINK_DP_RUNNING, LINK_DP_STOPPED };
@@ -72,7 +72,8 @@ struct link_journal {
     uint32_t error;                  /* errno of the write that fails now; 0: none */
     uint32_t asleep;                 /* 1: the writer waits; also cleared by who rings */
     uint32_t bell;                   /* futex word. Writers: workers (atomic add) */
-    uint32_t pad0;
+    uint32_t
+        asked; /* 1: a client waits for what is written to be durable. Writers: workers; cleared by the writer */
     uint64_t file; /* sequence of the increment that is being written; 0: none */
     uint32_t pad[10];
 };

@@ -1,0 +1,131 @@
+/* log_file.c: see log_file.h. */
+#include "control/store/log_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/store/file_ops.h"
+
+static int write_at(int fd, uint64_t at, const void *p, size_t n)
+{
+    return lseek(fd, (off_t)at, SEEK_SET) < 0 ? -errno : file_write_all(fd, p, n);
+}
+
+int log_file_begin(struct log_file *f, const char *path, const void *head, size_t n)
+{
+    int fd = file_ops.open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    int rc = fd < 0 ? -errno : write_at(fd, 0, head, n);
+    if (!rc && file_ops.fsync(fd))
+        rc = -errno;
+    if (rc) {
+        if (fd >= 0)
+            file_ops.close(fd);
+        return rc;
+    }
+    log_file_close(f);
+    *f = (struct log_file){.fd = fd, .synced_bytes = n, .good_bytes = n, .end_bytes = n};
+    snprintf(f->path, sizeof f->path, "%s", path);
+    return 0;
+}
+
+static int cut(struct log_file *f)
+{
+    if (f->owed && file_ops.ftruncate(f->fd, (off_t)f->end_bytes))
+        return -errno;
+    f->owed = false;
+    return 0;
+}
+
+int log_file_write(struct log_file *f, const void *p, size_t n)
+{
+    int rc = cut(f);
+    if (rc)
+        return rc;
+    rc = write_at(f->fd, f->end_bytes, p, n);
+    if (rc) {
+        f->owed = true;
+        cut(f); /* at once if it can be: whoever reads the file finds no half group */
+        return rc;
+    }
+    f->end_bytes += n;
+    return 0;
+}
+
+void log_file_whole(struct log_file *f)
+{
+    f->good_bytes = f->end_bytes;
+}
+
+void log_file_drop(struct log_file *f)
+{
+    f->owed |= f->end_bytes != f->good_bytes;
+    f->end_bytes = f->good_bytes;
+    cut(f);
+}
+
+int log_file_fsync(const struct log_file *f)
+{
+    return file_ops.fdatasync(f->fd) ? -errno : 0;
+}
+
+void log_file_synced(struct log_file *f, uint64_t bytes, int rc)
+{
+    if (rc)
+        f->suspect = true;
+    else if (!f->suspect)
+        f->synced_bytes = bytes;
+}
+
+/* What the kernel still has of them. */
+static int read_again(struct log_file *f)
+{
+    size_t n = f->end_bytes - f->synced_bytes, got = 0;
+    uint8_t *copy = malloc(n ? n : 1);
+    int fd = copy ? file_ops.open(f->path, O_RDONLY, 0) : -1;
+    int rc = !copy ? -ENOMEM : fd < 0 ? -errno : 0;
+    if (!rc && lseek(fd, (off_t)f->synced_bytes, SEEK_SET) < 0)
+        rc = -errno;
+    while (!rc && got < n) {
+        ssize_t r = file_ops.read(fd, copy + got, n - got);
+        if (r > 0)
+            got += (size_t)r;
+        else if (r == 0 || errno != EINTR)
+            rc = r < 0 ? -errno : -EIO;
+    }
+    if (fd >= 0)
+        file_ops.close(fd);
+    if (rc)
+        free(copy);
+    else
+        f->again = copy;
+    return rc;
+}
+
+int log_file_mend(struct log_file *f)
+{
+    int rc = f->again ? 0 : read_again(f);
+    if (!rc)
+        rc = write_at(f->fd, f->synced_bytes, f->again, f->end_bytes - f->synced_bytes);
+    if (!rc)
+        rc = log_file_fsync(f);
+    if (rc)
+        return rc;
+    free(f->again);
+    f->again = NULL;
+    f->suspect = false;
+    f->synced_bytes = f->good_bytes;
+    return 0;
+}
+
+void log_file_close(struct log_file *f)
+{
+    if (f->fd >= 0)
+        file_ops.close(f->fd);
+    free(f->again);
+    f->again = NULL;
+    f->fd = -1;
+}

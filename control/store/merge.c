@@ -1,0 +1,375 @@
+/* merge.c: see merge.h. Format of records: engine/link/msg.h; of lines: engine/log/aof.h. */
+#include "control/store/merge.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/num.h"
+#include "engine/link/layout.h"
+#include "engine/link/msg.h"
+#include "engine/log/aof.h"
+
+#define KEEP_BYTES (4 * MERGE_BATCH_BYTES)
+
+void merge_init(struct merge *m)
+{
+    *m = (struct merge){.rest_worker = -1, .db = MERGE_NO_DB};
+}
+
+void merge_fini(struct merge *m)
+{
+    free(m->p);
+    m->p = NULL;
+    m->len = m->cap = 0;
+}
+
+int merge_attach(struct merge *m, struct link *l, const uint64_t *written)
+{
+    int rc = 0;
+    merge_fini(m);
+    *m = (struct merge){.rest_worker = -1,
+                        .db = MERGE_NO_DB,
+                        .workers = link_workers(l),
+                        .generation = link_generation(l)};
+    for (uint32_t i = 0; i < m->workers && !rc; i++) {
+        rc = link_journal_ring(l, i, &m->ring[i]);
+        m->next[i] = written ? written[i] + 1 : 1;
+    }
+    m->link = rc ? NULL : l;
+    return rc;
+}
+
+/* ---- the batch ---- */
+
+bool merge_put(struct merge *m, const void *p, size_t n)
+{
+    if (m->cap - m->len < n) {
+        size_t cap = (m->len + n) * 2;
+        uint8_t *grown = realloc(m->p, cap);
+        if (!grown)
+            return false;
+        m->p = grown;
+        m->cap = cap;
+    }
+    memcpy(m->p + m->len, p, n);
+    m->len += n;
+    return true;
+}
+
+static bool put_select(struct merge *m, uint32_t db)
+{
+    char text[64], number[NUM_I64_CHARS];
+    if (db == m->db)
+        return true;
+    int digits = (int)num_format_u64(number, db);
+    return merge_put(
+        m, text,
+        (size_t)sprintf(text, "*2\r\n$6\r\nSELECT\r\n$%d\r\n%.*s\r\n", digits, digits, number));
+}
+
+static bool put_line(struct merge *m, const char *line, size_t n)
+{
+    return merge_put(m, line, n) && merge_put(m, "\r\n", 2);
+}
+
+bool merge_put_shards(struct merge *m)
+{
+    char line[AOF_LINE_BYTES];
+    size_t n = 0;
+    for (uint32_t i = 0; i < m->workers; i++) {
+        if (!m->taken[i])
+            continue;
+        if (!n)
+            n = aof_write_shards(line, m->generation);
+        size_t next = aof_write_shard(line, n, i, m->taken[i]);
+        if (!next) {
+            if (!put_line(m, line, n))
+                return false;
+            n = aof_write_shards(line, m->generation);
+            next = aof_write_shard(line, n, i, m->taken[i]);
+        }
+        n = next;
+    }
+    return !n || put_line(m, line, n);
+}
+
+void merge_written(struct merge *m, bool ends)
+{
+    m->len = 0;
+    m->open = !ends;
+    if (ends)
+        memset(m->taken, 0, sizeof m->taken);
+    if (m->cap > KEEP_BYTES)
+        merge_fini(m);
+}
+
+/* ---- taking ---- */
+
+enum turn { TURN_NOW, TURN_LATER, TURN_WRITTEN, TURN_BAD };
+
+struct head {
+    struct msg_journal m;
+    struct msg_journal_shard at[LIMIT_WORKERS];
+    size_t bytes;
+};
+
+static bool read_head(struct span p, struct head *h)
+{
+    if (p.n < sizeof h->m)
+        return false;
+    memcpy(&h->m, p.p, sizeof h->m);
+    if (!h->m.shards || h->m.shards > LIMIT_WORKERS)
+        return false;
+    size_t n = h->m.shards * sizeof h->at[0];
+    h->bytes = sizeof h->m + n;
+    if (p.n < h->bytes || p.n - h->bytes > h->m.bytes)
+        return false;
+    memcpy(h->at, p.p + sizeof h->m, n);
+    return true;
+}
+
+/* Whether it is the turn of a record. */
+static enum turn turn_of(const struct merge *m, const struct head *h)
+{
+    enum turn t = TURN_NOW;
+    for (uint32_t i = 0; i < h->m.shards; i++) {
+        if (h->at[i].shard >= m->workers)
+            return TURN_BAD;
+        if (h->at[i].seq < m->next[h->at[i].shard])
+            return TURN_WRITTEN;
+        if (h->at[i].seq > m->next[h->at[i].shard])
+            t = TURN_LATER;
+    }
+    return t;
+}
+
+static void note_shards(struct merge *m, const struct head *h)
+{
+    for (uint32_t i = 0; i < h->m.shards; i++)
+        m->taken[h->at[i].shard] = h->at[i].seq;
+}
+
+/* The bytes of a record's first part. False: no memory; nothing has changed. */
+static bool put_record(struct merge *m, const struct head *h, struct span body)
+{
+    size_t begin = m->len;
+    uint64_t before[LIMIT_WORKERS];
+    bool parts = h->m.bytes > body.n;
+    memcpy(before, m->taken, sizeof before);
+    note_shards(m, h);
+    if (parts)
+        m->db = MERGE_NO_DB; /* its group can be read by itself */
+    if ((parts && !merge_put_shards(m)) || !put_select(m, h->m.first_db) ||
+        !merge_put(m, body.p, body.n)) {
+        m->len = begin;
+        memcpy(m->taken, before, sizeof before);
+        return false;
+    }
+    m->db = h->m.last_db;
+    for (uint32_t i = 0; i < h->m.shards; i++)
+        m->next[h->at[i].shard] = h->at[i].seq + 1;
+    return true;
+}
+
+/* The first part of a record. False: not its turn, or there is no memory for it now. */
+static bool take_record(struct merge *m, uint32_t worker, struct span p)
+{
+    struct head h;
+    enum turn t = read_head(p, &h) ? turn_of(m, &h) : TURN_BAD;
+    if (t == TURN_BAD) {
+        m->corrupt = true;
+        return false;
+    }
+    if (t == TURN_LATER) {
+        m->blocked = true;
+        return false;
+    }
+    struct span body = span_of(p.p + h.bytes, p.n - h.bytes);
+    if (t == TURN_NOW && h.m.bytes > body.n && (m->len || m->open)) {
+        m->alone = true;
+        return false;
+    }
+    if (t == TURN_NOW && !put_record(m, &h, body))
+        return false;
+    m->rest_skips = t == TURN_WRITTEN;
+    m->rest_at = body.n;
+    m->rest_bytes = h.m.bytes - body.n;
+    m->rest_worker = m->rest_bytes ? (int64_t)worker : -1;
+    return true;
+}
+
+static bool take_more(struct merge *m, uint32_t worker, struct span p)
+{
+    struct msg_journal_more more;
+    if (p.n > sizeof more)
+        memcpy(&more, p.p, sizeof more);
+    size_t n = p.n > sizeof more ? p.n - sizeof more : 0;
+    if (!n || m->rest_worker != (int64_t)worker || more.offset != m->rest_at || n > m->rest_bytes) {
+        m->corrupt = true;
+        return false;
+    }
+    if (!m->rest_skips && !merge_put(m, p.p + sizeof more, n))
+        return false;
+    m->rest_at += n;
+    m->rest_bytes -= n;
+    if (!m->rest_bytes)
+        m->rest_worker = -1;
+    return true;
+}
+
+/* Records of one worker, as far as it is their turn. True: there was one. */
+static bool take_from(struct merge *m, uint32_t worker)
+{
+    struct ring *r = &m->ring[worker];
+    struct ring_record rec;
+    bool any = false;
+    while (m->len < MERGE_BATCH_BYTES && !m->alone) {
+        if (m->rest_worker >= 0 && m->rest_worker != (int64_t)worker)
+            break;
+        enum ring_status s = ring_peek(r, &rec);
+        m->corrupt |= s == RING_CORRUPT;
+        if (s != RING_RECORD)
+            break;
+        bool first = rec.type == MSG_JOURNAL && m->rest_worker < 0;
+        if (!(first ? take_record(m, worker, rec.payload) : take_more(m, worker, rec.payload)))
+            break;
+        ring_pass(r);
+        any = true;
+    }
+    return any;
+}
+
+bool merge_take(struct merge *m)
+{
+    bool any = true, some = false;
+    m->alone = false;
+    while (any && m->link) {
+        any = m->blocked = false;
+        for (uint32_t i = 0; i < m->workers; i++)
+            any |= take_from(m, i);
+        some |= any;
+    }
+    return some;
+}
+
+void merge_give_back(struct merge *m)
+{
+    for (uint32_t i = 0; i < m->workers; i++)
+        if (__atomic_load_n(&m->ring[i].shm->tail, __ATOMIC_RELAXED) != m->ring[i].pos)
+            ring_give_back(&m->ring[i]);
+}
+
+uint64_t merge_backlog(const struct merge *m)
+{
+    uint64_t n = m->len;
+    for (uint32_t i = 0; m->link && i < m->workers; i++)
+        n += ring_backlog(&m->ring[i]);
+    return n;
+}
+
+/* ---- after a death ---- */
+
+void merge_drop_rest(struct merge *m)
+{
+    if (m->rest_worker >= 0 && !m->rest_skips) {
+        m->len = 0;
+        m->open = false;
+        m->db = MERGE_NO_DB;
+        memset(m->taken, 0, sizeof m->taken);
+    }
+    m->rest_worker = -1;
+}
+
+uint64_t merge_skip_missing(struct merge *m)
+{
+    uint64_t low[LIMIT_WORKERS], missing = 0;
+    struct ring_record rec;
+    struct head h;
+    memset(low, 0xff, sizeof low);
+    for (uint32_t i = 0; i < m->workers; i++) {
+        struct ring view = m->ring[i];
+        while (ring_peek(&view, &rec) == RING_RECORD) {
+            if (rec.type == MSG_JOURNAL && read_head(rec.payload, &h))
+                for (uint32_t k = 0; k < h.m.shards; k++)
+                    if (h.at[k].shard < m->workers && h.at[k].seq < low[h.at[k].shard])
+                        low[h.at[k].shard] = h.at[k].seq;
+            ring_pass(&view);
+        }
+    }
+    for (uint32_t i = 0; i < m->workers; i++) {
+        if (low[i] == UINT64_MAX || low[i] <= m->next[i])
+            continue;
+        missing += low[i] - m->next[i];
+        m->next[i] = low[i];
+    }
+    return missing;
+}
+
+/* The record of which a ring holds the end. False: each begins with a begin. */
+static bool find_cut(const struct ring *rings, uint32_t n, uint32_t *ret_worker,
+                     struct msg_journal_more *ret)
+{
+    struct ring_record rec;
+    for (uint32_t i = 0; i < n; i++) {
+        struct ring view = rings[i];
+        if (ring_peek(&view, &rec) != RING_RECORD || rec.type != MSG_JOURNAL_MORE ||
+            rec.payload.n < sizeof *ret)
+            continue;
+        memcpy(ret, rec.payload.p, sizeof *ret);
+        *ret_worker = i;
+        return true;
+    }
+    return false;
+}
+
+bool merge_is_cut(struct link *l)
+{
+    struct ring rings[LIMIT_WORKERS];
+    struct msg_journal_more more;
+    uint32_t worker;
+    for (uint32_t i = 0; i < link_workers(l); i++)
+        if (link_journal_ring(l, i, &rings[i]))
+            return false;
+    return find_cut(rings, link_workers(l), &worker, &more);
+}
+
+static void note_taken(void *ctx, uint32_t shard, uint64_t seq)
+{
+    struct merge *m = ctx;
+    if (shard < m->workers)
+        m->taken[shard] = seq;
+}
+
+bool merge_resume(struct merge *m, struct span tail)
+{
+    struct msg_journal_more more;
+    uint32_t worker, generation = 0, argc = 0;
+    uint64_t at = 0, n;
+    if (!find_cut(m->ring, m->workers, &worker, &more))
+        return true;
+    if (more.shard >= m->workers || more.offset > more.bytes)
+        return false;
+    m->rest_skips = more.seq < m->next[more.shard]; /* all of it was written */
+    if (m->rest_skips)
+        tail.n = 0;
+    while (at + 4 < tail.n && tail.p[at] == '#' && (n = aof_next(tail, at, NULL, 0, &argc))) {
+        if (!aof_read_shards(span_of(tail.p + at, n), &generation, note_taken, m) ||
+            generation != m->generation)
+            return false;
+        at += n;
+    }
+    n = aof_next(tail, at, NULL, 0, &argc); /* SELECT */
+    if (!m->rest_skips && (!generation || !n || argc != 2 || tail.n - at - n < more.offset ||
+                           !merge_put(m, tail.p, at + n + more.offset)))
+        return false;
+    for (uint32_t i = 0; i < m->workers; i++)
+        if (m->taken[i])
+            m->next[i] = m->taken[i] + 1;
+    if (!m->rest_skips)
+        m->db = more.last_db;
+    m->rest_worker = (int64_t)worker;
+    m->rest_at = more.offset;
+    m->rest_bytes = more.bytes - more.offset;
+    return true;
+}
