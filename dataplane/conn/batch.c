@@ -279,6 +279,8 @@ void batch_run_now(struct worker *w)
     prefetch_entries(b);
     execute(w, b);
     out_close(w);
+    if (unlikely_(w->journal.fx.len > JOURNAL_CLOSE_BYTES))
+        journal_much_end(w);
     account_batch(w, b, rte_rdtsc() - start - w->own_cycles);
     b->end = b->cmd;
     b->args_end = b->args;

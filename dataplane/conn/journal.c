@@ -4,7 +4,8 @@
  *
  * Everything that a turn did to the worker's own shard is one record; a round of leases is one over all its shards. A record is published before the
  * turn's replies leave: what was answered outlives this process. A ring without room: records wait on the heap, writes are not begun (their clients' windows
- * close), reads go on. With appendfsync always a reply waits in its slot until the writer has said that its shards' numbers are safe.
+ * close), reads go on, and the reply of what lies on the heap waits until the writer has it. With appendfsync always a reply waits in its slot until the
+ * writer has said that its shards' numbers are durable.
  * Thread: the worker's; the shards named are in its hands. */
 #include "dataplane/conn/journal.h"
 
@@ -17,7 +18,6 @@
 
 #define RECORD_BYTES (LIMIT_LINK_MSG_BYTES - 64) /* of a record in the ring */
 #define MORE_BYTES   (RECORD_BYTES - sizeof(struct msg_journal_more))
-#define CLOSE_BYTES  (256 * 1024) /* effects that are not kept until the turn's end */
 
 struct journal_wait {
     struct list node;
@@ -112,7 +112,7 @@ static void queue_flush(struct journal_out *j)
             return;
         j->queue_at += sizeof(q) + q.len;
     }
-    if (j->queue_cap > 4 * CLOSE_BYTES) {
+    if (j->queue_cap > 4 * JOURNAL_CLOSE_BYTES) {
         free(j->queue);
         j->queue = NULL;
         j->queue_cap = 0;
@@ -164,10 +164,16 @@ void journal_lease_begin(struct worker *w, uint64_t shards)
         w->lease_set.v[__builtin_ctzll(m)]->effects = &w->journal.fx;
 }
 
-void journal_lease_end(struct worker *w, uint64_t shards)
+/* Each job is a record of its own: whether it finds room is known when it is over. */
+void journal_lease_next(struct worker *w, uint64_t shards)
 {
     if (w->journal.fx.len)
         make_record(w, shards);
+}
+
+void journal_lease_end(struct worker *w, uint64_t shards)
+{
+    journal_lease_next(w, shards);
     for (uint64_t m = shards; m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         w->all[i]->shard.effects = &w->all[i]->journal.fx;
@@ -202,14 +208,13 @@ static void let_go(struct worker *w)
     }
 }
 
-/* Full from three quarters on, so that what has begun still finds room; and again room below a half. */
+/* Full from a half on, so that what has begun still finds room (a batch, and what was there before it); and again room below a quarter. */
 static void look_at_room(struct worker *w)
 {
     struct journal_out *j = &w->journal;
     uint64_t backlog = ring_backlog(&j->ring);
-    bool full =
-        j->queue_at < j->queue_len ||
-        backlog > (j->full ? LIMIT_LINK_JOURNAL_BYTES / 2 : LIMIT_LINK_JOURNAL_BYTES / 4 * 3);
+    bool full = j->queue_at < j->queue_len ||
+                backlog > (j->full ? LIMIT_LINK_JOURNAL_BYTES / 4 : LIMIT_LINK_JOURNAL_BYTES / 2);
     if (full != j->full)
         __atomic_store_n(&j->full, full, __ATOMIC_RELAXED);
     bool any = full;
@@ -223,6 +228,18 @@ static void look_at_room(struct worker *w)
         let_go(w);
 }
 
+void journal_much_begin(struct worker *w)
+{
+    if (w->lease.holder == LEASE_FREE)
+        journal_close(w);
+}
+
+void journal_much_end(struct worker *w)
+{
+    journal_much_begin(w);
+    look_at_room(w);
+}
+
 static void look_at_error(struct worker *w)
 {
     struct journal_out *j = &w->journal;
@@ -233,22 +250,35 @@ static void look_at_error(struct worker *w)
     careful_set(w, CAREFUL_JOURNAL, j->any_full || error);
 }
 
-/* ---- waiting for the disk ---- */
+/* ---- waiting for the disk, or for the writer ---- */
 
-static uint64_t durable(const struct worker *w, uint32_t shard)
+static uint64_t safe(const struct worker *w, uint32_t shard)
 {
-    return __atomic_load_n(&link_journal(w->link)->durable[shard], __ATOMIC_ACQUIRE);
+    const struct link_journal *page = link_journal(w->link);
+    return __atomic_load_n(w->journal.always ? &page->durable[shard] : &page->written[shard],
+                           __ATOMIC_ACQUIRE);
 }
 
 bool journal_pending(const struct worker *w, uint32_t shard, uint64_t seq)
 {
-    return seq > durable(w, shard);
+    return seq > safe(w, shard);
+}
+
+/* What was done so far finds room in the ring, or is there already. Each part has a head, and one more may be lost to the ring's end. */
+static bool fits(const struct journal_out *j)
+{
+    size_t parts = j->fx.len / MORE_BYTES + 2;
+    size_t heads = (LIMIT_WORKERS + 4) * sizeof(struct msg_journal_shard);
+    return j->queue_at == j->queue_len &&
+           heads + j->fx.len + parts * 128 + RECORD_BYTES + ring_backlog(&j->ring) <
+               LIMIT_LINK_JOURNAL_BYTES;
 }
 
 uint64_t journal_gate(struct worker *w, uint32_t shard, bool wrote)
 {
     const struct shard *s = &w->all[shard]->shard;
-    if (!w->journal.always || (!wrote && !w->config.durable_reads))
+    if (w->journal.always ? !wrote && !w->config.durable_reads
+                          : !w->journal.on || !wrote || fits(&w->journal))
         return 0;
     uint64_t seq = s->journal_seq + (s->effects->len != 0); /* the open record's number to be */
     return journal_pending(w, shard, seq) ? seq : 0;
@@ -267,7 +297,7 @@ void journal_wait(struct worker *w, struct slot *slot, uint32_t shard, uint64_t 
 void journal_ready(struct worker *w, struct slot *slot, uint64_t shards, bool wrote)
 {
     slot->parts = 1;
-    for (uint64_t m = w->journal.always ? shards : 0; m; m &= m - 1) {
+    for (uint64_t m = w->journal.on ? shards : 0; m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         uint64_t gate = journal_gate(w, i, wrote);
         if (gate) {
@@ -283,7 +313,7 @@ static void look_at_waits(struct worker *w)
 {
     uint64_t sum = 1;
     for (uint32_t i = 0; i < w->count; i++)
-        sum += durable(w, i);
+        sum += safe(w, i);
     if (sum == w->journal.seen)
         return;
     w->journal.seen = sum;
@@ -312,8 +342,8 @@ void journal_turn_end_now(struct worker *w)
     if (j->ring.pos != before || j->any_full || w->count > 1)
         look_at_room(w);
     look_at_error(w);
-    if (j->ring.pos != before &&
-        (j->always || ring_backlog(&j->ring) > LIMIT_LINK_JOURNAL_BYTES / 8))
+    if (j->ring.pos != before && (j->always || !list_empty(&j->waits) ||
+                                  ring_backlog(&j->ring) > LIMIT_LINK_JOURNAL_BYTES / 8))
         link_journal_wake(w->link);
     if (!list_empty(&j->waits))
         look_at_waits(w);

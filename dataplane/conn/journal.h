@@ -30,20 +30,28 @@ void journal_init(struct worker *w);
 void journal_fini(struct worker *w);
 /* The configuration has changed; my shard is in my hands. */
 void journal_config(struct worker *w);
-/* What was done to my shard so far becomes a record: before the shard goes to another worker, and at the end of a turn. */
+/* What was done to my shard so far becomes a record: before the shard goes to another worker, when it has become much, and at the end of a turn. */
 void journal_close(struct worker *w);
+#define JOURNAL_CLOSE_BYTES (256 * 1024)
+/* Around what may be more than there is room for, so that it is a record of its own and nothing behind it goes unheld. */
+void journal_much_begin(struct worker *w);
+void journal_much_end(struct worker *w);
 /* Records and held clients; before replies leave. */
 void journal_turn_end_now(struct worker *w);
 void journal_lease_begin(struct worker *w, uint64_t shards);
+void journal_lease_next(struct worker *w, uint64_t shards); /* another job under the same leases */
 void journal_lease_end(struct worker *w, uint64_t shards);
 
-/* ---- appendfsync always ---- */
+/* ---- replies that wait ---- */
 
-/* The sequence that must be durable before what was just read or written in shard s may be told; 0: nothing to wait for. */
+/* With appendfsync always until the disk has what they tell of; else until the writer has it, and only where this process's death would take it along:
+ * what was written has found no room in the ring. Safe is what has come so far. */
+
+/* The sequence that must be safe before what was just read or written in shard s may be told; 0: nothing to wait for. */
 uint64_t journal_gate(struct worker *w, uint32_t shard, bool wrote);
 /* Whether `seq` of the shard is not safe yet. */
 bool journal_pending(const struct worker *w, uint32_t shard, uint64_t seq);
-/* One of slot->parts is done when that sequence is durable. */
+/* One of slot->parts is done when that sequence is safe. */
 void journal_wait(struct worker *w, struct slot *slot, uint32_t shard, uint64_t seq);
 
 /* The reply in the slot is whole: it leaves when what was done to those shards is safe. */

@@ -95,6 +95,8 @@ static void round_run(struct worker *w, struct lease *l)
     for (struct list *n; (n = list_pop_front(&l->jobs)) != NULL;) {
         struct lease_job *j = list_entry(n, struct lease_job, node);
         j->run(w, j);
+        if (unlikely_(w->journal.on))
+            journal_lease_next(w, shards);
         after_leased(w, shards);
         STAT_INC(w->stats->lease_jobs);
     }

@@ -259,6 +259,14 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
     after_command(w, &w->shard);
 }
 
+/* They are one record: what seemed to have room may have none together with the others. */
+static void gate_again(struct worker *w, struct mail *m)
+{
+    for (struct mail_cmd *mc = w->journal.always ? NULL : m->first; mc; mc = mc->next)
+        if (!mc->gate)
+            mc->gate = journal_gate(w, w->id, (mc->desc->flags & CMD_WRITE) != 0);
+}
+
 void remote_serve(struct worker *w, struct mail *m)
 {
     for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
@@ -271,8 +279,10 @@ void remote_serve(struct worker *w, struct mail *m)
     }
     for (struct mail_cmd *mc = m->first; mc; mc = mc->next)
         serve_one(w, m, mc);
-    if (unlikely_(w->journal.on))
+    if (unlikely_(w->journal.on)) {
         journal_close(w); /* the replies may be read at once */
+        gate_again(w, m);
+    }
     if (m->from == w->id)
         take_replies(w, m);
     else

@@ -104,7 +104,13 @@ static bool touches_shard(const struct cmd_desc *d)
            d->route == ROUTE_CURSOR || d == &cmd_table[CMD_exec];
 }
 
-/* appendfsync always: the reply waits in a slot. */
+/* What it writes may be more than the journal's ring has room for. */
+static bool writes_much(const struct staged *s)
+{
+    return s->big || s->desc == &cmd_table[CMD_exec] || s->desc == &cmd_table[CMD_spop];
+}
+
+/* The reply waits in a slot until it may be told. */
 static struct slot *slot_until_durable(struct target *t, struct conn *c)
 {
     out_close(c->w);
@@ -120,8 +126,11 @@ void route_here(struct worker *w, struct staged *s)
     struct conn *c = s->conn;
     struct target t;
     struct slot *durable = NULL;
+    bool much = unlikely_(w->journal.on) && writes_much(s);
+    if (unlikely_(much))
+        journal_much_begin(w);
     size_t effects = w->journal.fx.len;
-    if (unlikely_(w->journal.always) && touches_shard(s->desc))
+    if (unlikely_(much || w->journal.always) && touches_shard(s->desc))
         durable = slot_until_durable(&t, c);
     else
         target_begin(&t, c, is_muted(c));
@@ -144,6 +153,8 @@ void route_here(struct worker *w, struct staged *s)
     target_end(&t, w);
     if (unlikely_(durable != NULL))
         journal_ready(w, durable, 1ull << w->id, w->journal.fx.len != effects);
+    if (unlikely_(much))
+        journal_much_end(w);
     if (w->lease.holder == LEASE_FREE) /* else what is left there is the holder's */
         after_command(w, &w->shard);
 }

@@ -209,6 +209,8 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
     s->dict = NULL;
     if (!s->keyed || big)
         s->way &= (uint8_t) ~(WAY_PLAIN | WAY_TIMED);
+    if (unlikely_(big) && w->journal.on)
+        s->way = 0; /* its reply may have to wait for room in the journal */
     if (!client_open(c))
         s->way = 0;
     b->end++;

@@ -35,7 +35,7 @@
 #define LIMIT_LINK_BULK_BYTES \
     (1024 *                   \
      1024) /* of a worker's ring of snapshots, and of its ring of keys to load; power of two */
-#define LIMIT_LINK_JOURNAL_BYTES  (4 * 1024 * 1024) /* journal ring of a worker; power of two */
+#define LIMIT_LINK_JOURNAL_BYTES  (8 * 1024 * 1024) /* journal ring of a worker; power of two */
 #define LIMIT_PASSWORD_BYTES      512
 #define LIMIT_NET_ALLOW           64 /* source prefixes of net-allow */
 

@@ -22,7 +22,7 @@ def kind_of(n):
 
 
 def big_value(c, n):
-    """20 kB; now and then more than a group of the log, and once in a while more than half a journal ring."""
+    """20 kB; now and then more than a group of the log, and once in a while a good part of a journal ring."""
     turn = n // KINDS + c
     size = 3_000_000 if turn % 128 == 5 else 300_000 if turn % 16 == 3 else 20_000
     return b"%d:" % n + b"x" * size
@@ -104,14 +104,17 @@ class Writer:
         self.acked = []  # (n, sent at, acknowledged at, number of an EXEC or None) since the last comparison
         self.client = None
 
-    def send_next(self):
+    def expect_next(self):
         request = commands(self.c, self.n + 1)
         self.sent, self.sent_at = self.n + 1, time.monotonic()
         self.bytes, self.lines, self.left, self.nested, self.order = b"", [], len(request), 0, None
-        self.client.sock.sendall(b"".join(Client.encode(r) for r in request))
+        return request
 
-    def on_bytes(self, data):
-        """True: the operation is over. Its replies are lines; EXEC's is an array of lines, the first of which is the transaction's number."""
+    def send_next(self):
+        self.client.sock.sendall(b"".join(Client.encode(r) for r in self.expect_next()))
+
+    def on_bytes(self, data, at=None):
+        """Bytes that came, now or then. True: the operation is over. Its replies are lines; EXEC's is an array of lines, the first of which is the transaction's number."""
         *lines, self.bytes = (self.bytes + data).split(b"\r\n")
         for line in lines:
             if line[:1] == b"*":
@@ -126,7 +129,7 @@ class Writer:
             return False
         if not self.lines:
             self.n = self.sent
-            self.acked.append((self.n, self.sent_at, time.monotonic(), self.order))
+            self.acked.append((self.n, self.sent_at, at or time.monotonic(), self.order))
         elif not self.lines[0][1:].startswith(RETRY):
             raise Failure("writer %d, operation %d: %s" % (self.c, self.sent, self.lines))
         return True
