@@ -22,9 +22,9 @@ def kind_of(n):
 
 
 def big_value(c, n):
-    """20 kB; now and then more than a group of the log, and once in a while a good part of a journal ring."""
+    """20 kB; now and then more than a group of the log, and once in a while more than a journal ring."""
     turn = n // KINDS + c
-    size = 3_000_000 if turn % 128 == 5 else 300_000 if turn % 16 == 3 else 20_000
+    size = 9_000_000 if turn % 128 == 5 else 300_000 if turn % 16 == 3 else 20_000
     return b"%d:" % n + b"x" * size
 
 
