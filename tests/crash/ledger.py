@@ -100,7 +100,7 @@ def newest_number(got):
 
 class Writer:
     def __init__(self, c):
-        self.c, self.n, self.sent, self.sent_at = c, 0, 0, 0.0
+        self.c, self.n, self.base, self.sent, self.sent_at = c, 0, 0, 0, 0.0  # base: at the last comparison
         self.acked = []  # (n, sent at, acknowledged at, number of an EXEC or None) since the last comparison
         self.client = None
 
@@ -205,8 +205,12 @@ class Load:
                 raise self.trouble or Failure("%d acknowledgements instead of %d" % (self.acked(), want))
             time.sleep(0.005)
 
-    def compare(self, client, may_lose=False):
-        """Every operation; Failure, or (acknowledged, lost, when the first lost one was acknowledged or None). The writers go on from what is there."""
+    def compare(self, client, may_lose=False, until=float("inf")):
+        """Every operation; Failure, or (acknowledged, lost, when the first lost one was acknowledged or None). `until`: what was acknowledged later was not,
+        since the power was off. The writers go on from what is there."""
+        for w in self.writers:
+            w.n = max([a[0] for a in w.acked if a[2] < until], default=w.base)
+            w.acked = [a for a in w.acked if a[2] < until]
         acked, kept, lost = self.acked(), [], []
         pairs = 0
         for w in self.writers:
@@ -222,7 +226,7 @@ class Load:
             lost += [a for a in w.acked if a[0] > m]
             check(may_lose or m >= w.n, "writer %d has operation %d, but %d was acknowledged" % (w.c, m, w.n))
             pairs += count_of(PAIR, m)
-            w.n, w.sent, w.acked = m, m, []
+            w.n, w.sent, w.base, w.acked = m, m, m, []
         order = int(client.call("GET", "order") or 0)
         check(order == pairs, "%d transactions were counted, %d are there" % (order, pairs))
         for what, these, good in (("there", kept, lambda g: g <= order), ("lost", lost, lambda g: g > order)):

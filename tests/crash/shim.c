@@ -4,7 +4,8 @@
  *   BAREWIRE_SHIM="delay MS"      they take that much longer
  *   BAREWIRE_SHIM="cut N DIR"     at the N-th call that changes files of DIR's filesystem, before it is made, the filesystem is shut down and the process ends
  *   BAREWIRE_SHIM="end N DIR"     the same, but the filesystem goes on: a process that dies between two of its steps
- *   BAREWIRE_SHIM_LOG=PATH        a line for each fsync: inode, size of the file when it was called, CLOCK_REALTIME in ns when it was over; and one for the cut
+ *   BAREWIRE_SHIM_LOG=PATH        a line for each fsync: inode, size of the file when it was called, CLOCK_REALTIME in ns when it was over and when it
+ *                               began; and one for the cut
  *
  * Only in a process called barewire-control: children inherit the environment. */
 #undef _FILE_OFFSET_BITS /* open and open64 are two names here */
@@ -100,12 +101,18 @@ static bool under(const char *path)
     return *shim.dir && strncmp(path, shim.dir, strlen(shim.dir)) == 0;
 }
 
+static long long ns_of(const struct timespec *t)
+{
+    return t->tv_sec * 1000000000LL + t->tv_nsec;
+}
+
 static int sync_file(int fd, const char *what)
 {
     struct stat st = {0};
-    struct timespec ts;
+    struct timespec ts, begun;
     int rc = 0;
     step(what, on_disk(fd));
+    clock_gettime(CLOCK_REALTIME, &begun);
     fstat(fd, &st);
     if (strcmp(shim.mode, "delay") == 0 && S_ISREG(st.st_mode))
         nanosleep(&(struct timespec){shim.number / 1000, shim.number % 1000 * 1000000}, NULL);
@@ -113,8 +120,8 @@ static int sync_file(int fd, const char *what)
         rc = real_fsync(fd);
     clock_gettime(CLOCK_REALTIME, &ts);
     if (rc == 0)
-        note("fsync %llu %lld %lld\n", (unsigned long long)st.st_ino, (long long)st.st_size,
-             ts.tv_sec * 1000000000LL + ts.tv_nsec);
+        note("fsync %llu %lld %lld %lld\n", (unsigned long long)st.st_ino, (long long)st.st_size,
+             ns_of(&ts), ns_of(&begun));
     return rc;
 }
 

@@ -159,6 +159,68 @@ static void test_cut_at_every_byte(void **state)
     free(l.t.p);
 }
 
+/* How many transactions the good part of a file has; -1: one is there in part. */
+static int transactions(struct span f, uint64_t good)
+{
+    struct span name;
+    uint32_t argc;
+    int n = 0;
+    bool open = false;
+    for (uint64_t at = 0, len; at < good && (len = aof_next(f, at, &name, 1, &argc)); at += len) {
+        if (!argc)
+            continue;
+        open |= span_is(name, "multi");
+        if (span_is(name, "exec")) {
+            open = false;
+            n++;
+        }
+    }
+    return open ? -1 : n;
+}
+
+/* `grouped`: a file of ours; else one of Redis, where only MULTI and EXEC tell what belongs together. */
+static void cut_transactions(bool grouped)
+{
+    struct log l;
+    struct aof_check c;
+    size_t want = getenv("BAREWIRE_LONG") ? 65536 : 8192;
+    int seen = 0;
+    log_begin(&l, 1);
+    if (!grouped)
+        l.t.n = 0;
+    for (unsigned i = 0; l.t.n < want; i++) {
+        char line[AOF_LINE_BYTES];
+        size_t from = l.t.n;
+        put_str(&l.t, "*1\r\n$5\r\nMULTI\r\n");
+        put_set(&l.t, i, i * 13 % 200);
+        put_set(&l.t, i + 1, i * 7 % 50);
+        put_str(&l.t, "*1\r\n$4\r\nEXEC\r\n");
+        if (grouped && i % 3 == 2) {
+            put(&l.t, line,
+                aof_write_end(line, l.group++, l.t.n - from, 0,
+                              crc32c(0, l.t.p + from, l.t.n - from)));
+        } else if (grouped) {
+            l.t.n = from;
+            log_group(&l, 1, i % 40);
+        }
+    }
+    for (size_t n = grouped ? l.ends[0] : 1; n <= l.t.n; n++) {
+        aof_check(span_of(l.t.p, n), 0, &c);
+        assert_int_not_equal(c.verdict, AOF_DAMAGED);
+        int whole = transactions(span_of(l.t.p, n), c.good_bytes);
+        assert_true(whole >= seen); /* -1: half of one */
+        seen = whole;
+    }
+    assert_true(seen > 10);
+    free(l.t.p);
+}
+
+static void test_cut_at_every_byte_never_leaves_half_a_transaction(void **state)
+{
+    cut_transactions(true);
+    cut_transactions(false);
+}
+
 /* Every bit. None is missed, and what was durable is never taken for a torn tail. */
 static void flip_everywhere(struct log *l)
 {
@@ -304,6 +366,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_cut_at_every_byte_never_leaves_half_a_transaction),
         cmocka_unit_test(test_flip_every_bit),
         cmocka_unit_test(test_damage_of_what_was_not_durable_is_a_torn_tail),
         cmocka_unit_test(test_missing_and_repeated_groups),

@@ -17,6 +17,7 @@ struct disk disk;
 static struct file_ops system_ops;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint8_t *dirty;
+static size_t dirty_end; /* nothing is dirty from there on */
 static ino_t looked_at, watched;
 static bool held;
 
@@ -49,7 +50,8 @@ static int disk_open(const char *path, int flags, mode_t mode)
     if (st.st_ino != looked_at && !held) {
         looked_at = st.st_ino;
         disk.image_bytes = 0;
-        memset(dirty, 0, DISK_BYTES);
+        memset(dirty, 0, dirty_end);
+        dirty_end = 0;
     }
     pthread_mutex_unlock(&mutex);
     return fd;
@@ -74,8 +76,11 @@ static ssize_t disk_write(int fd, const void *p, size_t n)
     pthread_mutex_lock(&mutex);
     off_t at = lseek(fd, 0, SEEK_CUR);
     ssize_t done = n ? system_ops.write(fd, p, n) : 0;
-    if (done > 0 && at + done <= DISK_BYTES)
+    if (done > 0 && at + done <= DISK_BYTES) {
         memset(dirty + at, 1, (size_t)done);
+        if ((size_t)(at + done) > dirty_end)
+            dirty_end = (size_t)(at + done);
+    }
     pthread_mutex_unlock(&mutex);
     if (!bad || done > 0)
         return done; /* a short one: the caller tries the rest */
@@ -101,7 +106,8 @@ static int sync_it(int fd)
         assert_int_equal(pread(fd, disk.image + i, k - i, (off_t)i), k - i);
         i = k - 1;
     }
-    memset(dirty, 0, DISK_BYTES);
+    memset(dirty, 0, dirty_end);
+    dirty_end = 0;
     if (!bad)
         disk.image_bytes = n;
     pthread_mutex_unlock(&mutex);
@@ -140,6 +146,7 @@ void disk_begin(void)
     disk = (struct disk){.error = EIO, .image = calloc(1, DISK_BYTES)};
     dirty = calloc(1, DISK_BYTES);
     looked_at = watched = 0;
+    dirty_end = 0;
     held = false;
     system_ops = file_ops;
     file_ops.open = disk_open;
