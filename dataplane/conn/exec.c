@@ -80,9 +80,12 @@ static uint64_t shards_of_keys(const struct worker *w, const struct multi_cmd *m
     return mask;
 }
 
-static uint64_t shards_of(const struct worker *w, const struct multi_cmd *m)
+static uint64_t shards_of(const struct worker *w, const struct session *s,
+                          const struct multi_cmd *m)
 {
     uint64_t cursor;
+    if (unlikely_(cmd_of_node(m->desc, s)))
+        return 1ull << (s->node - 1);
     switch (m->desc->route) {
     case ROUTE_KEY:
     case ROUTE_KEYS: return shards_of_keys(w, m);
@@ -98,13 +101,14 @@ static uint64_t shards_of(const struct worker *w, const struct multi_cmd *m)
     }
 }
 
-static uint64_t shards_of_all(const struct worker *w, const struct multi *m)
+static uint64_t shards_of_all(const struct worker *w, const struct session *s)
 {
+    const struct multi *m = s->multi;
     uint64_t mask = 0;
     for (uint32_t i = 0; i < m->watched; i++)
         mask |= 1ull << m->watch[i].shard;
     for (const struct multi_cmd *mc = m->first; mc; mc = mc->next)
-        mask |= shards_of(w, mc);
+        mask |= shards_of(w, s, mc);
     return mask;
 }
 
@@ -254,7 +258,7 @@ bool exec_staged(struct worker *w, struct staged *s)
         return false;
     for (const struct multi_cmd *mc = m->first; mc; mc = mc->next)
         foreign += multi_foreign(mc, w->count);
-    uint64_t want = w->count > 1 ? shards_of_all(w, m) : 0;
+    uint64_t want = w->count > 1 ? shards_of_all(w, &c->ses) : 0;
     bool mine = want == 0 || (want == 1ull << w->id && remote_shard_free(w));
     if (mine && !foreign)
         return false;

@@ -359,9 +359,7 @@ static bool flush_for_trackers(const struct worker *w, const struct cmd_desc *d)
 
 static void run_over_workers(struct worker *w, struct staged *s)
 {
-    if (unlikely_(s->conn->ses.node != 0) &&
-        (s->desc->route == ROUTE_CURSOR ||
-         (s->desc->route == ROUTE_ALL && s->desc->split != SPLIT_LEASE))) {
+    if (unlikely_(cmd_of_node(s->desc, &s->conn->ses))) {
         run_on_node(w, s);
         return;
     }

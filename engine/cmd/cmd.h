@@ -195,6 +195,13 @@ static inline uint64_t cmd_client(const struct cmd *c)
     return c->session ? c->session->id : c->client;
 }
 
+/* Whether it is about the whole keyspace and its client that of a node: then it means the node's shard, and sees no other. */
+static inline bool cmd_of_node(const struct cmd_desc *d, const struct session *s)
+{
+    return s->node != 0 &&
+           (d->route == ROUTE_CURSOR || (d->route == ROUTE_ALL && d->split != SPLIT_LEASE));
+}
+
 static inline struct shard *cmd_shard(struct cmd *c, struct span key)
 {
     return c->shards->count == 1 ? c->shards->v[0]

@@ -4,6 +4,7 @@
  * aggregator makes the reply; under the leases of all shards, or with one shard, the whole is done and answered here. */
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/effect.h"
 #include "engine/cmd/found.h"
 #include "engine/cmd/keyref.h"
 
@@ -103,14 +104,54 @@ static bool flush_option(struct cmd *c, bool *ret_lazy)
     return true;
 }
 
+#define SAY_KEYS 64 /* in one DEL */
+
+struct say_gone {
+    struct shard *shard;
+    uint32_t db, n;
+    struct span argv[1 + SAY_KEYS];
+};
+
+static void say_now(struct say_gone *g)
+{
+    if (g->n)
+        shard_say(g->shard, g->db, g->argv, 1 + g->n);
+    g->n = 0;
+}
+
+static void say_visit(void *ctx, struct entry *e)
+{
+    struct say_gone *g = ctx;
+    g->argv[1 + g->n++] = entry_key(e);
+    if (g->n == SAY_KEYS)
+        say_now(g);
+}
+
+/* One shard of several is emptied: FLUSHALL in a log would empty them all, so its keys are said. */
+static void say_keys(struct shard *s, uint32_t db)
+{
+    struct say_gone g = {.shard = s, .db = db, .argv[0] = SPAN("DEL")};
+    uint64_t cursor = 0;
+    do
+        cursor = ks_scan(s, db, cursor, say_visit, &g);
+    while (cursor);
+    say_now(&g);
+}
+
 static void flush_dbs(struct cmd *c, uint32_t from, uint32_t to)
 {
-    bool lazy;
+    bool lazy, say = cmd_shards_count(c) < c->host->workers && cmd_journals(c);
     if (!flush_option(c, &lazy))
         return;
-    for (uint32_t i = 0; i < cmd_shards_count(c); i++)
-        for (uint32_t db = from; db < to; db++)
+    for (uint32_t i = 0; i < cmd_shards_count(c); i++) {
+        for (uint32_t db = from; db < to; db++) {
+            if (unlikely_(say))
+                say_keys(cmd_shards_nth(c, i), db);
             ks_flush(cmd_shards_nth(c, i), db, lazy);
+        }
+    }
+    if (unlikely_(say))
+        c->shard->effects->changed = false; /* there were no keys: nothing is to be said */
     reply_ok(c->out);
 }
 

@@ -178,14 +178,18 @@ void multi_unit_end(struct cmd *c)
         effects_multi_end(c->shard->effects);
 }
 
-/* The shard of the request's first key, and its hash; without a key, any shard that is held. */
-static void find_shard(struct cmd *one, const struct cmd *c)
+/* The shard of the request's first key, and its hash; without a key, any shard that is held. `node`: see cmd_of_node. */
+static void find_shard(struct cmd *one, const struct cmd *c, struct shard_set *node)
 {
     uint32_t first = (uint32_t)one->desc->first_key;
     uint64_t cursor;
-    struct shard_set *set = c->shards;
+    struct shard_set *set = one->shards = c->shards;
     one->shard = c->shard;
-    if (one->desc->first_key > 0 && first < one->argc) {
+    if (unlikely_(cmd_of_node(one->desc, c->session))) {
+        node->count = 1;
+        node->v[0] = one->shard = set->v[c->session->node - 1];
+        one->shards = node;
+    } else if (one->desc->first_key > 0 && first < one->argc) {
         one->shard = cmd_shard(one, one->argv[first]);
         one->hash = shard_hash(one->shard, one->argv[first]);
     } else if (one->desc->route == ROUTE_CURSOR && scan_cursor_parse(one->argv[1], &cursor)) {
@@ -196,6 +200,7 @@ static void find_shard(struct cmd *one, const struct cmd *c)
 const struct multi_cmd *multi_run(struct cmd *c, const struct multi_cmd *from)
 {
     struct cmd one = *c;
+    struct shard_set node;
     one.in_exec = true;
     one.part = one.may_hold = false;
     for (; from && !multi_foreign(from, c->host->workers); from = from->next) {
@@ -204,7 +209,7 @@ const struct multi_cmd *multi_run(struct cmd *c, const struct multi_cmd *from)
         one.argc = from->argc;
         one.db = c->session->db;
         one.candidate = NULL;
-        find_shard(&one, c);
+        find_shard(&one, c, &node);
         one.tracks = tracking_remembers(c->session);
         cmd_call(&one);
     }

@@ -1,8 +1,11 @@
 /* See server.h. */
 #include "tests/unit/conn/server.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "engine/link/link.h"
 #include "tests/unit/unit.h"
 
 #define SETTLE_TURNS 60
@@ -13,12 +16,13 @@ uint16_t fake_rx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
     return 1;
 }
 
-void fake_worker(struct worker **all, uint32_t id, uint32_t count, struct engine_config *config,
-                 const struct net_config *net)
+static void create(struct worker **all, uint32_t id, uint32_t count, struct engine_config *config,
+                   const struct net_config *net, struct link *link)
 {
     struct worker_config c = {.id = id,
                               .count = count,
                               .all = all,
+                              .link = link,
                               .config = config,
                               .rx = fake_rx,
                               .hash_seed = {1, 2},
@@ -26,6 +30,12 @@ void fake_worker(struct worker **all, uint32_t id, uint32_t count, struct engine
     if (net)
         c.net = *net;
     assert_int_equal(worker_create(&all[id], &c), 0);
+}
+
+void fake_worker(struct worker **all, uint32_t id, uint32_t count, struct engine_config *config,
+                 const struct net_config *net)
+{
+    create(all, id, count, config, net, NULL);
 }
 
 void server_config(struct server *s)
@@ -36,6 +46,19 @@ void server_config(struct server *s)
     s->config.protected_mode = 0;
 }
 
+void server_link(struct server *s, uint32_t count)
+{
+    char err[256];
+    bool fresh;
+    snprintf(s->instance, sizeof(s->instance), "test-conn-%d", (int)getpid());
+    assert_int_equal(link_open_control(&s->control, s->instance, count, &fresh, err, sizeof(err)),
+                     0);
+    link_config_publish(s->control, &s->config);
+    assert_int_equal(link_open_dataplane(&s->link, s->instance, err, sizeof(err)), 0);
+    link_dp_begin(s->link, getpid());
+    link_refresh(s->control);
+}
+
 void server_start(struct server *s, uint32_t count)
 {
     struct net_config net = {.listen_port = 6379,
@@ -43,7 +66,7 @@ void server_start(struct server *s, uint32_t count)
                              .ip = 0x0a000001};
     s->count = count;
     for (uint32_t i = 0; i < count; i++) {
-        fake_worker(s->w, i, count, &s->config, &net);
+        create(s->w, i, count, &s->config, &net, s->link);
         s->net[i] = fake_last_net();
         wheel_init(&s->w[i]->timers, s->now_ns); /* the test's clock is its own */
     }
@@ -78,6 +101,11 @@ void server_down(struct server *s)
     settle(s);
     for (uint32_t i = 0; i < s->count; i++)
         worker_destroy(s->w[i]);
+    if (!s->link)
+        return;
+    link_close(s->link);
+    link_close(s->control);
+    link_unlink(s->instance);
 }
 
 void say(struct tcp_conn *tc, const char *text)

@@ -14,6 +14,9 @@ struct server {
     struct engine_config config;
     uint64_t now_ns;
     bool core_addressed;
+    struct link *link,
+        *control; /* server_link: the workers' side, and that of the test, which plays control */
+    char instance[32];
 };
 
 /* One worker of `count` with the fake TCP, as every suite makes it; a failure fails the test. */
@@ -24,6 +27,7 @@ uint16_t fake_rx(void *ctx, struct rte_mbuf **pkts, uint16_t n);
 
 /* server_up is both: a configuration of defaults without protected mode, which a suite may change in between; then the workers. */
 void server_config(struct server *s);
+void server_link(struct server *s, uint32_t count); /* before server_start, where one is wanted */
 void server_start(struct server *s, uint32_t count);
 void server_up(struct server *s, uint32_t count);
 /* After some turns, so that nothing is under way between workers. */

@@ -1,0 +1,125 @@
+/* The journal as control sees it, which the test plays: what is written down does the same again, replies wait for the disk. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/link/msg.h"
+#include "tests/unit/conn/server.h"
+#include "tests/unit/unit.h"
+
+/* ---- what came through the journal rings ---- */
+
+static void journal_up(struct server *s, uint32_t count, uint32_t mode, struct ring *rings)
+{
+    s->config.journal = mode;
+    server_link(s, count);
+    server_start(s, count);
+    for (uint32_t i = 0; i < count; i++)
+        assert_int_equal(link_journal_ring(s->control, i, &rings[i]), 0);
+    settle(s);
+}
+
+/* Effects of all workers, each worker's in its order, behind a SELECT of the database in which they begin. */
+static char *take_effects(struct server *s, struct ring *rings)
+{
+    char *text = calloc(1, 1 << 20);
+    size_t n = 0;
+    assert_non_null(text);
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct ring_record rec;
+        for (; ring_peek(&rings[i], &rec) == RING_RECORD; ring_release(&rings[i])) {
+            struct msg_journal m;
+            size_t head = 0;
+            if (rec.type == MSG_JOURNAL) {
+                memcpy(&m, rec.payload.p, sizeof(m));
+                head = sizeof(m) + m.shards * sizeof(struct msg_journal_shard);
+                n += (size_t)sprintf(text + n, "SELECT %u\r\n", m.first_db);
+            }
+            memcpy(text + n, rec.payload.p + head, rec.payload.n - head);
+            n += rec.payload.n - head;
+        }
+    }
+    return text;
+}
+
+/* All keys of database 0 and their values, on a server that knows nothing but the effects. */
+static void expect_replayed(const char *effects, const char *request, const char *want)
+{
+    struct server again;
+    server_up(&again, 2);
+    struct tcp_conn *tc = fake_connect(again.net[0]);
+    say(tc, effects);
+    settle(&again);
+    tc->out_len = 0;
+    expect(&again, tc, "SELECT 0\r\n", "+OK\r\n");
+    expect(&again, tc, request, want);
+    leave(tc);
+    server_down(&again);
+}
+
+static struct tcp_conn *client(struct server *s, uint32_t home, uint16_t port)
+{
+    fake_local_port = port;
+    struct tcp_conn *tc = fake_connect(s->net[home]);
+    fake_local_port = 6379;
+    return tc;
+}
+
+/* A key of that shard. */
+static void name_key(char to[16], uint32_t shard, uint32_t count, int nth)
+{
+    for (int k = 0;; k++) {
+        int n = snprintf(to, 16, "k%d", k);
+        if (shard_of_key(span_of(to, (size_t)n), count) == shard && nth-- == 0)
+            return;
+    }
+}
+
+/* A core-addressed FLUSHALL empties one shard. The log said FLUSHALL, and a restart emptied them all. */
+static void test_flush_of_a_node_is_not_the_servers(void **state)
+{
+    (void)state;
+    static const char *const flush[] = {
+        "FLUSHALL\r\n", "FLUSHDB\r\n",
+        "MULTI\r\nFLUSHALL\r\nDBSIZE\r\nKEYS *\r\nSCAN 0\r\nEXEC\r\n"};
+    static const char *const want[] = {"+OK\r\n", "+OK\r\n",
+                                       "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n+"
+                                       "OK\r\n:0\r\n*0\r\n*2\r\n$1\r\n0\r\n*0\r\n"};
+    for (uint32_t home = 0; home < 2; home++) {
+        for (size_t k = 0; k < ARRAY_LEN(flush); k++) {
+            struct server s;
+            struct ring rings[2];
+            char line[64], key[16];
+            server_config(&s);
+            s.core_addressed = true;
+            journal_up(&s, 2, JOURNAL_ON, rings);
+            struct tcp_conn *tc = client(&s, 0, 6379), *node = client(&s, home, 6380);
+            for (int i = 0; i < 200; i++) { /* more than one DEL has */
+                name_key(key, i % 2 ? 1 : 0, 2, i);
+                snprintf(line, sizeof(line), "SET %s v\r\n", key);
+                expect(&s, tc, line, "+OK\r\n");
+            }
+            expect(&s, tc, "DBSIZE\r\n", ":200\r\n");
+            expect(&s, node, "DBSIZE\r\n", ":100\r\n");
+            expect(&s, node, flush[k], want[k]);
+            expect(&s, tc, "DBSIZE\r\n", ":100\r\n");
+            expect(&s, node, flush[k], want[k]); /* of nothing */
+            expect(&s, tc, "DBSIZE\r\n", ":100\r\n");
+            char *effects = take_effects(&s, rings);
+            assert_null(strstr(effects, "FLUSH"));
+            expect_replayed(effects, "DBSIZE\r\n", ":100\r\n");
+            free(effects);
+            leave(tc);
+            leave(node);
+            server_down(&s);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_flush_of_a_node_is_not_the_servers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
