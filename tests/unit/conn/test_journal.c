@@ -116,10 +116,39 @@ static void test_flush_of_a_node_is_not_the_servers(void **state)
     }
 }
 
+/* With appendfsync always the reply of an EXEC under leases left before what it did was on the disk. */
+static void test_exec_over_shards_waits_for_the_disk(void **state)
+{
+    (void)state;
+    for (uint32_t home = 0; home < 3; home++) {
+        struct server s;
+        struct ring rings[3];
+        char line[128], key[2][16];
+        server_config(&s);
+        journal_up(&s, 3, JOURNAL_ALWAYS, rings);
+        struct tcp_conn *tc = client(&s, home, 6379);
+        name_key(key[0], 0, 3, 0);
+        name_key(key[1], 2, 3, 0);
+        expect(&s, tc, "MULTI\r\n", "+OK\r\n");
+        snprintf(line, sizeof(line), "SET %s v\r\nPUBLISH a b\r\nINCR %s\r\n", key[0], key[1]);
+        expect(&s, tc, line, "+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n");
+        expect(&s, tc, "EXEC\r\n", "");
+        link_journal(s.control)->durable[0] = 1;
+        settle(&s);
+        expect_out(tc, "");
+        link_journal(s.control)->durable[2] = 1;
+        settle(&s);
+        expect_out(tc, "*3\r\n+OK\r\n:0\r\n:1\r\n");
+        leave(tc);
+        server_down(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flush_of_a_node_is_not_the_servers),
+        cmocka_unit_test(test_exec_over_shards_waits_for_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
