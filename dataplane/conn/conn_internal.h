@@ -477,6 +477,8 @@ void lease_pump(struct worker *w); /* serves and grants while the shard is free 
 bool exec_staged(struct worker *w, struct staged *s);
 /* A request of such a client was refused: EXEC will be. */
 void exec_failed(struct conn *c);
+/* Of the command; an EXEC writes when anything in its queue does, and may do what all that is in it may. */
+uint32_t exec_flags(const struct conn *c, const struct cmd_desc *d);
 void exec_watch(struct worker *w, struct staged *s); /* WATCH; several workers */
 void exec_drop(struct conn *c); /* the client is gone: frees its queue, gives its watches back */
 void exec_unwatch(struct host *h, struct session *s); /* host_ops.unwatch */

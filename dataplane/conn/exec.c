@@ -25,6 +25,12 @@ void exec_failed(struct conn *c)
         c->ses.multi->failed = true;
 }
 
+uint32_t exec_flags(const struct conn *c, const struct cmd_desc *d)
+{
+    const struct multi *m = d == &cmd_table[CMD_exec] ? c->ses.multi : NULL;
+    return m ? (d->flags & ~m->lacks) | (m->flags & (CMD_WRITE | CMD_MAY_REPLICATE)) : d->flags;
+}
+
 /* What is queued or watched counts as input that waits. */
 static bool within_limit(struct conn *c)
 {

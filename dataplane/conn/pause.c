@@ -8,16 +8,11 @@
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
-#include "engine/cmd/command_table.h"
-#include "engine/cmd/multi.h"
 
 /* What changes the dataset, or what replicas would have to hear of. */
 static bool writes(const struct conn *c, const struct cmd_desc *d)
 {
-    const uint32_t writing = CMD_WRITE | CMD_MAY_REPLICATE;
-    if (d == &cmd_table[CMD_exec] && c->ses.multi)
-        return c->ses.multi->flags & writing;
-    return d->flags & writing;
+    return exec_flags(c, d) & (CMD_WRITE | CMD_MAY_REPLICATE);
 }
 
 static void hold(struct worker *w, struct conn *c)

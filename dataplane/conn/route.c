@@ -1,6 +1,7 @@
 /* Where a staged request runs: on this worker's shard, on another's, in parts on several, under leases, or in the control process.
  *
  * With one worker everything but ROUTE_CONTROL runs in place and none of the rest costs anything. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -448,19 +449,24 @@ static void write_refusal(struct worker *w, const struct staged *s, struct reply
         cmd_lookup(s->argv, s->argc, r);
 }
 
-/* An EXEC that is refused ends its transaction: "-ERR why" becomes "-EXECABORT ... why". */
-static void abort_exec(struct worker *w, const struct staged *s, struct reply *r)
+/* An EXEC that is refused ends its transaction: "ERR why" becomes "EXECABORT ... why". */
+static void abort_exec(struct conn *c, struct reply *r, struct span why)
+{
+    size_t skip = why.n > 4 && memcmp(why.p, "ERR ", 4) == 0 ? 4 : 0;
+    reply_errorf(r, "EXECABORT Transaction discarded because of: %.*s", (int)(why.n - skip),
+                 (const char *)why.p + skip);
+    exec_drop(c);
+}
+
+static void abort_refused_exec(struct worker *w, const struct staged *s, struct reply *r)
 {
     struct reply_heap h = {0};
     struct reply text;
     reply_heap_init(&text, &h, 2);
     write_refusal(w, s, &text);
     reply_heap_finish(&text, &h);
-    size_t skip = h.len > 5 && memcmp(h.p, "-ERR ", 5) == 0 ? 5 : 1;
-    reply_errorf(r, "EXECABORT Transaction discarded because of: %.*s", (int)(h.len - skip - 2),
-                 (const char *)h.p + skip);
+    abort_exec(s->conn, r, span_of(h.p + 1, h.len > 3 ? h.len - 3 : 0)); /* "-" text "\r\n" */
     reply_heap_free(&h);
-    exec_drop(s->conn);
 }
 
 static void answer_refusal(struct worker *w, struct staged *s)
@@ -468,7 +474,7 @@ static void answer_refusal(struct worker *w, struct staged *s)
     struct target t;
     target_begin(&t, s->conn, is_muted(s->conn));
     if (unlikely_(span_is(s->argv[0], "exec"))) {
-        abort_exec(w, s, t.r);
+        abort_refused_exec(w, s, t.r);
     } else {
         write_refusal(w, s, t.r);
         exec_failed(s->conn);
@@ -488,12 +494,18 @@ static bool refused(struct worker *w, struct staged *s)
     return true;
 }
 
-static bool refused_by_disk(struct worker *w, struct staged *s)
+/* The request is not run, nor the transaction that it belongs to. */
+static bool answer_text(struct worker *w, struct staged *s, const char *text)
 {
     struct target t;
     w->cmd_rejected[s->desc->index]++;
     target_begin(&t, s->conn, is_muted(s->conn));
-    reply_errorf(t.r, "MISCONF Errors writing to the AOF file: %s", strerror(w->journal.error));
+    if (unlikely_(s->desc == &cmd_table[CMD_exec])) {
+        abort_exec(s->conn, t.r, span_str(text));
+    } else {
+        reply_error(t.r, text);
+        exec_failed(s->conn);
+    }
     target_end(&t, w);
     return true;
 }
@@ -502,25 +514,24 @@ static bool refused_by_disk(struct worker *w, struct staged *s)
 static __attribute__((noinline)) bool held_back(struct worker *w, struct staged *s)
 {
     const struct cmd_desc *d = s->desc;
-    const char *why = NULL;
-    if ((w->careful & CAREFUL_MISCONF) && ((d->flags & CMD_WRITE) || d == &cmd_table[CMD_ping]))
-        why = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to "
-              "persist to disk. Commands that may modify the data set are disabled, because this "
-              "instance is configured to report errors during writes if RDB snapshotting fails "
-              "(stop-writes-on-bgsave-error option). Please check the Redis logs for details about "
-              "the RDB error.";
-    else if (w->journal.error && ((d->flags & CMD_WRITE) || d == &cmd_table[CMD_ping]))
-        return refused_by_disk(w, s);
-    else if ((w->careful & CAREFUL_LOADING) && !(d->flags & CMD_LOADING) && !s->conn->loader)
-        why = "LOADING Redis is loading the dataset in memory";
-    if (!why)
-        return false;
-    struct target t;
-    w->cmd_rejected[d->index]++;
-    target_begin(&t, s->conn, is_muted(s->conn));
-    reply_error(t.r, why);
-    target_end(&t, w);
-    return true;
+    uint32_t flags = exec_flags(s->conn, d);
+    bool needs_disk = (flags & CMD_WRITE) || d == &cmd_table[CMD_ping];
+    char text[128];
+    if ((w->careful & CAREFUL_MISCONF) && needs_disk)
+        return answer_text(
+            w, s,
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to "
+            "persist to disk. Commands that may modify the data set are disabled, because this "
+            "instance is configured to report errors during writes if RDB snapshotting fails "
+            "(stop-writes-on-bgsave-error option). Please check the Redis logs for details about "
+            "the RDB error.");
+    if (w->journal.error && needs_disk) {
+        snprintf(text, sizeof(text), "MISCONF Errors writing to the AOF file: %s",
+                 strerror(w->journal.error));
+        return answer_text(w, s, text);
+    }
+    return (w->careful & CAREFUL_LOADING) && !(flags & CMD_LOADING) && !s->conn->loader &&
+           answer_text(w, s, "LOADING Redis is loading the dataset in memory");
 }
 
 /* In RESP2 a subscriber reads arrays that nobody asked for: only what cannot be mistaken for them is allowed. */
@@ -570,17 +581,6 @@ static inline bool is_open(const struct worker *w, const struct conn *c, const s
     return c->ses.authenticated && !(d->flags & CMD_PROTECTED) &&
            (!w->config.protected_mode || w->config.requirepass_len ||
             c->ses.source != SESSION_NETWORK);
-}
-
-static bool answer_text(struct worker *w, struct staged *s, const char *text)
-{
-    struct target t;
-    w->cmd_rejected[s->desc->index]++;
-    exec_failed(s->conn);
-    target_begin(&t, s->conn, is_muted(s->conn));
-    reply_error(t.r, text);
-    target_end(&t, w);
-    return true;
 }
 
 /* A watcher, or the client of a node. True: answered. */

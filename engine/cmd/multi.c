@@ -60,6 +60,7 @@ bool multi_queue(struct session *s, const struct cmd_desc *d, const struct span 
     m->last = mc;
     m->n++;
     m->flags |= d->flags;
+    m->lacks |= ~d->flags;
     m->bytes += bytes;
     return true;
 }
@@ -112,7 +113,7 @@ void multi_discard(struct session *s)
         return;
     }
     free_queue(m);
-    m->bytes = m->n = m->flags = 0;
+    m->bytes = m->n = m->flags = m->lacks = 0;
     m->failed = false;
 }
 

@@ -22,8 +22,8 @@ struct multi_watch {
 struct multi {
     struct multi_cmd *first, *last;
     uint32_t n, watched, watch_cap;
-    uint32_t flags;              /* of all that is queued: enum cmd_flags */
-    bool failed;                 /* a request was refused while queueing: EXEC will be */
+    uint32_t flags, lacks; /* that some request of the queue has, or has not: enum cmd_flags */
+    bool failed;           /* a request was refused while queueing: EXEC will be */
     uint64_t bytes, watch_bytes; /* of what is queued, and of what is watched */
     struct multi_watch *watch;
 };

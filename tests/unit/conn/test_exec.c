@@ -146,6 +146,54 @@ static void test_queue_is_bounded(void **state)
     }
 }
 
+static void all_careful(struct server *s, enum careful why, bool on)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        careful_set(s->w[i], why, on);
+        s->w[i]->journal.error = on && why == CAREFUL_JOURNAL ? 28 : 0; /* ENOSPC */
+    }
+}
+
+/* A request that was held back between MULTI and EXEC was left out, and the rest ran; an EXEC of writes ran where a write was refused. */
+static void test_what_is_held_back_aborts_the_transaction(void **state)
+{
+    (void)state;
+#define LOADING "LOADING Redis is loading the dataset in memory\r\n"
+#define NO_AOF  "MISCONF Errors writing to the AOF file: No space left on device\r\n"
+#define ABORTED "-EXECABORT Transaction discarded because of previous errors.\r\n"
+#define BECAUSE "-EXECABORT Transaction discarded because of: "
+    static const struct {
+        enum careful why;
+        const char *text;
+    } held[] = {{CAREFUL_LOADING, LOADING}, {CAREFUL_JOURNAL, NO_AOF}};
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        for (size_t i = 0; i < ARRAY_LEN(held); i++) {
+            struct server s;
+            char want[256];
+            server_up(&s, count);
+            struct tcp_conn *tc = fake_connect(s.net[0]);
+            expect(&s, tc, "MULTI\r\n", "+OK\r\n");
+            all_careful(&s, held[i].why, true);
+            snprintf(want, sizeof(want), "-%s", held[i].text);
+            expect(&s, tc, "SET a 1\r\n", want);
+            all_careful(&s, held[i].why, false);
+            expect(&s, tc, "SET b 1\r\nEXEC\r\n", "+QUEUED\r\n" ABORTED);
+
+            expect(&s, tc, "WATCH a\r\nMULTI\r\nSET a 1\r\n", "+OK\r\n+OK\r\n+QUEUED\r\n");
+            all_careful(&s, held[i].why, true);
+            snprintf(want, sizeof(want), BECAUSE "%s", held[i].text);
+            expect(&s, tc, "EXEC\r\n", want);
+            assert_clean(&s);
+            if (held[i].why == CAREFUL_JOURNAL) /* what only reads may go on */
+                expect(&s, tc, "MULTI\r\nGET a\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
+            all_careful(&s, held[i].why, false);
+            expect(&s, tc, "EXEC\r\nEXISTS a b\r\n", "-ERR EXEC without MULTI\r\n:0\r\n");
+            leave(tc);
+            clean_down(&s);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +202,7 @@ int main(void)
         cmocka_unit_test(test_client_goes_at_any_moment),
         cmocka_unit_test(test_many_watches_go_back),
         cmocka_unit_test(test_queue_is_bounded),
+        cmocka_unit_test(test_what_is_held_back_aborts_the_transaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
