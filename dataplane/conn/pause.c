@@ -33,7 +33,6 @@ bool pause_holds(struct worker *w, struct staged *s)
     struct conn *c = s->conn;
     if (w->now_ms >= w->pause.until_ms || !(w->pause.all || writes(c, s->desc)))
         return false;
-    c->ses.commands--; /* it comes again */
     hold(w, c);
     batch_put_back(w, s);
     return true;

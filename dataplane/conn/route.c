@@ -319,8 +319,6 @@ static void run_publish(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
     enum pubsub_kind kind = s->desc == &cmd_table[CMD_spublish] ? PUBSUB_SHARD : PUBSUB_CHANNEL;
-    if (publish_waits(w, s))
-        return;
     out_close(w);
     int64_t here = pubsub_publish_here(w, kind, s->argv[1], s->argv[2]);
     uint64_t others = pubsub_others(w, kind, s->argv[1]);
@@ -387,8 +385,6 @@ static void run_over_workers(struct worker *w, struct staged *s)
             split_all(w, s, slot_split(w, s, w->count));
         break;
     default:
-        if (s->desc == &cmd_table[CMD_client_tracking] && tracking_asks(w, s, s->argv, s->argc))
-            break;
         if (s->desc == &cmd_table[CMD_client_tracking] && tracking_leases(s->argv, s->argc)) {
             out_close(w);
             run_leased(w, s, all);
@@ -602,6 +598,16 @@ static void after_tracked(struct conn *c, const struct cmd_desc *d)
         c->ses.tracking->flags &= ~(uint32_t)TRACKING_CACHING;
 }
 
+/* Something else must be over first: it was put back, and comes again. */
+static bool comes_again(struct worker *w, struct staged *s)
+{
+    if (w->count == 1)
+        return false;
+    if (s->desc->route == ROUTE_CHANNEL)
+        return publish_waits(w, s);
+    return s->desc == &cmd_table[CMD_client_tracking] && tracking_asks(w, s, s->argv, s->argc);
+}
+
 void route_staged(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
@@ -624,7 +630,8 @@ void route_staged(struct worker *w, struct staged *s)
         (likely_(!(c->ses.mode & SESSION_SUBSCRIBED)) || !refused_to_subscriber(w, s)) &&
         (likely_(!(c->ses.mode & SESSION_MONITOR) && !c->ses.node) || !refused_by_mode(w, s)) &&
         (likely_(!(w->careful & CAREFUL_PAUSE)) || !pause_holds(w, s)) &&
-        (likely_(!(c->ses.mode & SESSION_MULTI)) || !exec_staged(w, s))) {
+        (likely_(!(c->ses.mode & SESSION_MULTI)) || !exec_staged(w, s)) &&
+        (likely_(d->route != ROUTE_CHANNEL && d->route != ROUTE_LOCAL) || !comes_again(w, s))) {
         if (unlikely_(w->careful & CAREFUL_MONITOR) && !(c->ses.mode & SESSION_MULTI))
             monitor_note(w, &c->ses, d, s->argv, s->argc);
         if (unlikely_(cmd_may_wait(d, s->argv, s->argc)))
@@ -636,8 +643,11 @@ void route_staged(struct worker *w, struct staged *s)
         else
             run_over_workers(w, s);
     }
+    if (unlikely_(!s->conn)) { /* put back */
+        c->ses.commands--;
+        return;
+    }
     if (unlikely_(c->ses.mode & SESSION_TRACKING) && !c->dead)
         after_tracked(c, d);
-    if (likely_(!c->postponed)) /* else it comes again */
-        after_request(c);
+    after_request(c);
 }

@@ -265,6 +265,43 @@ static void conflation_keeps_the_newest(void **state)
     }
 }
 
+/* A PUBLISH that waits for replies was accounted each time it came: it took CLIENT REPLY SKIP from itself, MONITOR saw it twice. */
+static void a_publish_that_waits_counts_once(void **state)
+{
+    (void)state;
+    struct server s;
+    char line[160], key[16];
+    server_up(&s, 2);
+    struct tcp_conn *tc = fake_connect(s.net[0]), *watcher = fake_connect(s.net[0]);
+    for (int k = 0;; k++)
+        if (shard_of_key(span_of(key, (size_t)snprintf(key, sizeof(key), "k%d", k)), 2) == 1)
+            break;
+    snprintf(line, sizeof(line), "SET %s v\r\nCLIENT REPLY SKIP\r\nPUBLISH c m\r\nPING\r\n", key);
+    expect(&s, tc, line, "+OK\r\n+PONG\r\n");
+    expect(&s, watcher, "MONITOR\r\n", "+OK\r\n");
+    uint64_t before = ((struct conn *)tc->cookie)->ses.commands;
+    snprintf(line, sizeof(line), "SET %s v\r\nPUBLISH c m\r\nPING\r\n", key);
+    expect(&s, tc, line, "+OK\r\n:0\r\n+PONG\r\n");
+    assert_int_equal(((struct conn *)tc->cookie)->ses.commands - before, 3);
+    char *once = memmem(watcher->out, watcher->out_len, "PUBLISH", 7);
+    assert_non_null(once);
+    assert_null(memmem(once + 7, (size_t)((char *)watcher->out + watcher->out_len - once - 7),
+                       "PUBLISH", 7));
+    leave(watcher);
+    /* CLIENT TRACKING asks another worker of the client it redirects to */
+    watcher = fake_connect(s.net[1]);
+    struct conn *other = watcher->cookie;
+    snprintf(line, sizeof(line),
+             "CLIENT REPLY SKIP\r\nCLIENT TRACKING ON REDIRECT %llu\r\nPING\r\n",
+             (unsigned long long)other->ses.id);
+    expect(&s, tc, line, "+PONG\r\n");
+    snprintf(line, sizeof(line), ":%llu\r\n", (unsigned long long)other->ses.id);
+    expect(&s, tc, "CLIENT GETREDIR\r\n", line);
+    leave(watcher);
+    leave(tc);
+    server_down(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +312,7 @@ int main(void)
         cmocka_unit_test(one_hears_oneself_first),
         cmocka_unit_test(slow_subscribers_are_closed),
         cmocka_unit_test(conflation_keeps_the_newest),
+        cmocka_unit_test(a_publish_that_waits_counts_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
