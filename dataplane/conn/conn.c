@@ -10,6 +10,7 @@
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
+#include "engine/cmd/multi.h"
 
 #define REST_MS 2000 /* of silence: a client is at rest */
 
@@ -370,6 +371,8 @@ size_t conn_memory(const struct conn *c)
     size_t n = sizeof(*c) + c->inq.cap + c->backlog.cap + c->out_bytes + c->slot_bytes;
     if (c->part)
         n += sizeof(*c->part) + resp_parser_held(&c->part->parser);
+    if (c->ses.multi)
+        n += c->ses.multi->bytes + c->ses.multi->watch_bytes;
     return n;
 }
 

@@ -482,6 +482,7 @@ uint32_t exec_flags(const struct conn *c, const struct cmd_desc *d);
 void exec_watch(struct worker *w, struct staged *s); /* WATCH; several workers */
 void exec_drop(struct conn *c); /* the client is gone: frees its queue, gives its watches back */
 void exec_unwatch(struct host *h, struct session *s); /* host_ops.unwatch */
+void exec_watched(struct host *h, struct session *s); /* host_ops.watched */
 
 /* event.c */
 /* Runs ev->run on worker `to`, after what was sent there before; on this worker at the end of the turn. Takes ev over. */

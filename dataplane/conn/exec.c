@@ -31,15 +31,21 @@ uint32_t exec_flags(const struct conn *c, const struct cmd_desc *d)
     return m ? (d->flags & ~m->lacks) | (m->flags & (CMD_WRITE | CMD_MAY_REPLICATE)) : d->flags;
 }
 
-/* What is queued or watched counts as input that waits. */
+/* What is queued or watched counts as input that waits. False: counted, the client is to be closed. */
 static bool within_limit(struct conn *c)
 {
     const struct multi *m = c->ses.multi;
     if (!m || m->bytes + m->watch_bytes <= c->w->config.client_query_buffer_bytes)
         return true;
     STAT_INC(c->w->stats->query_buffer_limit_closed);
-    conn_kill(c);
     return false;
+}
+
+void exec_watched(struct host *h, struct session *s)
+{
+    (void)h;
+    if (!within_limit((struct conn *)s))
+        s->close_asap = true;
 }
 
 static bool room_to_queue(struct worker *w)
@@ -62,6 +68,7 @@ static void queue_request(struct worker *w, struct staged *s)
         w->cmd_rejected[s->desc->index]++;
         exec_failed(c);
     } else if (!within_limit(c)) {
+        conn_kill(c);
         return;
     }
     route_answer(w, c, error ? error : "+QUEUED");
@@ -310,8 +317,7 @@ void exec_unwatch(struct host *h, struct session *s)
     (void)h;
     for (uint32_t i = 0; i < w->count; i++)
         unwatch_shard(w, i, m);
-    m->watched = 0;
-    m->watch_bytes = 0;
+    multi_watch_none(m);
     if (!(s->mode & SESSION_MULTI))
         multi_discard(s); /* nothing is left */
 }
@@ -326,18 +332,37 @@ void exec_drop(struct conn *c)
         multi_discard(&c->ses);
 }
 
-/* References from an owner, one for each key that it was given, or fewer. */
+/* References from an owner. False: it had no memory for all, or there is none here. */
+static bool take_some(struct worker *w, struct slot *slot, struct span bytes, uint32_t from)
+{
+    struct multi_watch_answer a = {.ref.watch = NULL};
+    bool kept = true, ended = false;
+    for (size_t at = 0; at + sizeof(a) <= bytes.n; at += sizeof(a)) {
+        memcpy(&a, bytes.p + at, sizeof(a));
+        ended = a.ref.watch == NULL;
+        if (ended)
+            break;
+        enum multi_watch_result r = MULTI_WATCH_NO_MEMORY;
+        if (slot->conn)
+            r = multi_watch_add(&slot->conn->ses, from, a.ref, a.bytes);
+        if (r != MULTI_WATCHED)
+            give_back(w, from, &a.ref.watch, 1);
+        kept &= r != MULTI_WATCH_NO_MEMORY;
+    }
+    return kept && ended;
+}
+
 static void take_refs(struct worker *w, struct slot *slot, struct span bytes, uint32_t from)
 {
-    struct watch_ref ref;
-    for (size_t at = 0; at + sizeof(ref) <= bytes.n; at += sizeof(ref)) {
-        memcpy(&ref, bytes.p + at, sizeof(ref));
-        struct conn *c = slot->conn;
-        if (!c || !multi_watch_add(&c->ses, from, ref, watch_bytes(SPAN(""))))
-            give_back(w, from, &ref.watch, 1);
-    }
-    if (slot->parts == 1)
+    struct conn *c = slot->conn;
+    if (!take_some(w, slot, bytes, from) && !slot->bytes.len)
+        slot_bytes(slot, SPAN("-OOM command not allowed when used memory > 'maxmemory'.\r\n"));
+    if (slot->parts > 1)
+        return;
+    if (!slot->bytes.len)
         slot_bytes(slot, SPAN("+OK\r\n"));
+    if (c && !within_limit(c))
+        conn_kill(c);
 }
 
 void exec_watch(struct worker *w, struct staged *s)
@@ -346,8 +371,6 @@ void exec_watch(struct worker *w, struct staged *s)
     struct span *argv = malloc(s->argc * sizeof(*argv));
     uint64_t mask = 0;
     CHECK(argv);
-    if (!within_limit(c))
-        goto done;
     for (uint32_t i = 1; i < s->argc; i++)
         mask |= 1ull << shard_of_key(s->argv[i], w->count);
     struct slot *slot = route_slot(c, (uint32_t)__builtin_popcountll(mask));
@@ -365,6 +388,5 @@ void exec_watch(struct worker *w, struct staged *s)
         }
         remote_post(w, shard, slot, s, argv, argc, true);
     }
-done:
     free(argv);
 }

@@ -37,8 +37,7 @@ static void host_session_info(struct host *h, struct session *s, struct session_
                                  .tcp = ""};
     for (struct out_block *b = c->out_first; b; b = b->next)
         ret->oll++;
-    ret->tot_mem =
-        sizeof(*c) + (c->part ? sizeof(*c->part) : 0) + qbuf + ret->qbuf_free + c->out_bytes;
+    ret->tot_mem = conn_memory(c);
     if (c->tc) {
         struct tcp_info i;
         tcp_info(c->tc, &i);
@@ -136,6 +135,7 @@ void host_init(struct worker *w)
         .sleep_ms = host_sleep_ms,
         .reset_stats = host_reset_stats,
         .unwatch = exec_unwatch,
+        .watched = exec_watched,
         .monitor = monitor_start,
         .client_memory = host_client_memory,
         .tcp_trace = host_tcp_trace,

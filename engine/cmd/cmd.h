@@ -108,9 +108,10 @@ struct host_ops {
     void (*sleep_ms)(struct host *h, uint64_t ms); /* DEBUG SLEEP */
     void (*reset_stats)(struct host *h);
     void (*unwatch)(struct host *h,
-                    struct session *s);        /* gives its watched keys back to their shards */
-    uint64_t (*client_memory)(struct host *h); /* of this worker's clients; may be NULL */
-    void (*monitor)(struct host *h, uint64_t client); /* MONITOR, on every worker; may be NULL */
+                    struct session *s); /* gives its watched keys back to their shards */
+    void (*watched)(struct host *h, struct session *s); /* it watches more; may be NULL */
+    uint64_t (*client_memory)(struct host *h);          /* of this worker's clients; may be NULL */
+    void (*monitor)(struct host *h, uint64_t client);   /* MONITOR, on every worker; may be NULL */
     /* To this worker's clients (enum pubsub_kind); how many. With several workers the router does it for PUBLISH itself. */
     /* Is there a client of that id? Makes it one that is found by it. */
     bool (*client_known)(struct host *h, struct session *asker, uint64_t id);

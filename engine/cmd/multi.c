@@ -65,22 +65,56 @@ bool multi_queue(struct session *s, const struct cmd_desc *d, const struct span 
     return true;
 }
 
-bool multi_watch_add(struct session *s, uint32_t shard, struct watch_ref ref, uint64_t bytes)
+/* Where its position stands in the index, or would. */
+static uint32_t *watch_at(const struct multi *m, const struct watch *watch)
+{
+    uint32_t mask = 2 * m->watch_cap - 1;
+    uint32_t i = (uint32_t)(((uintptr_t)watch >> 4) * 0x9e3779b97f4a7c15ull >> 32) & mask;
+    while (m->watch_index[i] && m->watch[m->watch_index[i] - 1].ref.watch != watch)
+        i = (i + 1) & mask;
+    return &m->watch_index[i];
+}
+
+static bool watch_grow(struct multi *m)
+{
+    uint32_t cap = m->watch_cap ? m->watch_cap * 2 : 8;
+    struct multi_watch *grown = realloc(m->watch, cap * sizeof(*grown));
+    if (grown)
+        m->watch = grown;
+    uint32_t *index = grown ? calloc(2 * (size_t)cap, sizeof(*index)) : NULL;
+    if (!index)
+        return false;
+    free(m->watch_index);
+    m->watch_index = index;
+    m->watch_cap = cap;
+    for (uint32_t i = 0; i < m->watched; i++)
+        *watch_at(m, m->watch[i].ref.watch) = i + 1;
+    return true;
+}
+
+enum multi_watch_result multi_watch_add(struct session *s, uint32_t shard, struct watch_ref ref,
+                                        uint64_t bytes)
 {
     struct multi *m = multi_of(s);
-    if (!m)
-        return false;
-    if (m->watched == m->watch_cap) {
-        uint32_t cap = m->watch_cap ? m->watch_cap * 2 : 8;
-        struct multi_watch *grown = realloc(m->watch, cap * sizeof(*grown));
-        if (!grown)
-            return false;
-        m->watch = grown;
-        m->watch_cap = cap;
-    }
+    if (!m || (m->watched == m->watch_cap && !watch_grow(m)))
+        return MULTI_WATCH_NO_MEMORY;
+    uint32_t *at = watch_at(m, ref.watch);
+    if (*at)
+        return MULTI_WATCHED_BEFORE; /* what it was then counts */
     m->watch[m->watched++] = (struct multi_watch){shard, ref};
     m->watch_bytes += bytes;
-    return true;
+    *at = m->watched;
+    return MULTI_WATCHED;
+}
+
+void multi_watch_none(struct multi *m)
+{
+    free(m->watch);
+    free(m->watch_index);
+    m->watch = NULL;
+    m->watch_index = NULL;
+    m->watched = m->watch_cap = 0;
+    m->watch_bytes = 0;
 }
 
 static void free_queue(struct multi *m)
@@ -97,7 +131,7 @@ void multi_free(struct multi *m)
     if (!m)
         return;
     free_queue(m);
-    free(m->watch);
+    multi_watch_none(m);
     free(m);
 }
 
@@ -135,7 +169,7 @@ bool multi_unwatch(struct multi *m, struct shard_set *set)
         changed = changed || watch_changed(s, m->watch[i].ref);
         watch_release(s, m->watch[i].ref.watch);
     }
-    m->watched = 0;
+    multi_watch_none(m);
     return changed;
 }
 
@@ -271,15 +305,31 @@ void cmd_unwatch(struct cmd *c)
     reply_ok(c->out);
 }
 
-/* A part is given keys of its own shard and answers a reference for each, fewer when memory is out. */
+/* A part is given keys of its own shard and answers a reference for each. Without the last answer memory was out. */
 static void watch_part(struct cmd *c)
 {
+    struct multi_watch_answer a = {0};
     for (uint32_t i = 1; i < c->argc; i++) {
-        struct watch_ref ref;
-        if (!watch_take(c->shard, c->db, c->argv[i], &ref))
+        if (!watch_take(c->shard, c->db, c->argv[i], &a.ref))
             return;
-        reply_raw(c->out, &ref, sizeof(ref));
+        a.bytes = watch_bytes(c->argv[i]);
+        reply_raw(c->out, &a, sizeof(a));
     }
+    a = (struct multi_watch_answer){0};
+    reply_raw(c->out, &a, sizeof(a));
+}
+
+/* False: no memory. */
+static bool watch_key(struct cmd *c, struct span key)
+{
+    struct shard *shard = cmd_shard(c, key);
+    struct watch_ref ref;
+    if (!watch_take(shard, c->db, key, &ref))
+        return false;
+    enum multi_watch_result r = multi_watch_add(c->session, shard->id, ref, watch_bytes(key));
+    if (r != MULTI_WATCHED)
+        watch_release(shard, ref.watch);
+    return r != MULTI_WATCH_NO_MEMORY;
 }
 
 void cmd_watch(struct cmd *c)
@@ -294,18 +344,13 @@ void cmd_watch(struct cmd *c)
         return;
     }
     for (uint32_t i = 1; i < c->argc; i++) {
-        struct shard *shard = cmd_shard(c, c->argv[i]);
-        struct watch_ref ref;
-        if (!watch_take(shard, c->db, c->argv[i], &ref)) {
-            cmd_reply_oom(c);
-            return;
-        }
-        if (!multi_watch_add(s, shard->id, ref, watch_bytes(c->argv[i]))) {
-            watch_release(shard, ref.watch);
+        if (!watch_key(c, c->argv[i])) {
             cmd_reply_oom(c);
             return;
         }
     }
+    if (c->host->ops->watched)
+        c->host->ops->watched(c->host, s);
     reply_ok(c->out);
 }
 

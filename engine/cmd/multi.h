@@ -26,7 +26,16 @@ struct multi {
     bool failed;           /* a request was refused while queueing: EXEC will be */
     uint64_t bytes, watch_bytes; /* of what is queued, and of what is watched */
     struct multi_watch *watch;
+    uint32_t
+        *watch_index; /* twice watch_cap, a hash of records: positions in `watch` plus 1, or 0 */
 };
+
+/* What a part of WATCH answers for each of its keys; the last one says that these are all: it has no record. */
+struct multi_watch_answer {
+    struct watch_ref ref;
+    uint64_t bytes;
+};
+enum multi_watch_result { MULTI_WATCHED, MULTI_WATCHED_BEFORE, MULTI_WATCH_NO_MEMORY };
 
 /* The session's, made when there is none. NULL: no memory. */
 struct multi *multi_of(struct session *s);
@@ -35,8 +44,11 @@ bool multi_queues(const struct cmd_desc *d);
 /* Copies the request. False: no memory. */
 bool multi_queue(struct session *s, const struct cmd_desc *d, const struct span *argv,
                  uint32_t argc);
-/* Remembers a reference, which belongs to the session then. False: no memory, it is still the caller's. */
-bool multi_watch_add(struct session *s, uint32_t shard, struct watch_ref ref, uint64_t bytes);
+/* Remembers a reference. Only then, MULTI_WATCHED, it belongs to the session. */
+enum multi_watch_result multi_watch_add(struct session *s, uint32_t shard, struct watch_ref ref,
+                                        uint64_t bytes);
+/* It watches nothing any more: the references were given back. */
+void multi_watch_none(struct multi *m);
 /* Ends MULTI: what was queued is forgotten. Watches stay. */
 void multi_discard(struct session *s);
 /* Takes all of it from the session, which is out of MULTI then. NULL: there was nothing. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cmd/multi.h"
 #include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
@@ -194,6 +195,69 @@ static void test_what_is_held_back_aborts_the_transaction(void **state)
     }
 }
 
+static const struct multi *multi_at(const struct tcp_conn *tc)
+{
+    return ((const struct conn *)tc->cookie)->ses.multi;
+}
+
+/* A shard without memory for a key that is to be watched: WATCH said OK, and EXEC ran whatever had become of the key. */
+static void test_watch_without_memory_is_no_watch(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 2; count++) {
+        for (uint32_t at = 1; at <= 3; at++) {
+            struct server s;
+            server_up(&s, count);
+            struct tcp_conn *tc = fake_connect(s.net[0]);
+            struct mem *mem = &s.w[count - 1]->shard.mem;
+            mem->fail_after = at;
+            expect(&s, tc, "WATCH a b c d e f g h\r\n",
+                   "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+            mem->fail_after = 0;
+            expect(&s, tc, "UNWATCH\r\n", "+OK\r\n");
+            assert_clean(&s);
+            expect(&s, tc, "WATCH a b c d e f g h\r\n", "+OK\r\n");
+            assert_int_equal(multi_at(tc)->watched, 8);
+            leave(tc);
+            clean_down(&s);
+        }
+    }
+}
+
+/* A key watched again took another reference each time, and nobody counted what a client watches. */
+static void test_watch_is_bounded(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count++) {
+        struct server s;
+        static char text[20100];
+        server_config(&s);
+        s.config.client_query_buffer_bytes = 1 << 20;
+        server_start(&s, count);
+        struct tcp_conn *tc = fake_connect(s.net[0]);
+        for (int i = 0; i < 20; i++)
+            expect(&s, tc, "WATCH a b c d a b\r\nWATCH d c e\r\n", "+OK\r\n+OK\r\n");
+        assert_int_equal(multi_at(tc)->watched, 5);
+        assert_int_equal(multi_at(tc)->watch_bytes, 5 * watch_bytes(SPAN("a")));
+        expect(&s, tc, "UNWATCH\r\n", "+OK\r\n");
+        assert_clean(&s);
+        size_t before = conn_memory(tc->cookie);
+        for (int i = 0; i < 100 && !tc->aborted && !tc->closed_by_app; i++) {
+            memset(text, 'k', 20000);
+            memcpy(text, "WATCH ", 6);
+            snprintf(text + 20000, 100, "%d\r\n", i);
+            say(tc, text);
+            settle(&s);
+            if (i == 20)
+                assert_true(conn_memory(tc->cookie) - before > (size_t)20 * 20000);
+        }
+        assert_true(tc->aborted || tc->closed_by_app);
+        assert_int_equal(worker_stats(s.w[0])->query_buffer_limit_closed, 1);
+        leave(tc);
+        clean_down(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +267,8 @@ int main(void)
         cmocka_unit_test(test_many_watches_go_back),
         cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_what_is_held_back_aborts_the_transaction),
+        cmocka_unit_test(test_watch_without_memory_is_no_watch),
+        cmocka_unit_test(test_watch_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
