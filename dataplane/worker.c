@@ -343,6 +343,7 @@ static void copy_cmdstats(struct worker *w)
         STAT_SET(cs[i].usec, w->cmd_usec[i] / mhz);
         STAT_SET(cs[i].rejected, w->cmd_rejected[i]);
         STAT_SET(cs[i].failed, w->cmd_failed[i]);
+        STAT_SET(cs[i].hops, w->cmd_hops[i]);
     }
 }
 

@@ -82,6 +82,7 @@ static void gather_commands(struct gathered *g, const struct link_cmdstat *s,
         g->cmd[i].usec += since(STAT_GET(s[i].usec), b->cmd[i].usec);
         g->cmd[i].rejected += since(STAT_GET(s[i].rejected), b->cmd[i].rejected);
         g->cmd[i].failed += since(STAT_GET(s[i].failed), b->cmd[i].failed);
+        g->cmd[i].hops += since(STAT_GET(s[i].hops), b->cmd[i].hops);
     }
 }
 
@@ -191,8 +192,11 @@ void admin_reset_stats(struct admin *a)
         for (int i = 0; i < STATS_ERRORS; i++)
             b->error[i] = STAT_GET(s->errors[i].count);
         for (int i = 0; i < LINK_COMMANDS; i++)
-            b->cmd[i] = (struct link_cmdstat){STAT_GET(c[i].calls), STAT_GET(c[i].usec),
-                                              STAT_GET(c[i].rejected), STAT_GET(c[i].failed)};
+            b->cmd[i] = (struct link_cmdstat){.calls = STAT_GET(c[i].calls),
+                                              .usec = STAT_GET(c[i].usec),
+                                              .rejected = STAT_GET(c[i].rejected),
+                                              .failed = STAT_GET(c[i].failed),
+                                              .hops = STAT_GET(c[i].hops)};
     }
     memset(a->own_cmd, 0, sizeof(a->own_cmd));
     memset(a->own_errors, 0, sizeof(a->own_errors));

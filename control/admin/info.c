@@ -482,6 +482,17 @@ static void lines_commandstats(const struct gathered *g, struct config_text *t)
     }
 }
 
+/* How far requests went: to how many other workers, by mail or for their leases. */
+static void lines_commandhops(const struct gathered *g, struct config_text *t)
+{
+    for (uint32_t i = 0; i < CMD_COUNT && i < LINK_COMMANDS; i++) {
+        const struct link_cmdstat *s = &g->cmd[i];
+        if (s->calls || s->hops)
+            text_addf(t, "cmdhops_%s:calls=%" PRIu64 ",hops=%" PRIu64 ",hops_per_call=%.4f\r\n",
+                      cmd_table[i].full, s->calls, s->hops, ratio(s->hops, s->calls));
+    }
+}
+
 static void lines_latencystats(const struct gathered *g, struct config_text *t)
 {
     const struct config_control *c = &g->a->env.config->control;
@@ -588,6 +599,7 @@ static const struct section sections[] = {
     {"cpu", NULL, "CPU", cpu_fields, NULL, true},
     {"modules", "module_list", "Modules", no_fields, NULL, true},
     {"commandstats", NULL, "Commandstats", no_fields, lines_commandstats, false},
+    {"commandhops", NULL, "Commandhops", no_fields, lines_commandhops, false},
     {"errorstats", NULL, "Errorstats", no_fields, lines_errorstats, true},
     {"latencystats", NULL, "Latencystats", no_fields, lines_latencystats, false},
     {"cluster", NULL, "Cluster", cluster_fields, NULL, true},

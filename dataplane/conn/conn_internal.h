@@ -224,7 +224,7 @@ struct worker {
         cmd; /* of the request that runs here; the parts that never change are filled in once */
     struct reply nowhere; /* swallows what is written */
     uint64_t cmd_calls[LINK_COMMANDS], cmd_usec[LINK_COMMANDS], cmd_rejected[LINK_COMMANDS],
-        cmd_failed[LINK_COMMANDS];
+        cmd_failed[LINK_COMMANDS], cmd_hops[LINK_COMMANDS];
     uint64_t rng;
     /* clients */
     struct list conns, dirty, dead, leaving;
@@ -356,6 +356,12 @@ static inline void batch_run(struct worker *w)
         batch_run_now(w);
 }
 void batch_prepare(struct worker *w); /* after each change of the configuration */
+
+/* A request goes to those workers, a bit each: by mail, or for their leases. */
+static inline void count_hops(struct worker *w, const struct cmd_desc *d, uint64_t workers)
+{
+    w->cmd_hops[d->index] += (uint64_t)__builtin_popcountll(workers & ~(1ull << w->id));
+}
 
 /* route.c */
 void route_staged(struct worker *w, struct staged *s);

@@ -236,6 +236,7 @@ static void start(struct worker *w, struct conn *c, uint64_t want, uint32_t fore
     out_close(w);
     struct exec_job *e = job_new(c, foreign);
     if (w->count > 1 && want) {
+        count_hops(w, &cmd_table[CMD_exec], want);
         e->job = (struct lease_job){.want = want, .run = run_leased};
         lease_submit(w, &e->job);
         return;

@@ -83,6 +83,7 @@ static void host_reset_stats(struct host *h)
     memset(w->cmd_usec, 0, sizeof(w->cmd_usec));
     memset(w->cmd_rejected, 0, sizeof(w->cmd_rejected));
     memset(w->cmd_failed, 0, sizeof(w->cmd_failed));
+    memset(w->cmd_hops, 0, sizeof(w->cmd_hops));
 }
 
 static void trace_line(void *ctx, const char *line, size_t n)

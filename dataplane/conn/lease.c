@@ -169,6 +169,7 @@ bool lease_start(struct worker *w, uint64_t want, struct slot *slot, const struc
     mc->client = s->conn->ses.id;
     mc->hash = s->hash;
     mc->keyed = s->keyed;
+    count_hops(w, s->desc, want);
     lease_submit(w, &q->job);
     return true;
 }

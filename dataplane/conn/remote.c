@@ -108,6 +108,7 @@ void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct 
     if (s->keyed)
         mc->hash = part ? shard_hash(&w->shard, argv[s->desc->first_key]) : s->hash;
     w->posted++;
+    count_hops(w, s->desc, 1ull << to);
     STAT_INC(w->stats->mail_sent);
 }
 

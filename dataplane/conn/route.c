@@ -337,6 +337,7 @@ static void run_publish(struct worker *w, struct staged *s)
         slot->agg->sum = here;
         slot->publishes = true;
     }
+    count_hops(w, s->desc, others);
     pubsub_send(w, others, kind, s->argv[1], s->argv[2], slot ? on_received : NULL, slot);
 }
 
@@ -416,6 +417,7 @@ static void publish_into(struct worker *w, struct staged *s, struct slot *slot)
     uint64_t others = pubsub_others(w, kind, s->argv[1]);
     w->cmd_calls[s->desc->index]++;
     slot->parts = (uint32_t)__builtin_popcountll(others);
+    count_hops(w, s->desc, others);
     if (others)
         pubsub_send(w, others, kind, s->argv[1], s->argv[2], on_received, slot);
     else

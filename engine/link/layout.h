@@ -115,7 +115,7 @@ static_assert(sizeof(struct engine_config) % 8 == 0, "copied by words");
 static_assert(offsetof(struct link_config, value) == 64, "sequence has its own line");
 
 static_assert(sizeof(struct stats_worker) % 8 == 0, "counters of 64 bits");
-static_assert(sizeof(struct link_cmdstat) == 32, "two to a line");
+static_assert(sizeof(struct link_cmdstat) == 64, "a line each");
 static_assert((LIMIT_LINK_RING_BYTES & (LIMIT_LINK_RING_BYTES - 1)) == 0, "power of two");
 static_assert(LIMIT_LINK_MSG_BYTES * 2 < LIMIT_LINK_RING_BYTES,
               "the longest record fits with a wrap before it");

@@ -17,13 +17,15 @@
 #include "engine/shard/config.h"
 
 #define LINK_MAGIC          0x4b4e494c57524142ull /* "BARWLINK" */
-#define LINK_LAYOUT_VERSION 4
+#define LINK_LAYOUT_VERSION 5
 #define LINK_COMMANDS       512 /* command statistics slots per worker, by cmd_desc.index */
 
 enum link_dp_state { LINK_DP_NONE, LINK_DP_STARTING, LINK_DP_RUNNING, LINK_DP_STOPPED };
 
 struct link_cmdstat { /* writer: the worker */
     uint64_t calls, usec, rejected, failed;
+    uint64_t hops; /* to other workers, by mail or for their leases */
+    uint64_t pad[3];
 };
 
 struct link_control { /* writer: control */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/crc.h"
+#include "engine/cmd/command_table.h"
 #include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
@@ -329,6 +330,41 @@ static void test_the_largest_client_goes(void **state)
     server_down(&s);
 }
 
+/* What INFO commandhops tells: to how many other workers requests went. */
+static void test_hops_are_counted_by_command(void **state)
+{
+    (void)state;
+    struct server s;
+    server_up(&s, 3);
+    struct tcp_conn *a = client(&s, 0, 6379), *b = client(&s, 2, 6379);
+    const uint64_t *hops = s.w[0]->cmd_hops;
+    uint64_t want = 0;
+    for (int i = 0; i < 30; i++) {
+        char line[32];
+        snprintf(line, sizeof(line), "GET k%d", i);
+        ask(&s, a, line);
+        want += shard_of_key(span_of(line + 4, strlen(line + 4)), 3) != 0;
+    }
+    assert_in_range(want, 1, 29);
+    assert_int_equal(hops[CMD_get], want);
+    assert_string_equal(ask(&s, a, "PING"), "+PONG\r\n");
+    assert_int_equal(hops[CMD_ping], 0);
+    ask(&s, b, "SUBSCRIBE c");
+    assert_string_equal(ask(&s, a, "PUBLISH c 1"), ":1\r\n");
+    assert_string_equal(ask(&s, a, "PUBLISH nobody 1"), ":0\r\n");
+    assert_int_equal(hops[CMD_publish], 1);
+    ask(&s, a, "MULTI");
+    for (int i = 0; i < 30; i++)
+        ask(&s, a, i & 1 ? "INCR {a}1" : "INCR {b}1");
+    ask(&s, a, "EXEC");
+    uint32_t x = shard_of_key(SPAN("a"), 3), y = shard_of_key(SPAN("b"), 3);
+    assert_int_equal(hops[CMD_exec], (x != 0) + (y != 0 && y != x));
+    assert_int_equal(hops[CMD_incr], 0);
+    leave(a);
+    leave(b);
+    server_down(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_core_addressed),
         cmocka_unit_test(test_without_core_addressed_there_is_no_cluster),
         cmocka_unit_test(test_scan_meets_what_stays),
+        cmocka_unit_test(test_hops_are_counted_by_command),
         cmocka_unit_test(test_the_largest_client_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -187,9 +187,12 @@ static void test_commands_and_errors(void **state)
 {
     struct fix *f = *state;
     struct stats_worker *a = link_stats(f->dp, 0), *b = link_stats(f->dp, 1);
-    link_cmdstats(f->dp, 0)[CMD_get] = (struct link_cmdstat){3, 6, 0, 1};
-    link_cmdstats(f->dp, 1)[CMD_get] = (struct link_cmdstat){1, 1, 2, 0};
-    link_cmdstats(f->dp, 1)[CMD_client_list] = (struct link_cmdstat){1, 5, 0, 0};
+    link_cmdstats(f->dp, 0)[CMD_get] =
+        (struct link_cmdstat){.calls = 3, .usec = 6, .failed = 1, .hops = 2};
+    link_cmdstats(f->dp, 1)[CMD_get] =
+        (struct link_cmdstat){.calls = 1, .usec = 1, .rejected = 2, .failed = 0};
+    link_cmdstats(f->dp, 1)[CMD_client_list] =
+        (struct link_cmdstat){.calls = 1, .usec = 5, .rejected = 0, .failed = 0};
     strcpy(a->errors[0].code, "WRONGTYPE");
     a->errors[0].count = 2;
     strcpy(b->errors[0].code, "ERR");
@@ -201,6 +204,9 @@ static void test_commands_and_errors(void **state)
     b->errors[2].count = 1;
     info_has(f, "commandstats",
              "cmdstat_get:calls=4,usec=7,usec_per_call=1.75,rejected_calls=2,failed_calls=1");
+    link_cmdstats(f->dp, 0)[CMD_get].hops = 3;
+    info_has(f, "commandhops", "cmdhops_get:calls=4,hops=3,hops_per_call=0.7500");
+    assert_null(strstr(RUN(f, "INFO", "commandhops"), "cmdhops_set:"));
     info_has(
         f, "commandstats",
         "cmdstat_client|list:calls=1,usec=5,usec_per_call=5.00,rejected_calls=0,failed_calls=0");
@@ -222,7 +228,8 @@ static void test_resetstat(void **state)
     a->dirty = 8;
     strcpy(a->errors[0].code, "ERR");
     a->errors[0].count = 2;
-    link_cmdstats(f->dp, 0)[CMD_get] = (struct link_cmdstat){3, 6, 0, 1};
+    link_cmdstats(f->dp, 0)[CMD_get] =
+        (struct link_cmdstat){.calls = 3, .usec = 6, .failed = 1, .hops = 2};
     assert_string_equal(RUN(f, "CONFIG", "RESETSTAT"), "+OK\r\n");
     a->commands += 2;
     a->errors[0].count += 1;
@@ -232,6 +239,7 @@ static void test_resetstat(void **state)
     info_has(f, "persistence", "rdb_changes_since_last_save:8"); /* it tells about the data */
     info_has(f, "errorstats", "errorstat_ERR:count=1");
     assert_non_null(strstr(RUN(f, "INFO", "commandstats"), "cmdstat_get:calls=1,usec=0,"));
+    info_has(f, "commandhops", "cmdhops_get:calls=1,hops=0,hops_per_call=0.0000");
     /* another dataplane in the link counts from zero: the baselines are void */
     link_dp_begin(f->dp, getpid());
     a->commands = 1;
