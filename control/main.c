@@ -195,8 +195,14 @@ static void on_store_info(void *ctx, struct store_info *ret, int64_t at_ms)
     store_info(c->store, ret, at_ms);
 }
 
-static const struct store_ops store_ops = {on_load_failed, on_store_reply, on_store_hold,
-                                           on_store_publish, on_shutdown_ready};
+static void on_store_renew(void *ctx)
+{
+    struct control *c = ctx;
+    supervise_renew(c->supervise);
+}
+
+static const struct store_ops store_ops = {on_store_renew, on_load_failed,   on_store_reply,
+                                           on_store_hold,  on_store_publish, on_shutdown_ready};
 
 /* ---- the dataplane comes and goes ---- */
 

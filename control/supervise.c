@@ -377,6 +377,11 @@ struct supervise *supervise_new(uv_loop_t *loop, struct bridge *b, const struct 
     return s;
 }
 
+void supervise_renew(struct supervise *s)
+{
+    signal_it(s, SIGKILL);
+}
+
 void supervise_close(struct supervise *s)
 {
     uv_close((uv_handle_t *)&s->timer, NULL);

@@ -40,6 +40,8 @@ struct supervise *supervise_new(uv_loop_t *loop, struct bridge *b, const struct 
 void supervise_start(struct supervise *s);
 /* Asks it to end, then makes it; `stopped` follows. A second call does not wait. */
 void supervise_stop(struct supervise *s);
+/* Makes it end at once; `down` follows, and a new one. */
+void supervise_renew(struct supervise *s);
 void supervise_close(
     struct supervise *s); /* handles; then run the loop once, then supervise_free */
 void supervise_free(struct supervise *s);

@@ -265,6 +265,19 @@ static bool has_loading_worker(struct store *s)
     return false;
 }
 
+/* Control died while it loaded this dataplane: what it has of the log would be there twice. Where clients were served already, their writes are in the rings,
+ * which are drained when it is dead. */
+static void begin_anew(struct store *s)
+{
+    bool journals = s->config->control.appendonly;
+    for (uint32_t i = 0; i < link_workers(s->bridge->link); i++)
+        journals = journals && STAT_GET(link_stats(s->bridge->link, i)->journaling);
+    log_notice("The dataplane was being loaded when control died: it is started anew");
+    if (journals)
+        appendonly_adopt(s->log);
+    s->ops->renew(s->ctx);
+}
+
 void store_up(struct store *s, bool adopted, int64_t now_ms)
 {
     const struct config_control *c = &s->config->control;
@@ -272,6 +285,10 @@ void store_up(struct store *s, bool adopted, int64_t now_ms)
     if (adopted && !has_loading_worker(s)) {
         s->up = true;
         appendonly_adopt(s->log);
+        return;
+    }
+    if (adopted) {
+        begin_anew(s);
         return;
     }
     s->saved_dirty = 0;

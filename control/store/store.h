@@ -18,6 +18,8 @@
 struct store;
 
 struct store_ops {
+    /* The dataplane has a part of the dataset, and nobody knows which: store_down is to follow, and a new one. */
+    void (*renew)(void *ctx);
     /* The dataset could not be loaded; why was logged. The server is to end. */
     void (*load_failed)(void *ctx);
     /* A reply to an admin request that store_command took; `text` is RESP. */

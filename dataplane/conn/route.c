@@ -11,6 +11,7 @@
 #include "engine/base/assert.h"
 #include "engine/cmd/block.h"
 #include "engine/cmd/command_table.h"
+#include "engine/cmd/multi.h"
 #include "engine/cmd/scan.h"
 
 /* Where one reply is written: straight to the client, or into a slot behind others. */
@@ -108,7 +109,10 @@ static bool touches_shard(const struct cmd_desc *d)
 /* What it writes may be more than the journal's ring has room for. */
 static bool writes_much(const struct staged *s)
 {
-    return s->big || s->desc == &cmd_table[CMD_exec] || s->desc == &cmd_table[CMD_spop];
+    const struct multi *m = s->conn->ses.multi;
+    if (s->desc == &cmd_table[CMD_exec])
+        return m && m->bytes > LIMIT_BIG_ARG_BYTES;
+    return s->big || (s->desc == &cmd_table[CMD_spop] && s->argc > 2);
 }
 
 /* The reply waits in a slot until it may be told. */

@@ -106,12 +106,20 @@ static long long ns_of(const struct timespec *t)
     return t->tv_sec * 1000000000LL + t->tv_nsec;
 }
 
+/* A file that is only read changes nothing by being fsynced, and there are as many as the log has. */
+static bool only_read(int fd)
+{
+    struct stat st;
+    return (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY && fstat(fd, &st) == 0 &&
+           S_ISREG(st.st_mode);
+}
+
 static int sync_file(int fd, const char *what)
 {
     struct stat st = {0};
     struct timespec ts, begun;
     int rc = 0;
-    step(what, on_disk(fd));
+    step(what, on_disk(fd) && !only_read(fd));
     clock_gettime(CLOCK_REALTIME, &begun);
     fstat(fd, &st);
     if (strcmp(shim.mode, "delay") == 0 && S_ISREG(st.st_mode))
