@@ -4,18 +4,31 @@
  * once per output pass (tcp_recovery.c). */
 #include "dataplane/net/tcp_internal.h"
 
+/* What was sent again: the echoed timestamp tells the copies apart (RFC 7323 4). But a peer that has the
+ * text, and whose ACKs were lost, may echo the first copy (appendix E), which waited for as many timeouts
+ * as it took: they would be a round trip of seconds, and the RTO would grow with each lost ACK. A D-SACK
+ * says that the last copy has just arrived. */
+static __attribute__((noinline)) void take_rtt_of_copies(struct tcp_conn *tc,
+                                                         const struct tcp_seg *seg)
+{
+    const struct tcp_loss *l = tc->cold->loss;
+    uint32_t ms = tcp_ts_now(tc) - seg->tsecr;
+    if (ms > 60000)
+        return;
+    uint64_t rtt = ms ? ms * NSEC_PER_MS : NSEC_PER_MS / 2, since = tc->net->now_ns - l->retrans_ns;
+    if ((tc->flags & TF_SACK) && since < rtt && tcp_sack_of_copy(seg))
+        rtt = since;
+    tcp_rtt_sample(tc, rtt);
+}
+
 /* One sample per ACK: from our own clock if all it covers was sent once (Karn, RFC 6298 3), else from
- * the echoed timestamp, which tells the copies apart (RFC 7323 4). A sample ends the back-off. */
+ * the echo. A sample ends the back-off. */
 static inline void take_rtt(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t sent_ns)
 {
-    if (sent_ns) {
+    if (sent_ns)
         tcp_rtt_sample(tc, tc->net->now_ns - sent_ns);
-    } else if (seg->has_ts && seg->tsecr) {
-        uint32_t ms = tcp_ts_now(tc) - seg->tsecr;
-        if (ms > 60000)
-            return;
-        tcp_rtt_sample(tc, ms ? ms * NSEC_PER_MS : NSEC_PER_MS / 2);
-    }
+    else if (seg->has_ts && seg->tsecr)
+        take_rtt_of_copies(tc, seg);
 }
 
 static void newreno_enter(struct tcp_conn *tc)

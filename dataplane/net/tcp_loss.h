@@ -54,6 +54,7 @@ struct tcp_loss {
     bool undo, undo_first; /* undo_first: no ACK of new data came since the first retransmission */
     bool undo_rto;
     bool retrans_ts_set;
+    uint64_t retrans_ns; /* the last one, of whatever segment */
     uint64_t undo_ns;
     uint32_t undo_una, undo_end; /* snd_una and snd_nxt when it began */
     uint32_t undo_cwnd, undo_ssthresh, retrans_ts;
@@ -76,6 +77,8 @@ struct tcp_loss {
 /* ---- tcp_sack.c ---- */
 /* The blocks of an ACK for our data; after tcp_ack_advance. advances: it acknowledged new data. */
 void tcp_sack_input(struct tcp_conn *tc, const struct tcp_seg *seg, bool advances);
+/* This ACK answers a second copy of something (RFC 2883 4). */
+bool tcp_sack_of_copy(const struct tcp_seg *seg);
 /* The peer threw SACKed data away (RFC 2018 8): forget what it said. */
 void tcp_sack_renege(struct tcp_conn *tc);
 /* Text came early, or twice: what the next ACKs report. */

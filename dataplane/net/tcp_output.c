@@ -494,14 +494,15 @@ static uint32_t window_piece(struct tcp_conn *tc, uint32_t len)
 
 /* RFC 5681 4.1: after an idle time of an RTO the old cwnd says little any more, and less with each
  * further one: halved for each, down to the initial window. What it was is not forgotten: slow start
- * leads back to three quarters of it (RFC 2861). An RTO of 20 ms is for repairs: a client that thinks
- * for a moment between two answers is not idle. */
+ * leads back to three quarters of it (RFC 2861). An RTO of 20 ms, or of 20 ms more than a long round trip,
+ * is for repairs: a client that thinks for a moment between two answers is not idle. */
 static inline void restart_idle(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
     uint32_t iw = tc->net->cfg.initial_window_segs * tc->mss, old = tc->cwnd;
     uint64_t idle = tc->net->now_ns - c->last_tx_ns, rto = tcp_rto_ns(tc);
-    rto = rto > IDLE_MIN_NS ? rto : IDLE_MIN_NS;
+    uint64_t thinks = ((uint64_t)(c->srtt_x8 >> 3) << TCP_RTT_SHIFT) + IDLE_MIN_NS;
+    rto = rto > thinks ? rto : thinks;
     if (old <= iw || idle <= rto)
         return;
     for (; idle > rto && tc->cwnd > iw; idle -= rto)

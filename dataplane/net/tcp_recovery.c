@@ -108,6 +108,7 @@ void tcp_retransmitted(struct tcp_conn *tc, const struct tx_seg *s)
     STAT_INC(tc->net->stats->tcp_retrans_segs);
     l->undo_bytes += s ? s->len : 1;
     l->prr_out += s ? s->len : 1;
+    l->retrans_ns = tc->net->now_ns;
     if (!l->retrans_ts_set) {
         l->retrans_ts_set = true;
         l->retrans_ts = tcp_ts_now(tc);

@@ -83,6 +83,13 @@ static uint32_t read_blocks(const struct tcp_seg *seg, struct tcp_block *b)
     return n;
 }
 
+bool tcp_sack_of_copy(const struct tcp_seg *seg)
+{
+    struct tcp_block b[TCP_SACK_BLOCKS];
+    uint32_t n = read_blocks(seg, b);
+    return n && is_dsack(seg, b, n);
+}
+
 static void sort_blocks(struct tcp_block *b, uint32_t n)
 {
     for (uint32_t i = 1; i < n; i++) {

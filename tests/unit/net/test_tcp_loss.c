@@ -337,6 +337,37 @@ static void test_retransmission_lost_at_the_head_of_others(void **state)
     peer_down(&p);
 }
 
+/* RFC 7323 appendix E: all ACKs of a flight are lost, the head goes again and again, and the answer echoes the first copy: the sample
+ * is the time since the copy that the D-SACK tells of, not the sum of all timeouts. Without a D-SACK it is the first copy's: it may be
+ * the path that takes so long. */
+static void test_lost_acks_are_no_round_trip(void **state)
+{
+    (void)state;
+    for (int told = 0; told < 2; told++) {
+        struct peer p;
+        open_sack(&p, NULL);
+        learn_rtt(&p);
+        uint32_t base = send_segs(&p, 3), echo = p.tsecr;
+        const uint32_t dup[1][2] = {{base, base + MSS}};
+        for (int i = 0; i < 4000 && p.stack->stats.tcp_timeouts < 5; i++)
+            peer_wait(&p, WIRE_MS);
+        assert_int_equal(p.stack->stats.tcp_timeouts, 5);
+        while (p.got_at < p.got_len)
+            peer_get(&p);
+        peer_wait(&p, 2 * WIRE_MS);
+        p.tsecr = echo;
+        if (told)
+            peer_sack(&p, base + 3 * MSS, 1, dup);
+        else
+            peer_seg(&p, PEER_ACK, p.seq, base + 3 * MSS, NULL, 0);
+        if (told)
+            assert_true(info(&p).srtt_us < 2000);
+        else
+            assert_true(info(&p).srtt_us > 50000);
+        peer_down(&p);
+    }
+}
+
 /* RFC 5681 4.3: a retransmission that is lost lowers ssthresh a second time: by a second beta of the window, not of the few segments
  * that PRR had let out when the timer ran out. */
 static void test_timeout_in_recovery(void **state)
@@ -715,6 +746,7 @@ int main(void)
         cmocka_unit_test(test_dsack_without_reordering_costs_no_time),
         cmocka_unit_test(test_lost_retransmission),
         cmocka_unit_test(test_retransmission_lost_at_the_head_of_others),
+        cmocka_unit_test(test_lost_acks_are_no_round_trip),
         cmocka_unit_test(test_timeout_in_recovery),
         cmocka_unit_test(test_prr),
         cmocka_unit_test(test_timeout_keeps_the_scoreboard),
