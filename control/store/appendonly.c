@@ -42,6 +42,9 @@ struct appendonly {
     bool adopts;   /* what the files lack is in the rings of a dataplane */
     uint8_t *tail; /* what the last file held behind its last whole group, then */
     size_t tail_bytes;
+    char torn[PATH_BYTES]; /* the file that still has it; it is cut when the next one has it all */
+    uint64_t torn_at, torn_group;
+    bool torn_before; /* the file looked at last was torn */
     uv_timer_t poll;
     int told_error; /* of the journal, in the log */
     uint64_t told_missing;
@@ -138,15 +141,14 @@ static int remember_tail(struct appendonly *a, struct span tail)
 static bool cut_tail(struct appendonly *a, const char *path, const struct aof_check *c,
                      struct span file)
 {
-    if (!a->config->control.aof_load_truncated && !a->adopts) {
+    if (!a->config->control.aof_load_truncated) {
         log_warning("%s ends in the middle at offset %llu (%s), and aof-load-truncated is no: "
                     "`barewire check-files %s "
                     "--fix` cuts it there",
                     path, (unsigned long long)c->good_bytes, c->why, path);
         return false;
     }
-    int rc = a->adopts ? remember_tail(a, span_of(file.p + c->good_bytes, file.n - c->good_bytes))
-                       : keep_tail(a, path, c->good_bytes, file);
+    int rc = keep_tail(a, path, c->good_bytes, file);
     if (!rc)
         rc = cut_file(path, c->good_bytes);
     if (rc) {
@@ -160,6 +162,38 @@ static bool cut_tail(struct appendonly *a, const char *path, const struct aof_ch
                 path, (unsigned long long)c->good_bytes,
                 (unsigned long long)(file.n - c->good_bytes), c->why);
     return true;
+}
+
+/* The file ends in the middle of a record whose end is still in a ring. It keeps that until the next file has all of it, so that whoever goes on may die too. */
+static bool leave_tail(struct appendonly *a, const char *path, const struct aof_check *c,
+                       struct span file)
+{
+    if (c->last_group < c->first_group && a->tail_bytes >= file.n - c->good_bytes)
+        return true; /* who went on died before it had that much again */
+    snprintf(a->torn, sizeof a->torn, "%s", path);
+    a->torn_at = c->good_bytes;
+    a->torn_group = c->last_group + 1;
+    return remember_tail(a, span_of(file.p + c->good_bytes, file.n - c->good_bytes)) == 0;
+}
+
+static void cut_torn(struct appendonly *a)
+{
+    if (!*a->torn || !a->journal || journal_status(a->journal).groups < a->torn_group)
+        return;
+    int rc = cut_file(a->torn, a->torn_at);
+    if (rc)
+        log_warning("%s: cannot be cut at %llu: %s", a->torn, (unsigned long long)a->torn_at,
+                    strerror(-rc));
+    a->torn[0] = 0;
+}
+
+/* What is at its end was never finished, or is gone on with in the next file: that its groups follow is looked at there. False: it cannot be used. */
+static bool take_torn(struct appendonly *a, const char *path, const struct aof_check *c,
+                      struct span file, bool last)
+{
+    if (a->adopts)
+        return leave_tail(a, path, c, file);
+    return last ? cut_tail(a, path, c, file) : cut_file(path, c->good_bytes) == 0;
 }
 
 /* Looks at one file, which becomes the next to be replayed. */
@@ -182,7 +216,11 @@ static bool look_at(struct appendonly *a, const char *name, bool last)
         snprintf(c.why, sizeof c.why, "its first group is %llu, %llu was expected",
                  (unsigned long long)c.first_group, (unsigned long long)a->last_group + 1);
     }
-    if (c.verdict == AOF_DAMAGED || (c.verdict == AOF_TORN && !last)) {
+    if (a->torn_before && !(c.ours && c.first_group == a->last_group + 1)) {
+        c.verdict = AOF_DAMAGED;
+        snprintf(c.why, sizeof c.why, "the file before it ends in the middle");
+    }
+    if (c.verdict == AOF_DAMAGED || (c.verdict == AOF_TORN && !last && !c.ours)) {
         log_warning("%s is damaged at offset %llu, group %llu: %s. `barewire check-files %s --fix` "
                     "cuts it at the end "
                     "of the last whole group, offset %llu",
@@ -191,7 +229,12 @@ static bool look_at(struct appendonly *a, const char *name, bool last)
         unmap(f.bytes);
         return false;
     }
-    if (c.verdict == AOF_TORN && !cut_tail(a, path, &c, f.bytes)) {
+    a->torn_before = c.verdict == AOF_TORN;
+    if (c.verdict == AOF_WHOLE && c.ours && c.last_group >= c.first_group) {
+        a->tail_bytes = 0; /* what an earlier file lacks is here */
+        a->torn[0] = 0;
+    }
+    if (c.verdict == AOF_TORN && !take_torn(a, path, &c, f.bytes, last)) {
         unmap(f.bytes);
         return false;
     }
@@ -272,7 +315,8 @@ enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n)
     a->has_manifest = true;
     unmap_all(a);
     a->files = calloc(a->m.incrs + 1, sizeof *a->files);
-    a->total_bytes = a->last_group = 0;
+    a->total_bytes = a->last_group = a->tail_bytes = 0;
+    a->torn_before = false;
     if (!a->files || !lock_dir(a))
         return APPENDONLY_REFUSED;
     bool rdb = a->m.has_base && is_rdb(&a->m, &a->base_bytes);
@@ -483,6 +527,8 @@ static int go_on(struct appendonly *a, struct link *l)
         unmap_all(a);
         rc = begin_files(a, NULL);
     }
+    for (uint32_t i = 0; !rc && i < link_workers(l); i++) /* the next control looks at our file */
+        __atomic_store_n(&link_journal(l)->written[i], written[i], __ATOMIC_RELEASE);
     if (!rc)
         rc = journal_attach(a->journal, l, written, span_of(a->tail, a->tail_bytes));
     for (uint32_t i = 0; !rc && i < link_workers(l); i++)
@@ -519,6 +565,7 @@ static int rescue(struct appendonly *a, struct link *l)
     if (!rc && !journal_status(a->journal).drained)
         rc = -ETIMEDOUT;
     end = a->journal ? journal_close_file(a->journal, !rc) : 0;
+    cut_torn(a);
     return rc ? rc : end;
 }
 
@@ -610,6 +657,7 @@ int appendonly_close(struct appendonly *a)
     uv_timer_stop(&a->poll);
     if (a->journal)
         rc = journal_close_file(a->journal, !link_dp_alive(a->bridge->link));
+    cut_torn(a);
     if (rc)
         log_warning("The append-only log is not whole: %s. What is missing stays in memory and is "
                     "written at the next start, if this machine stays up",
@@ -622,6 +670,7 @@ void appendonly_tick(struct appendonly *a)
 {
     if (!a->journal)
         return;
+    cut_torn(a);
     struct journal_status s = journal_status(a->journal);
     if (s.error && s.error != a->told_error)
         log_warning("Writing the append-only log fails: %s. Writes are refused until it succeeds",
