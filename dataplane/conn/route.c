@@ -552,12 +552,19 @@ static bool allowed_to_subscribers(const struct cmd_desc *d)
 static bool refused_to_subscriber(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
-    if (s->desc->flags & CMD_PUBSUB)
-        conflate_flush(c); /* what was published before a change of its subscriptions */
+    if (ends_conflation(s->desc))
+        conflate_flush(c); /* what was published before */
     if (c->ses.resp != 2 || allowed_to_subscribers(s->desc))
         return false;
     struct target t;
     w->cmd_rejected[s->desc->index]++;
+/* May change its subscriptions or its protocol. */
+static bool ends_conflation(const struct cmd_desc *d)
+{
+    return (d->flags & CMD_PUBSUB) || d == &cmd_table[CMD_reset] || d == &cmd_table[CMD_hello] ||
+           d == &cmd_table[CMD_exec];
+}
+
     target_begin(&t, c, is_muted(c));
     reply_errorf(t.r,
                  "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "

@@ -265,6 +265,44 @@ static void conflation_keeps_the_newest(void **state)
     }
 }
 
+/* What waits for a client that lags is from before its RESET: it came behind, where the reply to the next request belongs. */
+static void nothing_conflated_comes_behind_reset(void **state)
+{
+    (void)state;
+    static const char *const last[] = {"RESET\r\n", "MULTI\r\nUNSUBSCRIBE\r\nEXEC\r\n"};
+    static const char *const said[] = {"+RESET\r\n$-1\r\n", ":0\r\n_\r\n"};
+    for (uint32_t k = 0; k < 2; k++) {
+        struct server s;
+        server_up(&s, 2);
+        struct tcp_conn *sub = fake_connect(s.net[1]), *pub = fake_connect(s.net[0]);
+        if (k)
+            say(sub, "HELLO 3\r\n");
+        say(sub, "CLIENT CONFLATE ON\r\nSUBSCRIBE p0 p1 p2\r\n");
+        settle(&s);
+        sub->out_len = 0;
+        sub->window = 0;
+        for (int i = 0; i < 400; i++) {
+            char text[64];
+            snprintf(text, sizeof(text), "PUBLISH p%d %04d\r\n", i % 3, i);
+            say(pub, text);
+            settle(&s);
+        }
+        assert_true(conflated(&s) > 0);
+        say(sub, last[k]);
+        say(sub, "GET x\r\n");
+        settle(&s);
+        fake_open_window(sub, SIZE_MAX);
+        settle(&s);
+        size_t n = strlen(said[k]);
+        assert_true(sub->out_len > n);
+        assert_memory_equal(sub->out + sub->out_len - n, said[k], n);
+        assert_non_null(memmem(sub->out, sub->out_len, "0399", 4));
+        leave(sub);
+        leave(pub);
+        server_down(&s);
+    }
+}
+
 /* A PUBLISH that waits for replies was accounted each time it came: it took CLIENT REPLY SKIP from itself, MONITOR saw it twice. */
 static void a_publish_that_waits_counts_once(void **state)
 {
@@ -313,6 +351,7 @@ int main(void)
         cmocka_unit_test(slow_subscribers_are_closed),
         cmocka_unit_test(conflation_keeps_the_newest),
         cmocka_unit_test(a_publish_that_waits_counts_once),
+        cmocka_unit_test(nothing_conflated_comes_behind_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
