@@ -5,6 +5,7 @@
  * SETINFO and NO-TOUCH are those of 7.2, which clients of today send. */
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "engine/base/num.h"
 #include "engine/cmd/cmd_internal.h"
@@ -277,28 +278,67 @@ static struct session *session_next(struct cmd *c, struct session *after)
     return c->host->ops->session_next(c->host, after);
 }
 
-/* CLIENT LIST ID a b ...: in the order asked for, those that are here. */
-static void list_ids(struct cmd *c)
+struct listed {
+    uint64_t id;
+    struct session *session; /* NULL: not here */
+};
+
+static int by_id(const void *a, const void *b)
 {
+    const struct listed *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static struct listed *find_listed(struct listed *v, uint32_t n, uint64_t id)
+{
+    struct listed key = {.id = id};
+    return bsearch(&key, v, n, sizeof(*v), by_id);
+}
+
+/* Sorted, each once. Returns how many; 0: the error was written. */
+static uint32_t parse_ids(struct cmd *c, struct listed *v)
+{
+    uint32_t n = 0, once = 0;
     int64_t id;
     for (uint32_t i = 3; i < c->argc; i++) {
         if (!num_parse_i64(c->argv[i], &id)) {
             reply_error(c->out, "ERR Invalid client ID");
-            return;
+            return 0;
         }
+        v[n++] = (struct listed){.id = (uint64_t)id};
     }
+    qsort(v, n, sizeof(*v), by_id);
+    for (uint32_t i = 0; i < n; i++)
+        if (i == 0 || v[i].id != v[once - 1].id)
+            v[once++] = v[i];
+    return once;
+}
+
+/* CLIENT LIST ID a b ...: in the order asked for, those that are here. */
+static void list_ids(struct cmd *c)
+{
+    struct listed *v = malloc((c->argc - 3) * sizeof(*v)), *one;
     struct lines l;
-    reply_heap_init(&l.to, &l.heap, 2);
-    for (uint32_t i = 3; i < c->argc; i++) {
-        num_parse_i64(c->argv[i], &id);
-        for (struct session *s = session_next(c, NULL); s; s = session_next(c, s)) {
-            if (s->id == (uint64_t)id) {
-                client_line(c, s, &l.to);
-                break;
-            }
-        }
+    int64_t id;
+    if (!v) {
+        cmd_reply_oom(c);
+        return;
     }
-    lines_reply(&l, c);
+    uint32_t n = parse_ids(c, v);
+    if (n) {
+        for (struct session *s = session_next(c, NULL); s; s = session_next(c, s))
+            if ((one = find_listed(v, n, s->id)) != NULL)
+                one->session = s;
+        reply_heap_init(&l.to, &l.heap, 2);
+        for (uint32_t i = 3; i < c->argc; i++) {
+            num_parse_i64(c->argv[i], &id);
+            one = find_listed(v, n, (uint64_t)id);
+            if (one->session)
+                client_line(c, one->session, &l.to);
+        }
+        lines_reply(&l, c);
+    }
+    free(v);
 }
 
 void cmd_client_list(struct cmd *c)

@@ -7,6 +7,7 @@
 #include "engine/shard/shard_internal.h"
 
 #define FIRST_CAP 64
+#define FEW_IDS   16
 
 static struct track_key **find(const struct track_table *t, struct span key, uint64_t hash)
 {
@@ -80,25 +81,49 @@ static struct track_key *key_make(struct span key, uint64_t hash)
     return k;
 }
 
+/* Where the position of an id stands in the index, or would. */
+static uint32_t *index_at(const struct track_key *k, uint64_t client)
+{
+    uint32_t mask = 2 * k->cap - 1;
+    uint32_t i = (uint32_t)(client * 0x9e3779b97f4a7c15 >> 32) & mask;
+    while (k->index[i] && k->id[k->index[i] - 1] != client)
+        i = (i + 1) & mask;
+    return &k->index[i];
+}
+
 static bool has_id(const struct track_key *k, uint64_t client)
 {
+    if (k->index)
+        return *index_at(k, client) != 0;
     for (uint32_t i = k->n; i > 0; i--) /* who reads it again has read it lately */
         if (k->id[i - 1] == client)
             return true;
     return false;
 }
 
+/* Twice as many ids. Without memory for an index there is none. */
+static bool more_ids(struct track_key *k)
+{
+    uint32_t cap = k->cap ? k->cap * 2 : 2;
+    uint64_t *id = realloc(k->id, cap * sizeof(*id));
+    if (!id)
+        return false;
+    k->id = id;
+    k->cap = cap;
+    free(k->index);
+    k->index = cap > FEW_IDS ? calloc(2 * (size_t)cap, sizeof(*k->index)) : NULL;
+    for (uint32_t i = 0; k->index && i < k->n; i++)
+        *index_at(k, id[i]) = i + 1;
+    return true;
+}
+
 static bool add_id(struct track_key *k, uint64_t client)
 {
-    if (k->n == k->cap) {
-        uint32_t cap = k->cap ? k->cap * 2 : 2;
-        uint64_t *id = realloc(k->id, cap * sizeof(*id));
-        if (!id)
-            return false;
-        k->id = id;
-        k->cap = cap;
-    }
+    if (k->n == k->cap && !more_ids(k))
+        return false;
     k->id[k->n++] = client;
+    if (k->index)
+        *index_at(k, client) = k->n;
     return true;
 }
 
@@ -171,6 +196,7 @@ struct track_key *track_take(struct shard *s, bool *flushed)
 void track_free(struct track_key *k)
 {
     free(k->id);
+    free(k->index);
     free(k);
 }
 

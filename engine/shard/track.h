@@ -19,6 +19,8 @@ struct track_key {
     uint64_t hash;
     uint64_t *id;
     uint32_t n, cap; /* ids */
+    uint32_t *
+        index; /* of many ids: a hash of 2 * cap positions plus 1; NULL: they are searched one by one */
     uint32_t len;
     bool broadcast; /* it has changed; false: only the table was full */
     uint8_t bytes[];
