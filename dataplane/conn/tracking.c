@@ -338,11 +338,8 @@ bool host_client_known(struct host *h, struct session *asker, uint64_t id)
         return false;
     if (client_home(w, id) == w->id)
         return client_here(w, id);
-    struct tracking *who = asker->tracking;
-    bool found = who && who->asked == id && who->asked_found;
-    if (who)
-        who->asked = 0; /* it was good for this once */
-    return found;
+    const struct tracking *who = asker->tracking;
+    return who && who->asked == id && who->asked_found;
 }
 
 bool tracking_asks(struct worker *w, struct staged *s, const struct span *argv, uint32_t argc)
@@ -355,13 +352,14 @@ bool tracking_asks(struct worker *w, struct staged *s, const struct span *argv, 
     if (id <= 0 || client_home(w, (uint64_t)id) == w->id || !tracking_of(&c->ses))
         return false;
     struct tracking *who = c->ses.tracking;
-    if (who->asked == (uint64_t)id)
+    if (who->asked == (uint64_t)id && who->asked_at == c->ses.commands)
         return false; /* the answer is there */
     struct ask_event *e = malloc(sizeof(*e));
     if (!e)
         return false;
     *e = (struct ask_event){.ev.run = on_ask, .from = c->ses.id, .about = (uint64_t)id};
     who->asked = (uint64_t)id;
+    who->asked_at = c->ses.commands; /* one that is put back is not counted */
     who->asked_found = false;
     conn_name(c);
     event_send(w, client_home(w, (uint64_t)id), &e->ev);

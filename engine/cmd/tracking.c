@@ -153,11 +153,9 @@ static void switch_on(struct cmd *c, const struct options *o)
     reply_ok(c->out);
 }
 
-void cmd_client_tracking(struct cmd *c)
+static void switch_tracking(struct cmd *c)
 {
     struct options o = {0};
-    if (!c->session) /* gone while it waited for the shards */
-        return;
     if (!parse(c, &o))
         return;
     if (span_is(c->argv[2], "on")) {
@@ -169,6 +167,15 @@ void cmd_client_tracking(struct cmd *c)
     } else {
         cmd_reply_syntax(c);
     }
+}
+
+void cmd_client_tracking(struct cmd *c)
+{
+    if (!c->session) /* gone while it waited for the shards */
+        return;
+    switch_tracking(c);
+    if (c->session->tracking)
+        c->session->tracking->asked = 0; /* the answer was good for this once, wanted or not */
 }
 
 void cmd_client_caching(struct cmd *c)

@@ -29,7 +29,8 @@ struct tracking {
     uint64_t redirect;       /* 0: to itself */
     uint64_t asked;          /* a client of another worker whose existence was asked for; */
     uint32_t flags;
-    bool asked_found; /* and the answer */
+    uint64_t asked_at; /* by its so-manyth request */
+    bool asked_found;  /* and the answer */
 };
 
 struct broadcast_key;

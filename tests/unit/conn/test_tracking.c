@@ -268,6 +268,25 @@ static void caches_agree_under_any_interleaving(void **state)
     }
 }
 
+/* That a client exists was believed later, when it was gone: the answer had not been wanted, for the request was wrong before its REDIRECT. */
+static void a_stale_answer_is_not_believed(void **state)
+{
+    (void)state;
+    struct server s;
+    char line[128];
+    tracking_up(&s, 2, 1000);
+    struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[1]);
+    unsigned long long id = ((struct conn *)b->cookie)->ses.id;
+    snprintf(line, sizeof(line), "CLIENT TRACKING ON NONSENSE REDIRECT %llu\r\n", id);
+    expect(&s, a, line, "-ERR syntax error\r\n");
+    leave(b);
+    settle(&s);
+    snprintf(line, sizeof(line), "CLIENT TRACKING ON REDIRECT %llu\r\n", id);
+    expect(&s, a, line, "-ERR The client ID you want redirect to does not exist\r\n");
+    leave(a);
+    server_down(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +295,7 @@ int main(void)
         cmocka_unit_test(a_redirect_leads_to_another_worker),
         cmocka_unit_test(broadcast_from_within_a_transaction_hears_of_all_shards),
         cmocka_unit_test(redirect_from_within_a_transaction_finds_its_client),
+        cmocka_unit_test(a_stale_answer_is_not_believed),
         cmocka_unit_test(a_full_table_gives_keys_up),
         cmocka_unit_test(caches_agree_under_any_interleaving),
     };
