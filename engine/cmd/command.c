@@ -12,7 +12,7 @@ struct bit_name {
     const char *name;
 };
 
-/* In the order in which Redis lists them. */
+/* In the order in which Redis lists them. It tells nobody of CMD_MAY_REPLICATE. */
 static const struct bit_name command_flags[] = {
     {CMD_WRITE, "write"},
     {CMD_READONLY, "readonly"},
@@ -28,7 +28,6 @@ static const struct bit_name command_flags[] = {
     {CMD_ASKING, "asking"},
     {CMD_FAST, "fast"},
     {CMD_NO_AUTH, "no_auth"},
-    {CMD_MAY_REPLICATE, "may_replicate"},
     {CMD_NO_MANDATORY_KEYS, "no_mandatory_keys"},
     {CMD_NO_ASYNC_LOADING, "no_async_loading"},
     {CMD_NO_MULTI, "no_multi"},

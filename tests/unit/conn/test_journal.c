@@ -144,11 +144,31 @@ static void test_exec_over_shards_waits_for_the_disk(void **state)
     }
 }
 
+/* The estimate that PFCOUNT writes into its key was not written down. */
+static void test_pfcount_is_written_down(void **state)
+{
+    (void)state;
+    struct server s;
+    struct ring rings[1];
+    server_config(&s);
+    journal_up(&s, 1, JOURNAL_ON, rings);
+    struct tcp_conn *tc = client(&s, 0, 6379);
+    expect(&s, tc, "PFADD k a b c\r\nPFCOUNT k\r\nPFCOUNT k\r\n", ":1\r\n:3\r\n:3\r\n");
+    char *effects = take_effects(&s, rings);
+    char *once = strstr(effects, "PFCOUNT");
+    assert_non_null(once);
+    assert_null(strstr(once + 7, "PFCOUNT")); /* the second has changed nothing */
+    free(effects);
+    leave(tc);
+    server_down(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flush_of_a_node_is_not_the_servers),
         cmocka_unit_test(test_exec_over_shards_waits_for_the_disk),
+        cmocka_unit_test(test_pfcount_is_written_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
