@@ -44,14 +44,16 @@ void monitor_start(struct host *h, uint64_t client)
         return;
     list_for_each (n, &w->conns) {
         struct conn *c = list_entry(n, struct conn, node);
-        if (c->ses.id != client || c->monitor || c->closing)
+        if (c->ses.id != client || c->closing)
             continue;
-        c->monitor = calloc(1, sizeof(*c->monitor));
-        if (!c->monitor)
-            return;
-        c->monitor->conn = c;
+        if (!c->monitor) { /* else it was one before a RESET, and has not been dropped yet */
+            c->monitor = calloc(1, sizeof(*c->monitor));
+            if (!c->monitor)
+                return;
+            c->monitor->conn = c;
+            list_push_back(&w->monitors, &c->monitor->node);
+        }
         c->ses.mode |= SESSION_MONITOR;
-        list_push_back(&w->monitors, &c->monitor->node);
     }
 }
 

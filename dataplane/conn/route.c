@@ -220,6 +220,10 @@ static void part_here(struct worker *w, struct staged *s, struct slot *slot, str
     reply_heap_finish(&r, &h);
     agg_part(slot->agg, span_of(h.p, h.len), w->rng);
     reply_heap_free(&h);
+    if (unlikely_(w->lease.holder != LEASE_FREE)) { /* it has touched no shard */
+        slot->parts--;
+        return;
+    }
     uint64_t gate = journal_gate(w, w->id, (s->desc->flags & CMD_WRITE) != 0);
     if (unlikely_(gate != 0))
         journal_wait(w, slot, w->id, gate);
@@ -243,12 +247,18 @@ static struct slot *slot_split(struct worker *w, struct staged *s, uint32_t part
     return slot;
 }
 
+/* MONITOR at home does not wait for whoever has the shard: lines of other workers may be here before it is free. */
+static bool part_here_now(struct worker *w, const struct staged *s)
+{
+    return remote_shard_free(w) || s->desc == &cmd_table[CMD_monitor];
+}
+
 /* A part on every worker; the slot waits for as many. */
 static void split_all(struct worker *w, struct staged *s, struct slot *slot)
 {
     w->rng = w->rng * 6364136223846793005ull + 1442695040888963407ull;
     for (uint32_t i = 0; i < w->count; i++) {
-        if (i == w->id && remote_shard_free(w))
+        if (i == w->id && part_here_now(w, s))
             part_here(w, s, slot, s->argv, s->argc);
         else
             remote_post(w, i, slot, s, s->argv, s->argc, true);
@@ -548,6 +558,13 @@ static bool allowed_to_subscribers(const struct cmd_desc *d)
     return false;
 }
 
+/* May change its subscriptions or its protocol. */
+static bool ends_conflation(const struct cmd_desc *d)
+{
+    return (d->flags & CMD_PUBSUB) || d == &cmd_table[CMD_reset] || d == &cmd_table[CMD_hello] ||
+           d == &cmd_table[CMD_exec];
+}
+
 /* Its client has subscribed. True: answered. */
 static bool refused_to_subscriber(struct worker *w, struct staged *s)
 {
@@ -558,13 +575,6 @@ static bool refused_to_subscriber(struct worker *w, struct staged *s)
         return false;
     struct target t;
     w->cmd_rejected[s->desc->index]++;
-/* May change its subscriptions or its protocol. */
-static bool ends_conflation(const struct cmd_desc *d)
-{
-    return (d->flags & CMD_PUBSUB) || d == &cmd_table[CMD_reset] || d == &cmd_table[CMD_hello] ||
-           d == &cmd_table[CMD_exec];
-}
-
     target_begin(&t, c, is_muted(c));
     reply_errorf(t.r,
                  "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "

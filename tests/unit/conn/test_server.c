@@ -179,6 +179,99 @@ static void test_monitor_drops_and_says_so(void **state)
     server_down(&s);
 }
 
+static bool heard(struct tcp_conn *watcher, const char *what)
+{
+    bool yes = memmem(watcher->out, watcher->out_len, what, strlen(what)) != NULL;
+    watcher->out_len = 0;
+    return yes;
+}
+
+/* MONITOR while the shard at home is another's: lines came before there was a watcher, their worker was told that there is none, and then there was. */
+static void test_monitor_while_the_shard_is_leased(void **state)
+{
+    (void)state;
+    struct server s;
+    char line[64], key[2][16];
+    server_up(&s, 3);
+    for (uint32_t i = 0; i < 2; i++) {
+        for (int k = 0;; k++) {
+            int n = snprintf(key[i], sizeof(key[i]), "k%d", k);
+            if (shard_of_key(span_of(key[i], (size_t)n), 3) == 2 * i)
+                break;
+        }
+    }
+    struct tcp_conn *watcher = client(&s, 0, 6379), *holder = client(&s, 1, 6379),
+                    *other = client(&s, 2, 6379);
+    snprintf(line, sizeof(line), "RENAME %s %s\r\n", key[0], key[1]);
+    say(holder, line);
+    turn(&s, 1);
+    turn(&s, 0);
+    assert_int_equal(s.w[0]->lease.holder, 1);
+    say(watcher, "MONITOR\r\n");
+    turn(&s, 0);
+    turn(&s, 2);
+    say(other, "PING\r\n");
+    turn(&s, 2);
+    turn(&s, 0);
+    turn(&s, 2);
+    settle(&s);
+    assert_true(heard(watcher, "+OK"));
+    ask(&s, other, "ECHO there");
+    assert_true(heard(watcher, "there"));
+    leave(watcher);
+    leave(holder);
+    leave(other);
+    server_down(&s);
+}
+
+/* RESET and MONITOR in one piece: it was taken for a watcher that leaves. */
+static void test_monitor_right_behind_reset(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 2; count++) {
+        struct server s;
+        server_up(&s, count);
+        struct tcp_conn *watcher = client(&s, 0, 6379), *other = client(&s, count - 1, 6379);
+        ask(&s, watcher, "MONITOR");
+        ask(&s, watcher, "RESET\r\nMONITOR");
+        ask(&s, other, "ECHO once");
+        watcher->out_len = 0;
+        ask(&s, other, "ECHO there");
+        assert_true(heard(watcher, "there"));
+        leave(watcher);
+        leave(other);
+        server_down(&s);
+    }
+}
+
+/* PUBLISH and PFCOUNT are what a replica would hear of: a watcher may not, and CLIENT PAUSE WRITE holds them. */
+static void test_what_may_replicate(void **state)
+{
+    (void)state;
+    static const char *const requests[] = {"PUBLISH a b", "SPUBLISH a b", "PFCOUNT k"};
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        struct server s;
+        server_up(&s, count);
+        struct tcp_conn *watcher = client(&s, 0, 6379), *tc = client(&s, 0, 6379);
+        ask(&s, watcher, "MONITOR");
+        for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+            assert_string_equal(ask(&s, watcher, requests[i]),
+                                "-ERR Replica can't interact with the keyspace\r\n");
+            ask(&s, tc, "CLIENT PAUSE 100000 WRITE");
+            assert_string_equal(ask(&s, tc, requests[i]), "");
+            settle(&s);
+            leave(tc);
+            tc = client(&s, 0, 6379);
+            ask(&s, tc, "CLIENT UNPAUSE");
+            assert_string_equal(ask(&s, tc, requests[i]), ":0\r\n");
+            watcher->out_len = 0;
+        }
+        leave(watcher);
+        leave(tc);
+        server_down(&s);
+    }
+}
+
 static void test_core_addressed(void **state)
 {
     (void)state;
@@ -372,6 +465,9 @@ int main(void)
         cmocka_unit_test(test_latency_histogram_counts_every_call),
         cmocka_unit_test(test_monitor_sees_all_workers),
         cmocka_unit_test(test_monitor_drops_and_says_so),
+        cmocka_unit_test(test_monitor_while_the_shard_is_leased),
+        cmocka_unit_test(test_monitor_right_behind_reset),
+        cmocka_unit_test(test_what_may_replicate),
         cmocka_unit_test(test_core_addressed),
         cmocka_unit_test(test_without_core_addressed_there_is_no_cluster),
         cmocka_unit_test(test_scan_meets_what_stays),
