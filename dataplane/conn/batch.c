@@ -26,6 +26,7 @@ void batch_put_back(struct worker *w, struct staged *from)
         reply_array(&r, s->argc);
         for (uint32_t k = 0; k < s->argc; k++)
             reply_bulk(&r, s->argv[k]);
+        batch_uncounted(w->batch, s);
         s->conn = NULL;
         s->way = 0;
     }

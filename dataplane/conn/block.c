@@ -427,7 +427,15 @@ static void run(struct worker *w, struct block *b, struct cmd *cmd, uint64_t sha
     reply_heap_init(&r, &h, cmd->out->resp);
     cmd->out = &r;
     cmd->wait = &b->b;
-    cmd_call(cmd);
+    if (times_each(w, cmd->desc)) {
+        struct times_request t = {
+            .desc = cmd->desc, .argv = cmd->argv, .argc = cmd->argc, .session = cmd->session};
+        times_begin(w, &t, false);
+        cmd_call(cmd);
+        times_end(w, &t);
+    } else {
+        cmd_call(cmd);
+    }
     reply_heap_finish(&r, &h);
     if (r.errors) {
         STAT_ADD(w->stats->error_replies, r.errors);

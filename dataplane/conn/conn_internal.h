@@ -346,6 +346,12 @@ void inq_append(struct inq *q, const void *p, size_t n);
 void batch_init(struct batch *b);
 const uint8_t *batch_feed(struct conn *c, const uint8_t *p,
                           const uint8_t *end); /* returns what it left */
+/* It has not run: it was put back, or queued. */
+static inline void batch_uncounted(struct batch *b, struct staged *s)
+{
+    s->desc = NULL;
+    b->mixed = true;
+}
 /* Writes s, and what its client has staged behind it, back as bytes to be parsed again. */
 void batch_put_back(struct worker *w, struct staged *s);
 void batch_run_now(struct worker *w);

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_cycles.h>
+
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
@@ -57,15 +59,17 @@ static bool room_to_queue(struct worker *w)
 static void queue_request(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
+    const struct cmd_desc *d = s->desc;
     const char *error = NULL;
-    if (s->desc->flags & CMD_NO_MULTI)
+    batch_uncounted(w->batch, s);
+    if (d->flags & CMD_NO_MULTI)
         error = "ERR Command not allowed inside a transaction";
     else if (!room_to_queue(w))
         error = "OOM command not allowed when used memory > 'maxmemory'.";
-    else if (!multi_queue(&c->ses, s->desc, s->argv, s->argc))
+    else if (!multi_queue(&c->ses, d, s->argv, s->argc))
         error = "OOM out of memory";
     if (error) {
-        w->cmd_rejected[s->desc->index]++;
+        w->cmd_rejected[d->index]++;
         exec_failed(c);
     } else if (!within_limit(c)) {
         conn_kill(c);
@@ -174,6 +178,7 @@ static void run_queue(struct worker *w, struct exec_job *e, struct shard_set *se
     struct conn *c = e->slots[0]->conn;
     struct reply r;
     uint32_t k = 0;
+    uint64_t start = rte_rdtsc();
     segment_open(&r, e->slots[0], c->ses.resp);
     struct cmd cmd = route_cmd(w, &cmd_table[CMD_exec], NULL, 0, &r);
     cmd.shards = set;
@@ -195,6 +200,7 @@ static void run_queue(struct worker *w, struct exec_job *e, struct shard_set *se
         multi_unit_end(&cmd);
     }
     segment_close(w, &r, e->slots[k]);
+    times_took(w, &cmd_table[CMD_exec], rte_rdtsc() - start);
 }
 
 static void issue(struct worker *w, struct slot *slot, const struct multi_cmd *m)

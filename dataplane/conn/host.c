@@ -127,6 +127,21 @@ static void host_unpause(struct host *h)
     pause_end(worker_of(h));
 }
 
+/* Of a transaction. The time is the EXEC's, too, which the batch knows of already. */
+static void host_call(struct host *h, struct cmd *c)
+{
+    struct worker *w = worker_of(h);
+    struct times_request r = {
+        .desc = c->desc, .argv = c->argv, .argc = c->argc, .session = c->session};
+    uint64_t timed = w->own_timed, cycles = w->own_cycles;
+    times_begin(w, &r, false);
+    cmd_call(c);
+    times_end(w, &r);
+    w->own_timed = timed;
+    w->own_cycles = cycles;
+    STAT_INC(w->stats->commands);
+}
+
 void host_init(struct worker *w)
 {
     static const struct host_ops ops = {
@@ -135,6 +150,7 @@ void host_init(struct worker *w)
         .session_kill = host_session_kill,
         .sleep_ms = host_sleep_ms,
         .reset_stats = host_reset_stats,
+        .call = host_call,
         .unwatch = exec_unwatch,
         .watched = exec_watched,
         .monitor = monitor_start,

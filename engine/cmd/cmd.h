@@ -109,6 +109,8 @@ struct host_ops {
     void (*reset_stats)(struct host *h);
     void (*unwatch)(struct host *h,
                     struct session *s); /* gives its watched keys back to their shards */
+    /* cmd_call for one request of a transaction, measured; may be NULL */
+    void (*call)(struct host *h, struct cmd *c);
     void (*watched)(struct host *h, struct session *s); /* it watches more; may be NULL */
     uint64_t (*client_memory)(struct host *h);          /* of this worker's clients; may be NULL */
     void (*monitor)(struct host *h, uint64_t client);   /* MONITOR, on every worker; may be NULL */

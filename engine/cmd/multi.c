@@ -246,7 +246,10 @@ const struct multi_cmd *multi_run(struct cmd *c, const struct multi_cmd *from)
         one.candidate = NULL;
         find_shard(&one, c, &node);
         one.tracks = tracking_remembers(c->session);
-        cmd_call(&one);
+        if (c->host->ops->call)
+            c->host->ops->call(c->host, &one);
+        else
+            cmd_call(&one);
     }
     return from;
 }

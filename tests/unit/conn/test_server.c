@@ -179,6 +179,42 @@ static void test_monitor_drops_and_says_so(void **state)
     server_down(&s);
 }
 
+/* Requests of a transaction, and those that may make their client wait, were not timed. */
+static void test_transactions_and_waiting_are_timed(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count++) {
+        struct server s;
+        server_config(&s);
+        s.config.slowlog_slower_than_us = 0;
+        s.config.slowlog_max_len = 100;
+        server_start(&s, count);
+        struct tcp_conn *tc = client(&s, 0, 6379);
+        ask(&s, tc, "MULTI\r\nSET ka 1\r\nGET kb\r\nINCR kc\r\nSET kd 1\r\nEXEC");
+        ask(&s, tc, "RPUSH q 1 2 3 4");
+        ask(&s, tc, "BLPOP q 0\r\nBLPOP none q 0\r\nBRPOP other none q 0");
+        const char *at = ask(&s, tc, "SLOWLOG GET 100");
+        static const char *const noted[] = {"other", "BLPOP", "BLPOP", "RPUSH",
+                                            "kd",    "kc",    "kb",    "ka"};
+        for (size_t i = 0; i < ARRAY_LEN(noted); i++) {
+            at = strstr(at, noted[i]);
+            assert_non_null(at);
+            at++;
+        }
+        static const char *const calls[] = {"set", ":2",    "get", ":1",    "exec",
+                                            ":1",  "blpop", ":2",  "brpop", ":1"};
+        for (size_t i = 0; i < ARRAY_LEN(calls); i += 2) {
+            char line[64], want[64];
+            snprintf(line, sizeof(line), "LATENCY HISTOGRAM %s", calls[i]);
+            snprintf(want, sizeof(want), "calls\r\n%s\r\n", calls[i + 1]);
+            if (!strstr(at = ask(&s, tc, line), want))
+                fail_msg("%u workers, %s: %s", count, line, at);
+        }
+        leave(tc);
+        server_down(&s);
+    }
+}
+
 static bool heard(struct tcp_conn *watcher, const char *what)
 {
     bool yes = memmem(watcher->out, watcher->out_len, what, strlen(what)) != NULL;
@@ -465,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_latency_histogram_counts_every_call),
         cmocka_unit_test(test_monitor_sees_all_workers),
         cmocka_unit_test(test_monitor_drops_and_says_so),
+        cmocka_unit_test(test_transactions_and_waiting_are_timed),
         cmocka_unit_test(test_monitor_while_the_shard_is_leased),
         cmocka_unit_test(test_monitor_right_behind_reset),
         cmocka_unit_test(test_what_may_replicate),
