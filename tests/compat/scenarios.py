@@ -15,7 +15,7 @@ named. Each line is done on both servers, and what it brings is compared.
     B<<                   the next push                            B<< 2
     B<*                   the next frame, whatever it is (the order of pushes and replies)
     B<~ 3                 three frames in any order
-    B-                    nothing has come for B (looked at for a moment; what a server does by mistake it does at once)
+    B-                    nothing has come for B when every shard has been heard from
     B!                    closes the connection                    B$       the server closes it
     A? "$-1\\r\\n" GET k    repeated until both servers answer that (at most 10 s): time has to pass
     $(A) in a line        client A's CLIENT ID on that server
@@ -40,7 +40,6 @@ from compat import Redis, Report
 from wire import Broken, Conn, Incomplete, encode, parse, show, split_words
 
 LINE = re.compile(rb"(\w+)(:|>>|>|<<|<\*|<~|<|-|!|\$|\?)\s*(.*)", re.S)
-QUIET_S = 0.05   # how long "nothing has come" is looked at
 SETTLE_ROUNDS = 6
 TIMEOUT_S = 10.0
 
@@ -118,6 +117,10 @@ class Server:
             line = [l for l in self.control.call("CLIENT", "LIST").value.split(b"\n") if l.startswith(b"id=%s " % client.id)]
             if not line or b"b" in re.search(rb" flags=(\S+)", line[0]).group(1):
                 break
+        self.hear()
+
+    def hear(self):
+        """Every shard has been heard from: what was asked of them before is done, and told."""
         for _ in range(SETTLE_ROUNDS):
             self.control.call("DBSIZE")
 
@@ -181,7 +184,9 @@ class Scenario:
 
     def quiet(self, server, name):
         c = server.client(name)
-        c.fill(QUIET_S)
+        server.hear()
+        while c.fill(0):
+            pass
         return b"".join(f.raw for f in c.frames)
 
     def until(self, name, rest):

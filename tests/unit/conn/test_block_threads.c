@@ -8,8 +8,9 @@
 #include "tests/unit/unit.h"
 
 #define WORKERS  3
-#define CLIENTS  4   /* of each worker */
-#define REQUESTS 250 /* of each client */
+#define CLIENTS  4                              /* of each worker */
+#define REQUESTS 250                            /* of each client */
+#define ELEMENTS (WORKERS * CLIENTS * REQUESTS) /* more than are pushed */
 
 struct thread {
     pthread_t id;
@@ -18,6 +19,8 @@ struct thread {
     struct tcp_conn *client[CLIENTS];
     int answered[CLIENTS];
     uint64_t rng, torn;
+    uint32_t pushed;          /* element "eN" of worker w: N = pushed * WORKERS + w */
+    uint8_t popped[ELEMENTS]; /* how often its clients were given it */
 };
 
 static struct worker *workers[WORKERS];
@@ -40,12 +43,25 @@ static void ask(struct thread *t, int c)
                                            "BLMOVE a b LEFT RIGHT 0.001\r\n",
                                            "BLMOVE d a LEFT LEFT 0.002\r\n",
                                            "BLMPOP 0.001 2 b d LEFT COUNT 2\r\n",
-                                           "RPUSH a x\r\n",
-                                           "RPUSH b x\r\n",
-                                           "RPUSH d x\r\n",
+                                           "RPUSH a e%u\r\n",
+                                           "RPUSH b e%u\r\n",
+                                           "RPUSH d e%u\r\n",
                                            "LMOVE b d LEFT RIGHT\r\n"};
     const char *text = requests[draw(&t->rng, sizeof(requests) / sizeof(requests[0]))];
-    fake_send(t->client[c], text, strlen(text));
+    char line[64];
+    int n = snprintf(line, sizeof(line), "%s", text);
+    if (strchr(text, '%'))
+        n = snprintf(line, sizeof(line), "RPUSH %c e%u\r\n", text[6],
+                     t->pushed++ * WORKERS + t->w->id);
+    fake_send(t->client[c], line, (size_t)n);
+}
+
+/* Elements in an array have left their list; one that is moved is a string. */
+static void note_elements(uint8_t *times, const char *p, size_t n)
+{
+    for (size_t i = 0; *p == '*' && i + 1 < n; i++)
+        if (p[i] == '\n' && p[i + 1] == 'e')
+            times[strtoul(p + i + 2, NULL, 10)]++;
 }
 
 /* Takes whole replies from the client's output: a line, and as many as its first one says. */
@@ -69,6 +85,7 @@ static void take(struct thread *t, int c)
         }
         if (more)
             break;
+        note_elements(t->popped, p, n);
         t->answered[c]++;
         at += n;
     }
@@ -102,6 +119,36 @@ static void *run(void *arg)
     return NULL;
 }
 
+/* All that was pushed was given to one client, or is still there, once. */
+static void check_elements(void)
+{
+    static uint8_t left[ELEMENTS];
+    struct tcp_conn *tc = fake_connect(threads[0].net);
+    uint64_t pushed = 0;
+    memset(left, 0, sizeof(left));
+    for (int key = 0; key < 3; key++) {
+        char line[32];
+        int n = snprintf(line, sizeof(line), "LRANGE %c 0 -1\r\n", "abd"[key]);
+        fake_send(tc, line, (size_t)n);
+        for (int k = 0; k < 300; k++)
+            for (uint32_t i = 0; i < WORKERS; i++)
+                worker_turn(workers[i], 2000000000ull + (uint64_t)k, 2000000 + k);
+        note_elements(left, (char *)tc->out, tc->out_len);
+        tc->out_len = 0;
+    }
+    leave(tc);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        for (uint32_t e = i; e < ELEMENTS; e += WORKERS) {
+            uint32_t times = left[e];
+            for (uint32_t w = 0; w < WORKERS; w++)
+                times += threads[w].popped[e];
+            assert_int_equal(times, e / WORKERS < threads[i].pushed);
+        }
+        pushed += threads[i].pushed;
+    }
+    assert_true(pushed > 0);
+}
+
 static void test_waiting_over_threads(void **state)
 {
     (void)state;
@@ -130,6 +177,7 @@ static void test_waiting_over_threads(void **state)
         }
         assert_int_equal(workers[i]->posted, 0);
     }
+    check_elements();
     for (uint32_t i = 0; i < WORKERS; i++)
         worker_destroy(workers[i]);
 }

@@ -100,6 +100,22 @@ static void settle_all(void)
             worker_turn(workers[i], 1000000000 + (uint64_t)k, 1000000 + k);
 }
 
+/* Every reader who has the keys now is told of each of them once. */
+static void check_readers(void)
+{
+    for (uint32_t i = 0; i < WORKERS; i++)
+        say(threads[i].reader, "GET k1\r\nGET k2\r\nGET k3\r\n");
+    settle_all();
+    for (uint32_t i = 0; i < WORKERS; i++)
+        threads[i].reader->out_len = 0;
+    say(threads[0].pub, "SET k1 a\r\nSET k2 a\r\nSET k3 a\r\n");
+    settle_all();
+    say(threads[1].pub, "SET k1 b\r\nSET k2 b\r\nSET k3 b\r\n");
+    settle_all();
+    for (uint32_t i = 0; i < WORKERS; i++)
+        assert_int_equal(count(threads[i].reader, ">"), 3);
+}
+
 static void threads_share_nothing_but_events_and_filters(void **state)
 {
     (void)state;
@@ -130,6 +146,13 @@ static void threads_share_nothing_but_events_and_filters(void **state)
     for (uint32_t i = 0; i < WORKERS; i++)
         pthread_join(threads[i].id, NULL);
     settle_all();
+    for (uint32_t i = 0; i < WORKERS; i++)
+        take_messages(&threads[i]);
+    int events_before = 0;
+    for (uint32_t i = 0; i < WORKERS; i++)
+        events_before += threads[i].events;
+    assert_int_equal(events_before, WORKERS * WORKERS * MESSAGES); /* each SET, to each of them */
+    check_readers();
     int events = 0, told = 0;
     for (uint32_t i = 0; i < WORKERS; i++) {
         struct thread *t = &threads[i];
@@ -145,7 +168,7 @@ static void threads_share_nothing_but_events_and_filters(void **state)
         fake_free(t->reader);
         fake_free(t->comer);
     }
-    assert_int_equal(events, WORKERS * WORKERS * MESSAGES); /* each SET, to each of them */
+    assert_int_equal(events, events_before + 6 * WORKERS);
     assert_true(told > 0);
     for (uint32_t i = 0; i < WORKERS; i++)
         worker_destroy(workers[i]);
