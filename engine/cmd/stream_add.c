@@ -361,7 +361,7 @@ void cmd_xsetid(struct cmd *c)
     if (!stream_id_is_zero(a.max_deleted))
         st->max_deleted = a.max_deleted;
     reply_ok(c->out);
-    stream_changed(&sk, KS_STREAM, "xsetid");
+    stream_group_changed(&sk, "xsetid");
 }
 
 void cmd_xlen(struct cmd *c)

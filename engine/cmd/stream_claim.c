@@ -59,7 +59,7 @@ static bool open_group(struct cmd *c, struct claim *a)
 static void settle(const struct claim *a, bool changed, const char *event)
 {
     if (a->made)
-        stream_changed(&a->sk, KS_STREAM, "xgroup-createconsumer");
+        stream_group_changed(&a->sk, "xgroup-createconsumer");
     if (changed)
         stream_changed(&a->sk, KS_NONE, event);
 }

@@ -64,6 +64,11 @@ static inline void stream_changed(const struct stream_key *sk, enum ks_class cls
 {
     ks_changed(sk->k.shard, sk->db, sk->k.key, cls, event);
 }
+/* Its groups, or what XSETID sets: as in Redis nobody's WATCH and nobody's cache is told. */
+static inline void stream_group_changed(const struct stream_key *sk, const char *event)
+{
+    stream_changed(sk, KS_STREAM | KS_UNSEEN, event);
+}
 static inline int64_t stream_now_ms(const struct cmd *c)
 {
     return c->now_us / 1000;

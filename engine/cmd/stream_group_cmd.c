@@ -96,13 +96,14 @@ void cmd_xgroup_create(struct cmd *c)
         reply_error(c->out, "BUSYGROUP Consumer Group name already exists");
         return;
     }
-    if (!(a.sk.e ? stream_group_create(a.sk.st, c->argv[3], last, a.entries_read) != NULL
-                 : create_with_stream(&a, c->argv[3], last))) {
+    bool there = a.sk.e != NULL;
+    if (!(there ? stream_group_create(a.sk.st, c->argv[3], last, a.entries_read) != NULL
+                : create_with_stream(&a, c->argv[3], last))) {
         cmd_reply_oom(c);
         return;
     }
     reply_ok(c->out);
-    stream_changed(&a.sk, KS_STREAM, "xgroup-create");
+    stream_changed(&a.sk, there ? KS_STREAM | KS_UNSEEN : KS_STREAM, "xgroup-create");
 }
 
 void cmd_xgroup_setid(struct cmd *c)
@@ -124,7 +125,7 @@ void cmd_xgroup_setid(struct cmd *c)
     a.g->last = last;
     a.g->entries_read = a.entries_read;
     reply_ok(c->out);
-    stream_changed(&a.sk, KS_STREAM, "xgroup-setid");
+    stream_group_changed(&a.sk, "xgroup-setid");
 }
 
 void cmd_xgroup_destroy(struct cmd *c)
@@ -141,7 +142,7 @@ void cmd_xgroup_destroy(struct cmd *c)
         object_drop(a.sk.k.shard, OBJ_STREAM, ENC_STREAM,
                     &(struct mem_block){.p = (uint8_t *)gone});
     reply_int(c->out, 1);
-    stream_changed(&a.sk, KS_STREAM, "xgroup-destroy");
+    stream_group_changed(&a.sk, "xgroup-destroy");
 }
 
 void cmd_xgroup_createconsumer(struct cmd *c)
@@ -158,7 +159,7 @@ void cmd_xgroup_createconsumer(struct cmd *c)
         return;
     }
     reply_int(c->out, 1);
-    stream_changed(&a.sk, KS_STREAM, "xgroup-createconsumer");
+    stream_group_changed(&a.sk, "xgroup-createconsumer");
 }
 
 void cmd_xgroup_delconsumer(struct cmd *c)
@@ -173,7 +174,7 @@ void cmd_xgroup_delconsumer(struct cmd *c)
     }
     reply_int(c->out, (int64_t)consumer->pel.count);
     stream_consumer_destroy(a.g, consumer);
-    stream_changed(&a.sk, KS_STREAM, "xgroup-delconsumer");
+    stream_group_changed(&a.sk, "xgroup-delconsumer");
 }
 
 /* ---- XACK key group id [id ...] ---- */

@@ -88,7 +88,7 @@ enum stream_served stream_take(const struct stream_source *src, const struct str
     }
     c->seen_ms = r->now_ms;
     if (made) {
-        stream_changed(&src->key, KS_STREAM, "xgroup-createconsumer");
+        stream_group_changed(&src->key, "xgroup-createconsumer");
         stream_say_consumer(&src->key, g->name, r->consumer);
     }
     stream_changed(&src->key, KS_NONE, "xreadgroup");
@@ -133,7 +133,7 @@ void stream_give_none(struct reply *out, const struct stream_source *src,
 {
     struct stream_consumer *c = stream_consumer_find(src->group, r->consumer);
     if (!c && (c = stream_consumer_create(src->group, r->consumer, r->now_ms)) != NULL) {
-        stream_changed(&src->key, KS_STREAM, "xgroup-createconsumer");
+        stream_group_changed(&src->key, "xgroup-createconsumer");
         stream_say_consumer(&src->key, src->group->name, r->consumer);
     }
     if (c)

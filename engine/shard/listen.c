@@ -15,10 +15,10 @@ static void note_effect(struct shard *s, uint32_t db, struct span key, enum ks_c
         s->effects->changed = true;
 }
 
-/* Changes without an event are of what no reader sees, but for the estimate that PFCOUNT writes down. */
+/* Changes without an event are of what no reader sees, but for the estimate that PFCOUNT writes down; and those of a stream's groups. */
 static bool tells_of_value(enum ks_class cls, const char *event)
 {
-    return cls != KS_NONE || strcmp(event, "pfcount") == 0;
+    return cls == KS_NONE ? strcmp(event, "pfcount") == 0 : !(cls & KS_UNSEEN);
 }
 
 void ks_tell(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event)
@@ -29,8 +29,7 @@ void ks_tell(struct shard *s, uint32_t db, struct span key, enum ks_class cls, c
         track_changed(s, key);
     if (s->listen & LISTEN_NOTIFY)
         notify_note(s, db, key, cls, event);
-    /* PFCOUNT tells nobody that it has written its estimate down, but those who watch */
-    if ((s->listen & LISTEN_WATCH) && (cls != KS_NONE || strcmp(event, "pfcount") == 0))
+    if ((s->listen & LISTEN_WATCH) && tells_of_value(cls, event))
         watch_tell(s, db, key);
     if (s->listen & LISTEN_HOOK)
         s->on_change(s->on_change_ctx, s, db, key, cls, event);

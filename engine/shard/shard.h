@@ -45,8 +45,9 @@ enum ks_class {
     KS_EXPIRED = 1 << 8,
     KS_EVICTED = 1 << 9,
     KS_STREAM = 1 << 10,
-    KS_MISS = 1 << 11, /* no change: a read that found nothing */
-    KS_NEW = 1 << 14   /* a key that was not there; told before what the command did to it */
+    KS_MISS = 1 << 11,   /* no change: a read that found nothing */
+    KS_UNSEEN = 1 << 15, /* with another: who watches the key or caches it does not hear of it */
+    KS_NEW = 1 << 14     /* a key that was not there; told before what the command did to it */
 };
 /* notify-keyspace-events: all classes that there are events of; those of the letter A. */
 #define NOTIFY_CLASSES                                                                         \

@@ -236,8 +236,8 @@ void wait_mark(struct shard *s, struct wait_key *k)
  * comes. */
 static bool is_nothing_new(enum ks_class cls, const char *event)
 {
-    return cls == KS_NONE ||
-           (cls == KS_STREAM && strcmp(event, "xadd") != 0 && strcmp(event, "xgroup-destroy") != 0);
+    return cls == KS_NONE || ((cls & KS_STREAM) && strcmp(event, "xadd") != 0 &&
+                              strcmp(event, "xgroup-destroy") != 0);
 }
 
 void wait_note(struct shard *s, uint32_t db, struct span name, enum ks_class cls, const char *event)
