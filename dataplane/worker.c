@@ -472,14 +472,14 @@ bool worker_turn(struct worker *w, uint64_t now_ns, int64_t now_unix_us)
         worked |= snapshot_turn(w);
     if (many)
         lease_rounds(w);
-    if (unlikely_(w->journal.on))
+    if (unlikely_(w->journal.busy))
         journal_turn_end_now(w);
     if (unlikely_(w->tracking.changed))
         tracking_turn_end(w);
     monitor_flush(w);
     worked |= !list_empty(&w->dirty);
     conns_turn_end(w);
-    if (unlikely_(w->journal.on))
+    if (unlikely_(w->journal.busy))
         journal_turn_end_now(w);
     if (many)
         remote_flush(w);

@@ -54,7 +54,7 @@ void journal_config(struct worker *w)
     struct journal_out *j = &w->journal;
     bool on = w->config.journal != JOURNAL_OFF;
     if (on && !j->on && link_journal_ring(w->link, w->id, &j->ring) == 0) {
-        j->on = true;
+        j->on = j->busy = true;
         w->shard.effects = &j->fx;
         w->shard.listen |= LISTEN_JOURNAL;
     } else if (!on && j->on) {
@@ -331,10 +331,36 @@ static void look_at_waits(struct worker *w)
     out_close(w);
 }
 
+/* The log was turned off: nobody waits for it any more; what was done before still goes into the ring. */
+static void wind_up(struct worker *w)
+{
+    struct journal_out *j = &w->journal;
+    struct list *n;
+    queue_flush(j);
+    while ((n = list_pop_front(&j->waits)) != NULL) {
+        struct journal_wait *wait = list_entry(n, struct journal_wait, node);
+        if (--wait->slot->parts == 0)
+            slot_ready(wait->slot);
+        free(wait);
+    }
+    out_close(w);
+    __atomic_store_n(&j->full, false, __ATOMIC_RELAXED);
+    j->any_full = false;
+    j->error = 0;
+    careful_set(w, CAREFUL_JOURNAL, false);
+    if (j->held)
+        let_go(w);
+    j->busy = j->queue_at < j->queue_len;
+}
+
 void journal_turn_end_now(struct worker *w)
 {
     struct journal_out *j = &w->journal;
     uint64_t before = j->ring.pos;
+    if (!j->on) {
+        wind_up(w);
+        return;
+    }
     if (w->lease.holder == LEASE_FREE)
         journal_close(w);
     if (j->queue_at < j->queue_len)

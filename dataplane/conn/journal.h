@@ -12,6 +12,7 @@ struct staged;
 
 struct journal_out {
     bool on;           /* effects of my shard are written down */
+    bool busy;         /* the turn's end has something to do: on, or not all of it is over yet */
     bool always;       /* replies wait until their writes are safe */
     bool full;         /* no room: writes wait. Read by other workers (relaxed) */
     bool any_full;     /* mine, or another worker's */

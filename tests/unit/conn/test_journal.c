@@ -163,12 +163,89 @@ static void test_pfcount_is_written_down(void **state)
     server_down(&s);
 }
 
+static void turn_off(struct server *s)
+{
+    s->config.journal = JOURNAL_OFF;
+    link_config_publish(s->control, &s->config);
+    settle(s);
+}
+
+/* CONFIG SET appendonly no left a reply waiting for a disk that nobody would ever tell of. */
+static void test_log_turned_off_left_replies_waiting(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        struct server s;
+        struct ring rings[3];
+        server_config(&s);
+        journal_up(&s, count, JOURNAL_ALWAYS, rings);
+        struct tcp_conn *tc = client(&s, 0, 6379);
+        expect(&s, tc, "SET a v\r\nSET b v\r\nSET c v\r\nMGET a b\r\n", "");
+        turn_off(&s);
+        expect_out(tc, "+OK\r\n+OK\r\n+OK\r\n*2\r\n$1\r\nv\r\n$1\r\nv\r\n");
+        expect(&s, tc, "SET a w\r\nGET a\r\n", "+OK\r\n$1\r\nw\r\n");
+        leave(tc);
+        server_down(&s);
+    }
+}
+
+/* It left clients paused for room, and errors of a disk that is no longer written to. */
+static void test_log_turned_off_left_clients_held(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        struct server s;
+        struct ring rings[3];
+        size_t n = 60000;
+        char *line = calloc(1, n + 64);
+        server_config(&s);
+        journal_up(&s, count, JOURNAL_ON, rings);
+        struct tcp_conn *tc = client(&s, 0, 6379), *other = client(&s, 0, 6379);
+        int k = snprintf(line, 32, "SET a ");
+        memset(line + k, 'v', n);
+        memcpy(line + (size_t)k + n, "\r\n", 3);
+        for (int i = 0; i < 100 && !s.w[0]->journal.held; i++) { /* nobody takes them */
+            say(tc, line);
+            settle(&s);
+        }
+        assert_true(s.w[0]->journal.held > 0);
+        tc->out_len = 0;
+        expect(&s, other, "SET b v\r\n", "");
+        expect(&s, tc, "", "");
+        turn_off(&s);
+        expect_out(tc, "+OK\r\n");
+        expect_out(other, "+OK\r\n");
+        for (uint32_t i = 0; i < count; i++)
+            assert_false(s.w[i]->careful & CAREFUL_JOURNAL);
+
+        s.config.journal = JOURNAL_ON;
+        link_config_publish(s.control, &s.config);
+        for (uint32_t i = 0; i < count; i++) {
+            struct ring_record rec;
+            while (ring_peek(&rings[i], &rec) == RING_RECORD)
+                ring_release(&rings[i]);
+        }
+        link_journal(s.control)->error = 28;
+        settle(&s);
+        expect(&s, other, "PING\r\n",
+               "-MISCONF Errors writing to the AOF file: No space left on device\r\n");
+        turn_off(&s);
+        expect(&s, other, "SET b v\r\n", "+OK\r\n");
+        leave(tc);
+        leave(other);
+        server_down(&s);
+        free(line);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flush_of_a_node_is_not_the_servers),
         cmocka_unit_test(test_exec_over_shards_waits_for_the_disk),
         cmocka_unit_test(test_pfcount_is_written_down),
+        cmocka_unit_test(test_log_turned_off_left_replies_waiting),
+        cmocka_unit_test(test_log_turned_off_left_clients_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
