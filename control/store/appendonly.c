@@ -332,9 +332,14 @@ enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n)
 
 /* ---- replaying ---- */
 
-static void on_replayed(void *ctx)
+static void on_replayed(void *ctx, const char *error)
 {
     struct appendonly *a = ctx;
+    if (error) {
+        log_warning("The append-only log cannot be loaded: %s", error);
+        a->ops->failed(a->ctx);
+        return;
+    }
     log_notice("Append-only log loaded: %u files, %llu bytes", a->nfiles,
                (unsigned long long)a->total_bytes);
     a->ops->replayed(a->ctx);

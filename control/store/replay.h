@@ -1,9 +1,11 @@
-/* replay: the commands of append-only files, given to worker 0 as the requests of a client that nobody answers.
+/* replay: the commands of append-only files, given to the workers that own their keys as the requests of clients that nobody answers.
  *
- *   file (checked by aof_check) -> runs of commands, without lines of '#', MULTI and EXEC -> MSG_DOOR_DATA -> worker 0 -> owners of the keys
- *   at the end: CLIENT REPLY ON, PING -> its +PONG says that everything before has run
+ *   file (checked by aof_check) -> command -> its keys -> one shard:   the lane of its worker: MSG_DOOR_DATA, run in place there
+ *                                                      -> several:      DEL, UNLINK, MSET are taken apart; else through lane 0 alone
  *
- * Credit as any door client: LINK_DOOR_WINDOW bytes. Thread: the main thread. */
+ * A lane is a client of one worker, so the commands of a shard keep their order. Before lane 0 is given a command over several shards, and
+ * before the others go on behind it, all lanes are asked for a +PONG: everything before has run. Between two such commands that are near each other
+ * all goes through lane 0. Credit as any door client: LINK_DOOR_WINDOW bytes a lane. Thread: the main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,9 +21,9 @@ struct replay_file {
     uint64_t from, to; /* the commands */
 };
 
-/* Files in order; `done` is called once. NULL: no memory. */
+/* Files in order; `done` is called once, later. `error`: NULL, or why no more was given: the dataset is not whole then. NULL: no memory. */
 struct replay *replay_start(struct bridge *b, const struct replay_file *files, uint32_t n,
-                            void (*done)(void *ctx), void *ctx);
+                            void (*done)(void *ctx, const char *error), void *ctx);
 /* A message of a door. False: not ours. */
 bool replay_message(struct replay *r, uint32_t worker, uint32_t type, struct span payload);
 void replay_room(struct replay *r, uint32_t worker);
