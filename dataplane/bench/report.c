@@ -63,6 +63,15 @@ void report_print(FILE *to, const struct report_head *h, const struct load_confi
         print_row(to, w->op[i].name, &r->op[i], r->seconds);
     if (cfg->churn)
         print_row(to, "connect", &r->connect, r->seconds);
+    if (cfg->subscribers) {
+        print_row(to, "delivery", &r->delivery, r->seconds);
+        fprintf(to, "%u subscribers received %llu messages, %llu were announced\n",
+                cfg->subscribers, (unsigned long long)r->messages,
+                (unsigned long long)r->published);
+    }
+    if (r->redirected)
+        fprintf(to, "%llu requests were redirected (MOVED, ASK)\n",
+                (unsigned long long)r->redirected);
     fprintf(to, "%.2f s; %.1f MB in, %.1f MB out; the client was busy %.0f %% of the time\n",
             r->seconds, (double)r->bytes_in / 1e6, (double)r->bytes_out / 1e6, r->busy_share * 100);
     if (r->errors)
@@ -115,6 +124,13 @@ bool report_json(const char *path, const struct report_head *h, const struct loa
     json_object_set_new(o, "operations", ops);
     if (cfg->churn)
         json_object_set_new(o, "connect", json_of(&r->connect, r->seconds));
+    if (cfg->subscribers) {
+        json_object_set_new(o, "delivery", json_of(&r->delivery, r->seconds));
+        json_object_set_new(o, "messages", json_integer((json_int_t)r->messages));
+        json_object_set_new(o, "published", json_integer((json_int_t)r->published));
+    }
+    if (cfg->cluster)
+        json_object_set_new(o, "redirected", json_integer((json_int_t)r->redirected));
     json_object_set_new(o, "errors", json_integer((json_int_t)r->errors));
     json_object_set_new(o, "unanswered", json_integer((json_int_t)r->unanswered));
     json_object_set_new(o, "late", json_integer((json_int_t)r->late));

@@ -68,8 +68,11 @@ static bool value_begin(struct skip *s, const char *p, size_t n, bool first)
         }
         return true;
     case '_': s->null |= first; return true;
-    case '+':
     case ':':
+        if (first)
+            number(p + 1, n - 1, &s->integer);
+        return true;
+    case '+':
     case ',':
     case '#':
     case '(': return true;
@@ -81,6 +84,7 @@ static bool value_begin(struct skip *s, const char *p, size_t n, bool first)
         s->null |= first && v < 0;
         s->error |= first && *p == '!';
         s->bytes = v >= 0 ? (uint64_t)v + 2 : 0;
+        s->kept_len = 0;
         return true;
     case '>': s->push |= first; break;
     case '*':
@@ -98,6 +102,37 @@ static bool value_begin(struct skip *s, const char *p, size_t n, bool first)
     return true;
 }
 
+/* The same of memcached: values until END, or one line. */
+static bool memcached_begin(struct skip *s, const char *p, size_t n, bool first)
+{
+    int64_t v;
+    if (n > 6 && memcmp(p, "VALUE ", 6) == 0) {
+        const char *last = memrchr(p, ' ', n);
+        if (!number(last + 1, n - (size_t)(last + 1 - p), &v) || v < 0)
+            return false;
+        s->bytes = (uint64_t)v + 2;
+        return true;
+    }
+    s->values--;
+    if (n >= 5 && memcmp(p, "END\r\n", 5) == 0) {
+        s->null = first;
+        return true;
+    }
+    s->error = memmem(p, n, "ERROR", 5) != NULL || memcmp(p, "NOT_", 4) == 0;
+    if (s->error)
+        keep_error(s, p, n);
+    return s->error || *p == 'S' || *p == 'D' || *p == 'V' || *p == 'O';
+}
+
+static void keep(struct skip *s, const uint8_t *p, uint64_t n)
+{
+    uint64_t text = s->bytes > 2 ? s->bytes - 2 : 0, take = n < text ? n : text;
+    if (take > SKIP_KEEP - s->kept_len)
+        take = SKIP_KEEP - s->kept_len;
+    memcpy(s->kept + s->kept_len, p, take);
+    s->kept_len += (uint32_t)take;
+}
+
 enum skip_status skip_reply(struct skip *s, const uint8_t **cur, const uint8_t *end)
 {
     if (!s->begun && s->line_len == 0) {
@@ -107,6 +142,8 @@ enum skip_status skip_reply(struct skip *s, const uint8_t **cur, const uint8_t *
     while (s->values || s->bytes) {
         if (s->bytes) {
             uint64_t n = (uint64_t)(end - *cur);
+            if (s->keep)
+                keep(s, *cur, n < s->bytes ? n : s->bytes);
             if (n < s->bytes) {
                 s->bytes -= n;
                 *cur = end;
@@ -121,7 +158,7 @@ enum skip_status skip_reply(struct skip *s, const uint8_t **cur, const uint8_t *
         if (!line)
             return SKIP_MORE;
         s->line_len = 0;
-        if (!value_begin(s, line, n, !s->begun))
+        if (!(s->memcached ? memcached_begin : value_begin)(s, line, n, !s->begun))
             return SKIP_BAD;
         s->begun = true;
     }

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dataplane/bench/cluster.h"
 #include "dataplane/bench/transports.h"
 #include "engine/base/assert.h"
 
@@ -30,11 +31,15 @@ struct sock {
     struct sock *next_dead;
 };
 
+struct place {
+    struct sockaddr_storage addr;
+    socklen_t len;
+};
+
 struct sockets {
     struct transport t;
-    int epoll;
-    struct sockaddr_storage addr;
-    socklen_t addr_len;
+    int epoll, places;
+    struct place place[CLUSTER_NODES_MOST];
     uint8_t *in;
     struct sock *dead;
     uint64_t cpu_ns;
@@ -85,19 +90,20 @@ static void free_dead(struct sockets *s)
 static void sockets_connect(struct transport *t, struct load_client *c)
 {
     struct sockets *s = of(t);
-    int one = 1, fd = socket(s->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const struct place *to = &s->place[c->target];
+    int one = 1, fd = socket(to->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         load_connected(c, -errno);
         return;
     }
-    if (s->addr.ss_family != AF_UNIX)
+    if (to->addr.ss_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     struct sock *k = calloc(1, sizeof(*k));
     CHECK(k);
     k->fd = fd;
     k->client = c;
     c->tc = k;
-    if (connect(fd, (struct sockaddr *)&s->addr, s->addr_len) == 0) {
+    if (connect(fd, (const struct sockaddr *)&to->addr, to->len) == 0) {
         interest(s, k, EPOLL_CTL_ADD);
         load_connected(c, 0);
     } else if (errno == EINPROGRESS) {
@@ -224,15 +230,15 @@ static void sockets_destroy(struct transport *t)
     free(s);
 }
 
-static const char *resolve(struct sockets *s, const char *host, uint16_t port, const char *path)
+static const char *resolve(struct place *to, const char *host, uint16_t port, const char *path)
 {
     if (path) {
-        struct sockaddr_un *un = (struct sockaddr_un *)&s->addr;
+        struct sockaddr_un *un = (struct sockaddr_un *)&to->addr;
         if (strlen(path) >= sizeof(un->sun_path))
             return "the path is too long";
         un->sun_family = AF_UNIX;
         strcpy(un->sun_path, path);
-        s->addr_len = sizeof(*un);
+        to->len = sizeof(*un);
         return NULL;
     }
     struct addrinfo *ai, hints = {.ai_socktype = SOCK_STREAM};
@@ -241,10 +247,38 @@ static const char *resolve(struct sockets *s, const char *host, uint16_t port, c
     int r = getaddrinfo(host, service, &hints, &ai);
     if (r)
         return gai_strerror(r);
-    memcpy(&s->addr, ai->ai_addr, ai->ai_addrlen);
-    s->addr_len = ai->ai_addrlen;
+    memcpy(&to->addr, ai->ai_addr, ai->ai_addrlen);
+    to->len = ai->ai_addrlen;
     freeaddrinfo(ai);
     return NULL;
+}
+
+static void set_port(struct place *p, uint16_t port)
+{
+    if (p->addr.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)&p->addr)->sin6_port = htons(port);
+    else
+        ((struct sockaddr_in *)&p->addr)->sin_port = htons(port);
+}
+
+/* Without a host: that of the first place. */
+static int sockets_target(struct transport *t, const char *host, uint16_t port)
+{
+    struct sockets *s = of(t);
+    struct place p = s->place[0];
+    if (p.addr.ss_family == AF_UNIX && !*host)
+        return -EDESTADDRREQ;
+    if (!*host)
+        set_port(&p, port);
+    else if (resolve(&p, host, port, NULL))
+        return -EHOSTUNREACH;
+    for (int i = 0; i < s->places; i++)
+        if (s->place[i].len == p.len && memcmp(&s->place[i].addr, &p.addr, p.len) == 0)
+            return i;
+    if (s->places == CLUSTER_NODES_MOST)
+        return -E2BIG;
+    s->place[s->places] = p;
+    return s->places++;
 }
 
 struct transport *transport_socket(const char *host, uint16_t port, const char *path, char *err,
@@ -252,6 +286,7 @@ struct transport *transport_socket(const char *host, uint16_t port, const char *
 {
     static const struct transport_ops ops = {
         .connect = sockets_connect,
+        .target = sockets_target,
         .write = sockets_write,
         .flush = sockets_flush,
         .close = sockets_close,
@@ -262,7 +297,8 @@ struct transport *transport_socket(const char *host, uint16_t port, const char *
     struct sockets *s = calloc(1, sizeof(*s));
     CHECK(s);
     s->t = (struct transport){.ops = &ops, .name = "kernel sockets"};
-    const char *why = resolve(s, host, port, path);
+    s->places = 1;
+    const char *why = resolve(&s->place[0], host, port, path);
     s->epoll = why ? -1 : epoll_create1(EPOLL_CLOEXEC);
     s->in = malloc(READ_BYTES);
     if (s->epoll >= 0 && s->in)

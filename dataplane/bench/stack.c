@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "dataplane/bench/cluster.h"
 #include "dataplane/bench/transports.h"
 #include "dataplane/net/net.h"
 #include "dataplane/options.h"
@@ -29,8 +30,11 @@ struct stack {
     struct port_queue *q;
     struct net *net;
     struct stats_worker stats;
-    struct ip_addr peer;
-    uint16_t peer_port;
+    struct place {
+        struct ip_addr ip;
+        uint16_t port;
+    } place[CLUSTER_NODES_MOST];
+    int places;
     uint32_t next_port;
     uint64_t now_ns, worked_ns;
     bool polling;
@@ -57,7 +61,8 @@ static void stack_connect(struct transport *t, struct load_client *c)
     k->client = c;
     for (int i = 0; i < 64 && !k->tc; i++) { /* a port may be in TIME-WAIT */
         uint16_t local = (uint16_t)(FIRST_PORT + s->next_port++ % (65536 - FIRST_PORT));
-        k->tc = tcp_connect_to(s->net, s->peer, s->peer_port, local, k, s->now_ns);
+        k->tc = tcp_connect_to(s->net, s->place[c->target].ip, s->place[c->target].port, local, k,
+                               s->now_ns);
     }
     if (!k->tc) {
         free(k);
@@ -65,6 +70,22 @@ static void stack_connect(struct transport *t, struct load_client *c)
         return;
     }
     c->tc = k;
+}
+
+/* Without a host: that of the first place. */
+static int stack_target(struct transport *t, const char *host, uint16_t port)
+{
+    struct stack *s = of(t);
+    struct place p = {s->place[0].ip, port};
+    if (*host && !ip_parse(span_str(host), &p.ip))
+        return -EHOSTUNREACH;
+    for (int i = 0; i < s->places; i++)
+        if (s->place[i].port == port && ip_equal(s->place[i].ip, p.ip))
+            return i;
+    if (s->places == CLUSTER_NODES_MOST)
+        return -E2BIG;
+    s->place[s->places] = p;
+    return s->places++;
 }
 
 static size_t stack_write(struct transport *t, struct load_client *c, const uint8_t *p, size_t n)
@@ -254,6 +275,7 @@ struct transport *transport_stack(const struct options *o, const char *host, uin
 {
     static const struct transport_ops ops = {
         .connect = stack_connect,
+        .target = stack_target,
         .write = stack_write,
         .flush = stack_flush,
         .close = stack_close,
@@ -273,10 +295,11 @@ struct transport *transport_stack(const struct options *o, const char *host, uin
     struct stack *s = calloc(1, sizeof(*s));
     CHECK(s);
     s->t = (struct transport){.ops = &ops, .name = "own stack"};
-    s->peer_port = port;
+    s->place[0].port = port;
+    s->places = 1;
     s->now_ns = s->worked_ns = stack_now(&s->t);
     s->next_port = (uint32_t)(s->now_ns / 1000000);
-    if (!ip_parse(span_str(host), &s->peer)) {
+    if (!ip_parse(span_str(host), &s->place[0].ip)) {
         snprintf(err, err_len, "%s is no address (names are not resolved without kernel sockets)",
                  host);
         goto fail;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "engine/base/num.h"
 
@@ -15,15 +16,18 @@
 static const struct {
     const char *word;
     enum piece_kind kind;
-} places[] = {{"__key__", PIECE_KEY},  {"__rand_int__", PIECE_RAND_INT}, {"__rand__", PIECE_RAND},
-              {"__seq__", PIECE_SEQ},  {"__data__", PIECE_DATA},         {"__score__", PIECE_SCORE},
-              {"__again__", PIECE_KEY}};
+} places[] = {
+    {"__key__", PIECE_KEY},         {"__rand_int__", PIECE_RAND_INT}, {"__rand__", PIECE_RAND},
+    {"__seq__", PIECE_SEQ},         {"__data__", PIECE_DATA},         {"__score__", PIECE_SCORE},
+    {"__channel__", PIECE_CHANNEL}, {"__stamp__", PIECE_STAMP},       {"__again__", PIECE_KEY}};
 #define PLACES (sizeof(places) / sizeof(places[0]))
 #define AGAIN  (PLACES - 1) /* the key of the operation once more */
+#define DATA   4
 
 void workload_init(struct workload *w)
 {
     memset(w, 0, sizeof(*w));
+    w->channels = 1;
     size_draw_parse(&w->sizes, "3");
     key_draw_parse(&w->keys, "uniform");
 }
@@ -74,6 +78,8 @@ static uint32_t fixed_len(const struct workload *w, enum piece_kind kind)
     case PIECE_KEY: return 4 + KEY_DIGITS;
     case PIECE_RAND_INT: return KEY_DIGITS;
     case PIECE_SCORE: return 8;
+    case PIECE_CHANNEL: return 8 + KEY_DIGITS;
+    case PIECE_STAMP: return WORKLOAD_STAMP;
     case PIECE_DATA:
         return w->sizes.n == 1 && w->sizes.choice[0].least == w->sizes.choice[0].most
                    ? w->sizes.choice[0].least
@@ -103,7 +109,7 @@ static bool arg_add(struct workload *w, const char *p, size_t n, char *err, size
     for (size_t i = 0; i < n;) {
         place = place_at(p + i);
         if (place < PLACES && fixed_len(w, places[place].kind) == 0 &&
-            places[place].kind != PIECE_DATA) {
+            !(places[place].kind == PIECE_DATA && size_draw_most(&w->sizes) == 0)) {
             snprintf(err, err_len, "%s must be an argument of its own", places[place].word);
             return false;
         }
@@ -169,6 +175,31 @@ static const char *request_add(struct workload *w, const char *words, char *err,
     return end;
 }
 
+/* The two words that memcached has in common with us, as its text protocol writes them. */
+static bool memcached_add(struct workload *w, const char *words, char *err, size_t err_len)
+{
+    struct op *op = &w->op[w->ops];
+    char head[NUMBER_CHARS];
+    bool set = strcmp(words, "SET __key__ __data__") == 0, ok;
+    uint32_t fixed = fixed_len(w, PIECE_DATA);
+    snprintf(err, err_len, "memcached knows the tests set and get only");
+    if (!set && strcmp(words, "GET __key__") != 0)
+        return false;
+    ok = text_add(w, set ? "set " : "get ", 4) && piece_add(w, 0, false);
+    if (set && fixed)
+        ok = ok && text_add(w, head, (size_t)snprintf(head, sizeof(head), " 0 0 %u\r\n", fixed)) &&
+             piece_add(w, DATA, false) && text_add(w, "\r\n", 2);
+    else if (set) /* "n CR LF data CR LF" */
+        ok = ok && text_add(w, " 0 0 ", 5) && piece_add(w, DATA, true);
+    else
+        ok = ok && text_add(w, "\r\n", 2);
+    op->requests = 1;
+    op->pieces = w->pieces - op->first;
+    w->total_weight += op->weight;
+    w->ops++;
+    return ok;
+}
+
 bool workload_add(struct workload *w, const char *name, uint32_t weight, const char *words,
                   char *err, size_t err_len)
 {
@@ -182,6 +213,10 @@ bool workload_add(struct workload *w, const char *name, uint32_t weight, const c
         snprintf(op->name, sizeof(op->name), "%s", name);
     else
         snprintf(op->name, sizeof(op->name), "%.*s", (int)strcspn(words, " ;"), words);
+    op->publishes =
+        strncasecmp(op->name, "publish", 8) == 0 || strncasecmp(op->name, "spublish", 9) == 0;
+    if (w->memcached)
+        return memcached_add(w, words, err, err_len);
     for (const char *p = words;; p++) {
         if (op->requests == REQUESTS_MOST) {
             snprintf(err, err_len, "more than %d requests in one operation", REQUESTS_MOST);
@@ -241,7 +276,7 @@ static const struct {
      "MGET __key__ __key__ __key__ __key__ __key__ __key__ __key__ __key__ __key__ __key__"},
     {"xadd", NULL, 1, "XADD mystream * myfield __data__"},
     {"pfadd", NULL, 1, "PFADD hll __rand__"},
-    {"publish", NULL, 1, "PUBLISH channel __data__"},
+    {"publish", NULL, 1, "PUBLISH __channel__ __stamp__"},
     {"ycsb-load", NULL, 1, YCSB_INSERT},
     {"ycsb-a", "read", 50, YCSB_READ},
     {"ycsb-a", "update", 50, YCSB_UPDATE},
@@ -306,6 +341,11 @@ bool workload_ready(struct workload *w, uint64_t keys)
     return true;
 }
 
+void workload_channel(const struct workload *w, uint32_t i, char *to)
+{
+    sprintf(to, "channel:%0*u", KEY_DIGITS, i % w->channels);
+}
+
 uint32_t workload_draw(const struct workload *w, struct draw *d)
 {
     if (w->ops == 1)
@@ -324,9 +364,10 @@ static uint8_t *digits(uint8_t *to, uint64_t v, int n)
     return to + n;
 }
 
-static uint8_t *framed(uint8_t *to, const void *p, size_t n)
+static uint8_t *framed(uint8_t *to, const void *p, size_t n, bool dollar)
 {
-    *to++ = '$';
+    *to = '$';
+    to += dollar;
     to += num_format_u64((char *)to, n);
     *to++ = '\r';
     *to++ = '\n';
@@ -351,15 +392,19 @@ static uint8_t *write_piece(struct workload *w, const struct piece *p, struct dr
         return digits(to + 4, *key, KEY_DIGITS);
     case PIECE_RAND_INT: return digits(to, key_draw(&w->keys, d), KEY_DIGITS);
     case PIECE_SCORE: memcpy(to, "0.", 2); return digits(to + 2, draw_below(d, 1000000), 6);
+    case PIECE_STAMP: return digits(to, w->now_ns, WORKLOAD_STAMP);
+    case PIECE_CHANNEL:
+        memcpy(to, "channel:", 8);
+        return digits(to + 8, w->channels > 1 ? draw_below(d, w->channels) : 0, KEY_DIGITS);
     case PIECE_RAND:
     case PIECE_SEQ:
         n = (uint32_t)num_format_u64(number,
                                      p->kind == PIECE_SEQ ? w->seq++ : key_draw(&w->keys, d));
-        return framed(to, number, n);
+        return framed(to, number, n, true);
     case PIECE_DATA: {
         n = size_draw(&w->sizes, d);
         if (p->framed)
-            return framed(to, w->data, n);
+            return framed(to, w->data, n, !w->memcached);
         memcpy(to, w->data, n);
         return to + n;
     }

@@ -1,5 +1,6 @@
 """What clients do, against a lab that all of these share: redis-cli, redis-benchmark, python3-redis, Node's two, and raw connections."""
 
+import json
 import os
 import random
 import re
@@ -9,6 +10,7 @@ import shutil
 import socket
 import statistics
 import struct
+import tempfile
 import threading
 import time
 
@@ -339,3 +341,40 @@ def nothing_was_restarted(lab):
     with lab.connect_door() as c:
         equal(c.call("FLUSHALL"), b"OK")
     until("no key is left", lambda: "db0" not in lab.info("keyspace"), 10)
+
+
+@test
+def barewire_bench(lab):
+    """The load generator over kernel sockets: counts that must agree with what the server says, subscribers, a log asked again, a rate."""
+    program = os.path.join(BUILD, "dataplane/bench/barewire-bench")
+    scratch = tempfile.mkdtemp(prefix="bw-bench-")
+
+    def bench(*words):
+        path = os.path.join(scratch, "report.json")
+        lab.exec(program, "-h", lab.address, "--json", path, *words)
+        with open(path, encoding="utf-8") as f:
+            report = json.load(f)
+        equal((report["errors"], report["unanswered"]), (0, 0), words)
+        return report
+
+    try:
+        with lab.connect() as c:
+            c.call("FLUSHALL")
+            equal(bench("--load", "-r", 3000, "-d", "20-40", "-t", "get", "-n", 5000, "-c", 10, "-P", 4)["all"]["count"], 5000)
+            equal(c.call("DBSIZE"), 3000)
+            equal(bench("-t", "incr", "-n", 6001, "-c", 7, "-P", 3, "--threads", 3, "-3")["all"]["count"], 6001)
+            equal(int(c.call("GET", "counter:000000000000")), 6001)
+            report = bench("-t", "publish", "--subscribers", 30, "--channels", 4, "-n", 2000, "-c", 4, "-P", 4, "--threads", 2)
+            check(report["published"] > 2000, "subscribers were announced:", report["published"])
+            equal(report["messages"], report["published"])
+            log = os.path.join(scratch, "log")
+            with open(log, "w", encoding="utf-8") as f:
+                f.write('1.5 [0 127.0.0.1:1] "RPUSH" "bench:l" "a\\x00"\n1.6 [0 127.0.0.1:1] "MULTI"\n1.7 [0 x] "RPUSH" "bench:l" "b"\n')
+            equal(bench("--replay", log, "-c", 1)["all"]["count"], 2)
+            equal(bench("--replay", log, "-c", 1, "--replay-speed", 20)["all"]["count"], 2)
+            equal(c.call("LRANGE", "bench:l", 0, -1), [b"a\0", b"b"] * 2)
+            report = bench("-t", "set", "--rate", 2000, "--seconds", 1, "-c", 10, "-P", 8)
+            check(report["all"]["count"] + report["late"] > 1500, "what fell due is asked or told as late:", report["all"]["count"], report["late"])
+            c.call("FLUSHALL")
+    finally:
+        shutil.rmtree(scratch)
