@@ -294,6 +294,13 @@ STORE_U64(saves, saves)
 STORE_U64(load_expired, load_keys_expired)
 STORE_U64(load_keys, load_keys_loaded)
 STORE_U64(aof_on, aof_on)
+STORE_U64(aof_rewriting, aof_rewriting)
+STORE_U64(aof_scheduled, aof_rewrite_scheduled)
+STORE_U64(aof_rewrites, aof_rewrites)
+STORE_U64(aof_rewrite_failures, aof_rewrite_failures)
+STORE_I64(aof_rewrite_took, aof_rewrite_took_s)
+STORE_I64(aof_rewrite_takes, aof_current_rewrite_took_s)
+CALC_STR(store_aof_rewrite_status, g->store.aof_rewrite_ok ? "ok" : "err")
 CALC_STR(store_aof_status, g->store.aof_failing ? "err" : "ok")
 CALC_STR(store_status, g->store.last_save_ok ? "ok" : "err")
 CALC_U64(store_changes,
@@ -306,7 +313,8 @@ static void lines_aof(const struct store_info *s, struct config_text *t)
         return;
     text_addf(t, "aof_current_size:%" PRIu64 "\r\n", s->aof_current_bytes);
     text_addf(t, "aof_base_size:%" PRIu64 "\r\n", s->aof_base_bytes);
-    text_addf(t, "aof_pending_rewrite:0\r\naof_buffer_length:0\r\naof_pending_bio_fsync:0\r\n");
+    text_addf(t, "aof_pending_rewrite:%d\r\n", s->aof_rewrite_scheduled);
+    text_addf(t, "aof_buffer_length:0\r\naof_pending_bio_fsync:0\r\n");
     text_addf(t, "aof_delayed_fsync:%" PRIu64 "\r\n", s->aof_delayed_fsync);
     text_addf(t, "aof_fsyncs:%" PRIu64 "\r\n", s->aof_fsyncs);
     text_addf(t, "aof_groups:%" PRIu64 "\r\n", s->aof_groups);
@@ -352,13 +360,13 @@ static const struct field persistence_fields[] = {
     CALC("rdb_last_load_keys_expired", store_load_expired),
     CALC("rdb_last_load_keys_loaded", store_load_keys),
     CALC("aof_enabled", store_aof_on),
-    TEXT("aof_rewrite_in_progress", "0"),
-    TEXT("aof_rewrite_scheduled", "0"),
-    TEXT("aof_last_rewrite_time_sec", "-1"),
-    TEXT("aof_current_rewrite_time_sec", "-1"),
-    TEXT("aof_last_bgrewrite_status", "ok"),
-    TEXT("aof_rewrites", "0"),
-    TEXT("aof_rewrites_consecutive_failures", "0"),
+    CALC("aof_rewrite_in_progress", store_aof_rewriting),
+    CALC("aof_rewrite_scheduled", store_aof_scheduled),
+    CALC("aof_last_rewrite_time_sec", store_aof_rewrite_took),
+    CALC("aof_current_rewrite_time_sec", store_aof_rewrite_takes),
+    CALC("aof_last_bgrewrite_status", store_aof_rewrite_status),
+    CALC("aof_rewrites", store_aof_rewrites),
+    CALC("aof_rewrites_consecutive_failures", store_aof_rewrite_failures),
     CALC("aof_last_write_status", store_aof_status),
     TEXT("aof_last_cow_size", "0"),
     TEXT("module_fork_in_progress", "0"),

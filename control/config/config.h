@@ -66,7 +66,10 @@ struct config_control {
     char *dir, *logfile, *pidfile;
     char *dbfilename;
     bool rdbcompression, rdbchecksum, stop_writes_on_bgsave_error;
-    bool appendonly, aof_load_truncated;
+    bool appendonly, aof_load_truncated, aof_timestamp_enabled, no_appendfsync_on_rewrite;
+    bool aof_rewrite_incremental_fsync, rdb_save_incremental_fsync;
+    uint32_t auto_aof_rewrite_percentage;
+    uint64_t auto_aof_rewrite_min_size;
     uint32_t appendfsync; /* enum config_appendfsync */
     char *appenddirname, *appendfilename;
     struct config_save save[CONFIG_SAVES];

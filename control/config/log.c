@@ -1,4 +1,4 @@
-/* appendonly: yes only from the configuration, no at any time. A log that begins while the server runs needs a snapshot as its base. Thread: the main thread. */
+/* appendonly. control/store begins or ends the log when it sees the change. Thread: the main thread. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,11 +10,6 @@ static bool appendonly_set(struct config *c, const struct span *argv, uint32_t a
     bool yes = argc == 1 && span_is(argv[0], "yes");
     if (!yes && !(argc == 1 && span_is(argv[0], "no"))) {
         snprintf(why, CONFIG_WHY_BYTES, "argument must be 'yes' or 'no'");
-        return false;
-    }
-    if (yes && !c->reading && !c->control.appendonly) {
-        snprintf(why, CONFIG_WHY_BYTES,
-                 "the log is begun at start only: set it in the configuration and start anew");
         return false;
     }
     c->control.appendonly = yes;

@@ -12,43 +12,14 @@
 #include <unistd.h>
 
 #include "control/log.h"
+#include "control/store/appendonly_internal.h"
 #include "control/store/file_ops.h"
-#include "control/store/journal.h"
-#include "control/store/manifest.h"
 #include "control/store/merge.h"
-#include "control/store/replay.h"
 #include "engine/log/aof.h"
 
 #define POLL_MS    2
 #define RESCUE_MS  10000
 #define PATH_BYTES 8192
-
-struct appendonly {
-    uv_loop_t *loop;
-    struct bridge *bridge;
-    struct config *config;
-    const struct appendonly_ops *ops;
-    void *ctx;
-    struct manifest m;
-    bool has_manifest;
-    int lock_fd; /* on the directory: no second server writes there */
-    struct journal *journal;
-    bool file_open, running, beginning;
-    uint64_t last_group, base_bytes, rdb_bytes; /* rdb_bytes: not in total_bytes */
-    struct replay *replay;
-    struct replay_file *files;
-    uint32_t nfiles;
-    uint64_t total_bytes;
-    bool adopts;   /* what the files lack is in the rings of a dataplane */
-    uint8_t *tail; /* what the last file held behind its last whole group, then */
-    size_t tail_bytes;
-    char torn[PATH_BYTES]; /* the file that still has it; it is cut when the next one has it all */
-    uint64_t torn_at, torn_group;
-    bool torn_before; /* the file looked at last was torn */
-    uv_timer_t poll;
-    int told_error; /* of the journal, in the log */
-    uint64_t told_missing;
-};
 
 /* ---- files ---- */
 
@@ -250,7 +221,7 @@ static bool look_at(struct appendonly *a, const char *name, bool last)
     return true;
 }
 
-static bool lock_dir(struct appendonly *a)
+bool appendonly_lock(struct appendonly *a)
 {
     if (a->lock_fd >= 0)
         return true;
@@ -289,7 +260,7 @@ static bool take_old_file(struct appendonly *a)
     a->m.base.seq = a->m.last_base_seq = 1;
     snprintf(a->m.base.name, sizeof a->m.base.name, "%s", c->appendfilename);
     manifest_path(&a->m, a->m.base.name, path, sizeof path);
-    if (manifest_write(&a->m) || file_ops.rename(old, path))
+    if (manifest_write(&a->m, NULL) || file_ops.rename(old, path))
         return false;
     file_sync_dir(a->m.dir);
     file_sync_dir(c->dir);
@@ -301,7 +272,7 @@ enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n)
 {
     const struct config_control *c = &a->config->control;
     char err[PATH_BYTES + 100];
-    if (!c->appendonly)
+    if (!c->appendonly || a->unfinished)
         return APPENDONLY_OFF;
     int rc = manifest_read(&a->m, c->dir, c->appenddirname, c->appendfilename, err, sizeof err);
     if (rc == -ENOENT && !take_old_file(a)) {
@@ -317,7 +288,7 @@ enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n)
     a->files = calloc(a->m.incrs + 1, sizeof *a->files);
     a->total_bytes = a->last_group = a->tail_bytes = 0;
     a->torn_before = false;
-    if (!a->files || !lock_dir(a))
+    if (!a->files || !appendonly_lock(a))
         return APPENDONLY_REFUSED;
     bool rdb = a->m.has_base && is_rdb(&a->m, &a->base_bytes);
     a->rdb_bytes = rdb ? a->base_bytes : 0;
@@ -380,9 +351,10 @@ static enum journal_fsync policy_of(const struct config *c)
                                                              : FSYNC_NO;
 }
 
-static void publish(struct appendonly *a)
+void appendonly_publish(struct appendonly *a)
 {
-    uint32_t mode = !a->running                            ? JOURNAL_OFF
+    uint32_t mode = a->opening                             ? JOURNAL_ON
+                    : !a->running                          ? JOURNAL_OFF
                     : policy_of(a->config) == FSYNC_ALWAYS ? JOURNAL_ALWAYS
                                                            : JOURNAL_ON;
     a->config->engine.journal = mode;
@@ -414,11 +386,19 @@ static int next_file(struct appendonly *a, uint64_t first_group)
     manifest_path(&a->m, f->name, path, sizeof path);
     int rc = journal_file(a->journal, path, f->seq, first_group);
     if (!rc)
-        rc = manifest_write(&a->m);
+        rc = manifest_write(&a->m, NULL);
     if (rc)
         a->m.incrs--;
     a->file_open = !rc;
     return rc;
+}
+
+static int open_journal(struct appendonly *a)
+{
+    if (!a->journal && !(a->journal = journal_open(policy_of(a->config))))
+        return -ENOMEM;
+    journal_stamps(a->journal, a->config->control.aof_timestamp_enabled);
+    return 0;
 }
 
 static int begin_files(struct appendonly *a, const char *rdb)
@@ -428,12 +408,14 @@ static int begin_files(struct appendonly *a, const char *rdb)
         rc = file_sync_dir(a->config->control.dir);
     if (rc)
         return rc;
-    if (!lock_dir(a))
+    if (!appendonly_lock(a))
         return -EBUSY;
     if (!a->has_manifest && rdb)
         rc = adopt_rdb(a, rdb);
-    if (!rc && !a->journal && !(a->journal = journal_open(policy_of(a->config))))
-        rc = -ENOMEM;
+    if (!rc)
+        rc = open_journal(a);
+    if (!rc)
+        rc = manifest_drop_history(&a->m);
     if (!rc && !a->file_open)
         rc = next_file(a, a->last_group + 1);
     if (!rc)
@@ -441,7 +423,7 @@ static int begin_files(struct appendonly *a, const char *rdb)
     return rc;
 }
 
-static bool all_journal(struct appendonly *a)
+bool appendonly_all_journal(struct appendonly *a)
 {
     for (uint32_t i = 0; i < link_workers(a->bridge->link); i++)
         if (!STAT_GET(link_stats(a->bridge->link, i)->journaling))
@@ -452,7 +434,7 @@ static bool all_journal(struct appendonly *a)
 static void on_poll(uv_timer_t *t)
 {
     struct appendonly *a = t->data;
-    if (!a->beginning || !all_journal(a))
+    if (!a->beginning || !appendonly_all_journal(a))
         return;
     a->beginning = false;
     uv_timer_stop(&a->poll);
@@ -472,8 +454,9 @@ void appendonly_begin(struct appendonly *a, const char *rdb)
         a->ops->failed(a->ctx);
         return;
     }
+    a->grown_from = a->rdb_bytes + a->total_bytes;
     a->running = a->beginning = true;
-    publish(a);
+    appendonly_publish(a);
     uv_timer_start(&a->poll, on_poll, POLL_MS, POLL_MS);
 }
 
@@ -516,7 +499,16 @@ static void find_written(struct appendonly *a, struct link *l, uint64_t *written
     }
 }
 
-/* The log goes on behind what was written into it from these rings. What was written is on the disk by now (look_at). 0 or -errno; -ENOENT: the log is off. */
+static bool has_incr(const struct manifest *m, uint64_t seq)
+{
+    for (uint32_t i = 0; i < m->incrs; i++)
+        if (m->incr[i].seq == seq)
+            return true;
+    return false;
+}
+
+/* The log goes on behind what was written into it from these rings. What was written is on the disk by now (look_at). 0 or -errno; -ENOENT: the log is off,
+ * or what is in the rings is of none (of one that was switched off, or had no base yet). */
 static int go_on(struct appendonly *a, struct link *l)
 {
     uint64_t written[LIMIT_WORKERS];
@@ -524,9 +516,13 @@ static int go_on(struct appendonly *a, struct link *l)
     a->adopts = true;
     enum appendonly_plan plan = appendonly_plan(a, base, sizeof base);
     a->adopts = false;
-    if (plan == APPENDONLY_OFF)
+    uint64_t seq = __atomic_load_n(&link_journal(l)->file, __ATOMIC_ACQUIRE);
+    bool good = (plan == APPENDONLY_BASE_RDB || plan == APPENDONLY_LOG) && has_incr(&a->m, seq);
+    if (plan == APPENDONLY_OFF || (!seq && plan != APPENDONLY_REFUSED)) {
+        unmap_all(a);
         return -ENOENT;
-    int rc = plan == APPENDONLY_REFUSED || plan == APPENDONLY_EMPTY ? -EINVAL : 0;
+    }
+    int rc = good ? 0 : -EINVAL;
     if (!rc) {
         find_written(a, l, written);
         unmap_all(a);
@@ -555,8 +551,9 @@ void appendonly_adopt(struct appendonly *a)
         a->ops->failed(a->ctx);
         return;
     }
+    a->grown_from = a->rdb_bytes + a->total_bytes;
     a->running = true;
-    publish(a);
+    appendonly_publish(a);
 }
 
 /* All of it, or -errno. */
@@ -564,7 +561,7 @@ static int rescue(struct appendonly *a, struct link *l)
 {
     int rc = go_on(a, l), end;
     if (!rc)
-        journal_drain(a->journal);
+        journal_drain(a->journal, false);
     for (int ms = 0; !rc && ms < RESCUE_MS && !journal_status(a->journal).drained; ms++)
         usleep(1000);
     if (!rc && !journal_status(a->journal).drained)
@@ -589,7 +586,9 @@ int appendonly_rescue(const struct config *config)
     }
     if (waiting)
         rc = rescue(&a, l);
-    if (rc)
+    if (rc == -ENOENT)
+        rc = 0;
+    else if (rc)
         log_warning("A server left %llu bytes of writes in memory when it died, and they cannot be "
                     "put into its log: %s. To start without them remove /dev/shm/barewire-%s",
                     (unsigned long long)waiting, strerror(-rc), config->dataplane.instance);
@@ -618,6 +617,8 @@ struct appendonly *appendonly_open(uv_loop_t *loop, struct bridge *b, struct con
     a->ops = ops;
     a->ctx = ctx;
     a->lock_fd = -1;
+    a->rewrite_ok = true;
+    a->rewrite_took_ms = -1;
     uv_timer_init(loop, &a->poll);
     a->poll.data = a;
     return a;
@@ -627,31 +628,81 @@ void appendonly_down(struct appendonly *a)
 {
     replay_free(a->replay);
     a->replay = NULL;
-    a->beginning = a->running = false;
+    a->beginning = a->running = a->opening = a->closing = false;
     uv_timer_stop(&a->poll);
-    publish(a);
+    appendonly_publish(a);
     if (a->journal)
-        journal_drain(a->journal);
+        journal_drain(a->journal, false);
 }
 
 bool appendonly_drained(const struct appendonly *a)
 {
-    return !a->journal || journal_status(a->journal).drained;
+    return !a->rewrite && (!a->journal || journal_status(a->journal).drained);
+}
+
+/* `appendonly yes` while the server runs: workers journal, into nothing; the rewrite that then begins has the cut from which on it is written. */
+static void open_late(struct appendonly *a)
+{
+    uint64_t written[LIMIT_WORKERS];
+    int rc = open_journal(a);
+    for (uint32_t i = 0; i < link_workers(a->bridge->link); i++)
+        written[i] = __atomic_load_n(&link_journal(a->bridge->link)->written[i], __ATOMIC_ACQUIRE);
+    if (!rc) {
+        rc = journal_attach(a->journal, a->bridge->link, written, (struct span){0});
+    }
+    if (!rc)
+        journal_discard(a->journal);
+    if (rc) {
+        log_warning("The append-only log cannot be begun: %s", strerror(-rc));
+        return;
+    }
+    log_notice("appendonly yes: the log begins with a rewrite");
+    a->opening = a->unfinished = true;
+    appendonly_publish(a);
+}
+
+static void go_on_closing(struct appendonly *a)
+{
+    for (uint32_t i = 0; i < link_workers(a->bridge->link); i++)
+        if (STAT_GET(link_stats(a->bridge->link, i)->journaling))
+            return;
+    journal_drain(a->journal, true);
+    if (!journal_status(a->journal).drained)
+        return;
+    a->closing = a->file_open = false;
+    a->base_bytes = a->rdb_bytes = a->total_bytes = a->grown_from = 0;
+}
+
+void appendonly_rest_fsync(struct appendonly *a, bool on)
+{
+    if (a->journal)
+        journal_rest_fsync(a->journal, on && a->config->control.no_appendfsync_on_rewrite);
+}
+
+/* As CONFIG SET has it. */
+static void follow_config(struct appendonly *a)
+{
+    if (a->closing)
+        go_on_closing(a);
+    else if (a->config->control.appendonly && !a->running && !a->opening && !a->rewrite)
+        open_late(a);
 }
 
 void appendonly_config_changed(struct appendonly *a)
 {
     if (!a->journal)
         return;
-    if (!a->config->control.appendonly && a->running) { /* what comes from now on is not in it */
-        log_notice("appendonly no: the log ends here");
-        a->running = a->beginning = false;
-        publish(a);
+    if (!a->config->control.appendonly && (a->running || a->opening)) {
+        log_notice("appendonly no: the log ends here"); /* what comes from now on is not in it */
+        a->running = a->beginning = a->opening = a->unfinished = false;
+        a->closing = true;
+        appendonly_publish(a);
         return;
     }
     journal_policy(a->journal, policy_of(a->config));
+    journal_stamps(a->journal, a->config->control.aof_timestamp_enabled);
     if (a->running)
-        publish(a);
+        appendonly_publish(a);
 }
 
 int appendonly_close(struct appendonly *a)
@@ -671,8 +722,10 @@ int appendonly_close(struct appendonly *a)
     return rc;
 }
 
-void appendonly_tick(struct appendonly *a)
+void appendonly_tick(struct appendonly *a, bool up)
 {
+    if (up)
+        follow_config(a);
     if (!a->journal)
         return;
     cut_torn(a);
@@ -707,11 +760,21 @@ void appendonly_info(const struct appendonly *a, struct appendonly_info *ret)
     struct journal_status s = {0};
     if (a->journal)
         s = journal_status(a->journal);
-    *ret = (struct appendonly_info){.on = a->running,
+    uint64_t in_rewrite =
+        a->rewrite ? __atomic_load_n(&a->rewrite->old_bytes, __ATOMIC_RELAXED) : 0;
+    *ret = (struct appendonly_info){.on = a->running || a->opening,
                                     .loading = a->replay != NULL,
                                     .write_ok = s.error == 0,
-                                    .current_bytes = a->rdb_bytes + a->total_bytes + s.file_bytes,
-                                    .base_bytes = a->base_bytes,
+                                    .current_bytes =
+                                        a->rdb_bytes + a->total_bytes + s.file_bytes + in_rewrite,
+                                    .base_bytes = a->grown_from,
+                                    .rewriting = a->rewrite != NULL,
+                                    .rewrite_scheduled = a->rewrite_wanted,
+                                    .rewrite_ok = a->rewrite_ok,
+                                    .rewrites = a->rewrites,
+                                    .rewrite_failures = a->rewrite_failures,
+                                    .rewrite_took_ms = a->rewrite_took_ms,
+                                    .rewrite_start_ms = a->rewrite ? a->rewrite->start_ms : 0,
                                     .loaded_bytes = replay_bytes(a->replay),
                                     .total_bytes = a->total_bytes,
                                     .delayed_fsync = s.delayed,

@@ -48,10 +48,12 @@ void appendonly_replay(struct appendonly *a);
 void appendonly_begin(struct appendonly *a, const char *rdb);
 void appendonly_adopt(struct appendonly *a);
 void appendonly_down(struct appendonly *a);
+/* A snapshot is written: no-appendfsync-on-rewrite. */
+void appendonly_rest_fsync(struct appendonly *a, bool on);
 bool appendonly_drained(const struct appendonly *a);
 void appendonly_config_changed(struct appendonly *a);
-/* Now and then: what has become of the disk is logged. */
-void appendonly_tick(struct appendonly *a);
+/* Every 100 ms: what has become of the disk is logged; `up`: a dataplane has its data, and the log begins or ends as CONFIG SET has it. */
+void appendonly_tick(struct appendonly *a, bool up);
 
 bool appendonly_message(struct appendonly *a, uint32_t worker, uint32_t type, struct span payload);
 void appendonly_room(struct appendonly *a, uint32_t worker);
@@ -60,5 +62,8 @@ struct appendonly_info {
     bool on, loading, write_ok;
     uint64_t current_bytes, base_bytes, loaded_bytes, total_bytes, delayed_fsync, fsyncs;
     uint64_t groups;
+    bool rewriting, rewrite_scheduled, rewrite_ok;
+    uint64_t rewrites, rewrite_failures;
+    int64_t rewrite_took_ms, rewrite_start_ms; /* took: -1: none yet */
 };
 void appendonly_info(const struct appendonly *a, struct appendonly_info *ret);

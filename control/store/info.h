@@ -17,5 +17,8 @@ struct store_info {
     uint64_t saves, save_keys, save_keys_total;
     bool aof_on, aof_failing;
     uint64_t aof_current_bytes, aof_base_bytes, aof_delayed_fsync, aof_fsyncs, aof_groups;
+    bool aof_rewriting, aof_rewrite_scheduled, aof_rewrite_ok;
+    uint64_t aof_rewrites, aof_rewrite_failures;
+    int64_t aof_rewrite_took_s, aof_current_rewrite_took_s; /* -1: none */
     uint64_t saved_dirty; /* changes of the workers' count that the last snapshot has */
 };

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,9 +29,12 @@ struct journal {
     pthread_t thread;
     pthread_mutex_t mutex; /* status */
     struct journal_status status;
-    bool stop, drain, drained; /* atomic */
-    enum journal_fsync policy; /* atomic */
-    struct link *wakes;        /* atomic: whose bell the sync thread rings */
+    bool stop, drain, drained;            /* atomic */
+    enum journal_fsync policy;            /* atomic */
+    bool close_drained, stamps, no_fsync; /* atomic */
+    uint32_t cut_state;                   /* enum journal_cut_state, atomic */
+    struct journal_cut cut;               /* written before cut_state is CUT_ARMED */
+    struct link *wakes;                   /* atomic: whose bell the sync thread rings */
     /* All below: the writer holds it while it is at work, not while it rests. */
     pthread_mutex_t work;
     uint64_t file_seq;
@@ -143,7 +147,8 @@ static int sync_if_due(struct journal *j, enum journal_fsync policy, bool draini
     if (policy == FSYNC_ALWAYS || draining)
         return sync_here(j);
     struct link_journal *page = link_journal(j->m.link);
-    bool due = policy == FSYNC_EVERYSEC && now_ms() - j->sync_ms >= SYNC_MS;
+    bool due = policy == FSYNC_EVERYSEC && now_ms() - j->sync_ms >= SYNC_MS &&
+               !__atomic_load_n(&j->no_fsync, __ATOMIC_RELAXED);
     due |= __atomic_load_n(&page->asked, __ATOMIC_RELAXED) != 0;
     if (!due || sync_thread_busy(j->sync))
         return 0;
@@ -183,8 +188,8 @@ static int write_batch(struct journal *j, bool ends)
 {
     struct merge *m = &j->m;
     size_t len = m->len;
-    int rc = ends ? put_end(j) : 0;
-    if (!rc)
+    int rc = ends && !m->discards ? put_end(j) : 0;
+    if (!rc && !m->discards)
         rc = log_file_write(&j->file, m->p, m->len);
     if (rc) {
         m->len = len;
@@ -192,9 +197,11 @@ static int write_batch(struct journal *j, bool ends)
         return rc;
     }
     if (ends) {
-        log_file_whole(&j->file);
-        j->at.bytes = j->file.good_bytes;
-        j->at.group++;
+        if (!m->discards) {
+            log_file_whole(&j->file);
+            j->at.bytes = j->file.good_bytes;
+            j->at.group++;
+        }
         for (uint32_t i = 0; i < m->workers; i++)
             if (m->taken[i])
                 j->at.seq[i] = m->taken[i];
@@ -208,6 +215,102 @@ static int write_batch(struct journal *j, bool ends)
     merge_give_back(m);
     clear_error(j);
     count_delay(j);
+    return 0;
+}
+
+/* ---- the next file ---- */
+
+int journal_new_file(struct journal_file *ret, const char *path, uint64_t seq, uint64_t first_group)
+{
+    char head[AOF_LINE_BYTES];
+    size_t n = aof_write_head(head, first_group);
+    *ret = (struct journal_file){.file = {.fd = -1}, .seq = seq, .group = first_group};
+    return log_file_begin(&ret->file, path, head, n);
+}
+
+/* No fsync is under way. */
+static void use_file(struct journal *j, const struct journal_file *f)
+{
+    log_file_close(&j->file);
+    j->file = f->file;
+    j->file_seq = f->seq;
+    j->at.bytes = f->file.good_bytes;
+    j->at.group = j->durable_group = f->group - 1;
+    j->open_bytes = j->open_crc = 0;
+    j->m.db = MERGE_NO_DB;
+    j->m.stamp_s = 0;
+    j->m.discards = false;
+    j->sync_ms = now_ms();
+    if (j->m.link)
+        __atomic_store_n(&link_journal(j->m.link)->file, f->seq, __ATOMIC_RELEASE);
+    pthread_mutex_lock(&j->mutex);
+    j->status.file_bytes = j->at.bytes;
+    j->status.groups = j->at.group;
+    pthread_mutex_unlock(&j->mutex);
+}
+
+static bool cut_moves(struct journal *j, uint32_t from, uint32_t to)
+{
+    return __atomic_compare_exchange_n(&j->cut_state, &from, to, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
+/* All before the cut is in the file. It reaches the disk before anything of the next file can. */
+static int cut_now(struct journal *j)
+{
+    struct journal_file next;
+    int rc = sync_here(j);
+    if (rc)
+        return rc;
+    j->m.at_cut = false;
+    if (!cut_moves(j, CUT_PENDING, CUT_OPENING))
+        return 0;
+    rc = j->cut.open(j->cut.ctx, j->at.group + 1, &next);
+    if (!rc)
+        use_file(j, &next);
+    /* Of a log that begins here nothing comes before it. */
+    for (uint32_t i = 0; !rc && i < j->m.workers; i++)
+        __atomic_store_n(&link_journal(j->m.link)->durable[i], j->at.seq[i], __ATOMIC_RELEASE);
+    __atomic_store_n(&j->cut_state, rc ? CUT_FAILED : CUT_DONE, __ATOMIC_RELEASE);
+    return 0;
+}
+
+/* The cut is one only while it is waited for. */
+static bool take(struct journal *j)
+{
+    struct merge *m = &j->m;
+    bool armed = __atomic_load_n(&j->cut_state, __ATOMIC_ACQUIRE) == CUT_ARMED;
+    if (!m->at_cut)
+        m->cut = armed ? j->cut.id : 0;
+    m->stamps = __atomic_load_n(&j->stamps, __ATOMIC_RELAXED);
+    bool had = m->at_cut, took = merge_take(m);
+    if (m->at_cut && !had && !cut_moves(j, CUT_ARMED, CUT_PENDING))
+        m->at_cut = false;
+    return took;
+}
+
+static int write_closed(struct journal *j)
+{
+    char line[AOF_LINE_BYTES];
+    size_t n = aof_write_end(line, j->at.group + 1, 0, j->at.group, 0);
+    int rc = log_file_write(&j->file, line, n);
+    return rc ? rc : log_file_fsync(&j->file);
+}
+
+/* The log has ended. */
+static int close_drained(struct journal *j)
+{
+    if (!__atomic_load_n(&j->close_drained, __ATOMIC_RELAXED) || j->file.fd < 0)
+        return 0;
+    int rc = write_closed(j);
+    if (rc) {
+        log_file_drop(&j->file);
+        set_error(j, -rc);
+        return rc;
+    }
+    log_file_close(&j->file);
+    j->file = (struct log_file){.fd = -1};
+    __atomic_store_n(&link_journal(j->m.link)->file, 0, __ATOMIC_RELEASE);
     return 0;
 }
 
@@ -239,24 +342,28 @@ static bool drain_ends(struct journal *j)
 static enum step step(struct journal *j, enum journal_fsync policy, bool draining)
 {
     struct merge *m = &j->m;
-    if (j->file.fd < 0 || !m->link)
+    if ((j->file.fd < 0 && !m->discards) || !m->link)
         return STEP_REST;
     collect(j, false);
     if (j->file.suspect && sync_here(j))
         return STEP_RETRY;
-    bool took = merge_take(m);
+    if (m->at_cut && !m->len && !m->open && !m->marked)
+        return cut_now(j) ? STEP_RETRY : STEP_MORE;
+    bool took = take(j);
     if (m->corrupt && j->status.error != EBADMSG)
         set_error(j, EBADMSG);
     if (draining && m->rest_worker >= 0 && !took && m->len < MERGE_BATCH_BYTES)
         drop_rest(j);
     bool ends = m->rest_worker < 0 || m->rest_skips;
-    bool writes = ends ? m->len || m->open : m->len >= MERGE_BATCH_BYTES;
-    bool much = m->len >= MERGE_BATCH_BYTES / 2 || m->alone;
+    bool writes = ends ? m->len || m->open || m->marked : m->len >= MERGE_BATCH_BYTES;
+    bool much = m->len >= MERGE_BATCH_BYTES / 2 || m->alone || m->at_cut;
     if (writes && write_batch(j, ends))
         return STEP_RETRY;
     if (!m->len)
         merge_give_back(m); /* what was in the log already */
     if (sync_if_due(j, policy, draining))
+        return STEP_RETRY;
+    if (draining && !took && !writes && close_drained(j))
         return STEP_RETRY;
     if (draining)
         return took || writes || drain_ends(j) ? STEP_MORE : STEP_REST;
@@ -291,7 +398,7 @@ static void *writer_main(void *arg)
         pthread_mutex_lock(&j->work);
         enum step s = step(j, __atomic_load_n(&j->policy, __ATOMIC_RELAXED),
                            __atomic_load_n(&j->drain, __ATOMIC_ACQUIRE));
-        struct link *l = j->file.fd >= 0 ? j->m.link : NULL;
+        struct link *l = j->file.fd >= 0 || j->m.discards ? j->m.link : NULL;
         pthread_mutex_unlock(&j->work);
         struct timespec ts = {0, (s == STEP_RETRY ? RETRY_US : POLL_US) * 1000L};
         if (s == STEP_REST && l)
@@ -333,28 +440,67 @@ struct journal *journal_open(enum journal_fsync policy)
 
 int journal_file(struct journal *j, const char *path, uint64_t seq, uint64_t first_group)
 {
-    char head[AOF_LINE_BYTES];
-    size_t n = aof_write_head(head, first_group);
+    struct journal_file f;
     pthread_mutex_lock(&j->work);
     collect(j, true);
     bool begun = j->m.link && (j->m.len || j->m.open); /* it belongs into the old file */
-    int rc = begun ? -EBUSY : log_file_begin(&j->file, path, head, n);
-    if (!rc) {
-        j->file_seq = seq;
-        j->at = (struct mark){.bytes = n, .group = first_group - 1};
-        j->durable_group = first_group - 1;
-        j->open_bytes = j->open_crc = 0;
-        j->m.db = MERGE_NO_DB;
-        j->sync_ms = now_ms();
-        if (j->m.link)
-            __atomic_store_n(&link_journal(j->m.link)->file, seq, __ATOMIC_RELEASE);
-        pthread_mutex_lock(&j->mutex);
-        j->status.file_bytes = n;
-        j->status.groups = first_group - 1;
-        pthread_mutex_unlock(&j->mutex);
-    }
+    int rc = begun ? -EBUSY : journal_new_file(&f, path, seq, first_group);
+    if (!rc)
+        use_file(j, &f);
     pthread_mutex_unlock(&j->work);
     return rc;
+}
+
+void journal_discard(struct journal *j)
+{
+    pthread_mutex_lock(&j->work);
+    collect(j, true);
+    log_file_close(&j->file);
+    j->file = (struct log_file){.fd = -1};
+    j->file_seq = 0;
+    j->m.discards = true;
+    if (j->m.link)
+        __atomic_store_n(&link_journal(j->m.link)->file, 0, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&j->work);
+}
+
+void journal_named(struct journal *j, uint64_t seq, const char *path)
+{
+    pthread_mutex_lock(&j->work);
+    collect(j, true); /* the sync thread has no other name of it */
+    j->file_seq = seq;
+    snprintf(j->file.path, sizeof j->file.path, "%s", path);
+    if (j->m.link)
+        __atomic_store_n(&link_journal(j->m.link)->file, seq, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&j->work);
+}
+
+void journal_cut_arm(struct journal *j, const struct journal_cut *c)
+{
+    j->cut = *c;
+    __atomic_store_n(&j->cut_state, CUT_ARMED, __ATOMIC_RELEASE);
+}
+
+enum journal_cut_state journal_cut_state(const struct journal *j)
+{
+    return __atomic_load_n(&j->cut_state, __ATOMIC_ACQUIRE);
+}
+
+void journal_cut_disarm(struct journal *j)
+{
+    while (!cut_moves(j, CUT_ARMED, CUT_NONE) && !cut_moves(j, CUT_PENDING, CUT_NONE) &&
+           journal_cut_state(j) == CUT_OPENING)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+void journal_stamps(struct journal *j, bool on)
+{
+    __atomic_store_n(&j->stamps, on, __ATOMIC_RELAXED);
+}
+
+void journal_rest_fsync(struct journal *j, bool on)
+{
+    __atomic_store_n(&j->no_fsync, on, __ATOMIC_RELAXED);
 }
 
 int journal_attach(struct journal *j, struct link *l, const uint64_t *written, struct span tail)
@@ -377,8 +523,9 @@ int journal_attach(struct journal *j, struct link *l, const uint64_t *written, s
     return rc;
 }
 
-void journal_drain(struct journal *j)
+void journal_drain(struct journal *j, bool close)
 {
+    __atomic_store_n(&j->close_drained, close, __ATOMIC_RELAXED);
     __atomic_store_n(&j->drain, true, __ATOMIC_RELEASE);
     if (!__atomic_load_n(&j->wakes, __ATOMIC_ACQUIRE)) /* no rings */
         __atomic_store_n(&j->drained, true, __ATOMIC_RELEASE);
@@ -398,20 +545,14 @@ struct journal_status journal_status(struct journal *j)
     return s;
 }
 
-static int write_closed(struct journal *j)
-{
-    char line[AOF_LINE_BYTES];
-    size_t n = aof_write_end(line, j->at.group + 1, 0, j->at.group, 0);
-    int rc = log_file_write(&j->file, line, n);
-    return rc ? rc : log_file_fsync(&j->file);
-}
-
 int journal_close_file(struct journal *j, bool clean)
 {
     int rc = 0;
     pthread_mutex_lock(&j->work);
     if (j->file.fd >= 0) {
         enum step s;
+        cut_moves(j, CUT_ARMED, CUT_NONE); /* no rewrite goes on */
+        cut_moves(j, CUT_PENDING, CUT_NONE);
         while ((s = step(j, FSYNC_ALWAYS, clean)) == STEP_MORE)
             ;
         if (s == STEP_RETRY || j->status.error)

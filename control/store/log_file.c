@@ -69,11 +69,14 @@ void log_file_drop(struct log_file *f)
 
 int log_file_fsync(const struct log_file *f)
 {
-    return file_ops.fdatasync(f->fd) ? -errno : 0;
+    int rc = f->unsynced_dir ? file_sync_dir(f->unsynced_dir) : 0;
+    return rc ? rc : file_ops.fdatasync(f->fd) ? -errno : 0;
 }
 
 void log_file_synced(struct log_file *f, uint64_t bytes, int rc)
 {
+    if (!rc)
+        f->unsynced_dir = NULL;
     if (rc)
         f->suspect = true;
     else if (!f->suspect)
@@ -116,6 +119,7 @@ int log_file_mend(struct log_file *f)
         return rc;
     free(f->again);
     f->again = NULL;
+    f->unsynced_dir = NULL;
     f->suspect = false;
     f->synced_bytes = f->good_bytes;
     return 0;

@@ -16,8 +16,10 @@ struct log_file {
     int fd; /* -1: none */
     char path[4096 + 300];
     uint64_t synced_bytes, good_bytes, end_bytes;
-    bool owed;      /* there may be bytes behind end_bytes */
-    bool suspect;   /* an fsync has failed since synced_bytes */
+    bool owed;    /* there may be bytes behind end_bytes */
+    bool suspect; /* an fsync has failed since synced_bytes */
+    const char *
+        unsynced_dir; /* where its name may not outlive a power cut: synced with the next fsync; NULL: it does */
     uint8_t *again; /* of a suspect file: synced_bytes to end_bytes; NULL: not read yet */
 };
 

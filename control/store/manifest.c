@@ -21,12 +21,29 @@ static bool name_fits(const char *name)
     return *name && *name != '.' && !strchr(name, '/') && strlen(name) < MANIFEST_NAME;
 }
 
+/* The next word of a line, ended in place; Redis puts names with blanks in quotes, with backslashes. NULL: there is none. */
+static char *next_word(char **line)
+{
+    char *from = *line + strspn(*line, " \t\r"), *to, *ret;
+    if (!*from)
+        return NULL;
+    bool quoted = *from == '"';
+    from += quoted;
+    for (ret = to = from; *from && (quoted ? *from != '"' : !strchr(" \t\r", *from)); from++) {
+        from += quoted && *from == '\\' && from[1];
+        *to++ = *from;
+    }
+    *line = from + (*from != 0);
+    *to = 0;
+    return ret;
+}
+
 /* One line. False: it makes no sense. */
 static bool take_line(struct manifest *m, char *line)
 {
-    char *save, *word[16], *name = NULL, *seq = NULL, *type = NULL;
+    char *word[16], *name = NULL, *seq = NULL, *type = NULL;
     int n = 0;
-    for (char *w = strtok_r(line, " \t\r", &save); w && n < 16; w = strtok_r(NULL, " \t\r", &save))
+    for (char *w; n < 16 && (w = next_word(&line)) != NULL;)
         word[n++] = w;
     if (n == 0 || word[0][0] == '#')
         return true;
@@ -53,6 +70,10 @@ static bool take_line(struct manifest *m, char *line)
         m->has_base = true;
         m->base = f;
         m->last_base_seq = f.seq;
+    } else if (*type == 'h') {
+        if (m->histories == MANIFEST_INCRS + 1)
+            return false;
+        m->history[m->histories++] = f;
     } else if (*type == 'i') {
         if (m->incrs == MANIFEST_INCRS || f.seq <= m->last_incr_seq)
             return false;
@@ -114,19 +135,33 @@ int manifest_read(struct manifest *m, const char *dir, const char *dirname, cons
     return rc;
 }
 
-int manifest_write(const struct manifest *m)
+/* The caller's text has room for any name. */
+static void put_line(char *text, size_t *n, const struct manifest_file *f, char type)
+{
+    *n += (size_t)sprintf(text + *n, strpbrk(f->name, " \"\\") ? "file \"" : "file ");
+    bool quoted = text[*n - 1] == '"';
+    for (const char *c = f->name; *c; c++) {
+        if (quoted && (*c == '"' || *c == '\\'))
+            text[(*n)++] = '\\';
+        text[(*n)++] = *c;
+    }
+    *n += (size_t)sprintf(text + *n, "%s seq %llu type %c\n", quoted ? "\"" : "",
+                          (unsigned long long)f->seq, type);
+}
+
+int manifest_write(const struct manifest *m, bool *ret_named)
 {
     char path[8192], temp[8192];
-    size_t cap = (MANIFEST_NAME + 64) * (size_t)(m->incrs + 1), n = 0;
+    size_t cap = (2 * MANIFEST_NAME + 64) * (size_t)(m->incrs + m->histories + 2), n = 0;
     char *text = malloc(cap);
     if (!text)
         return -ENOMEM;
     if (m->has_base)
-        n += (size_t)snprintf(text, cap, "file %s seq %llu type b\n", m->base.name,
-                              (unsigned long long)m->base.seq);
+        put_line(text, &n, &m->base, 'b');
+    for (uint32_t i = 0; i < m->histories; i++)
+        put_line(text, &n, &m->history[i], 'h');
     for (uint32_t i = 0; i < m->incrs; i++)
-        n += (size_t)snprintf(text + n, cap - n, "file %s seq %llu type i\n", m->incr[i].name,
-                              (unsigned long long)m->incr[i].seq);
+        put_line(text, &n, &m->incr[i], 'i');
     snprintf(path, sizeof path, "%s/%s.manifest", m->dir, m->prefix);
     snprintf(temp, sizeof temp, "%s/temp-%s.manifest", m->dir, m->prefix);
     int fd = file_ops.open(temp, O_WRONLY | O_CREAT | O_TRUNC, 0644);
@@ -137,6 +172,8 @@ int manifest_write(const struct manifest *m)
         file_ops.close(fd);
     if (!rc && file_ops.rename(temp, path))
         rc = -errno;
+    if (ret_named)
+        *ret_named = !rc;
     if (!rc)
         rc = file_sync_dir(m->dir);
     free(text);
@@ -151,4 +188,42 @@ bool manifest_add_incr(struct manifest *m)
     f->seq = ++m->last_incr_seq;
     snprintf(f->name, sizeof f->name, "%s.%llu.incr.aof", m->prefix, (unsigned long long)f->seq);
     return true;
+}
+
+void manifest_next_base(const struct manifest *m, char *to, size_t n)
+{
+    snprintf(to, n, "%s.%llu.base.rdb", m->prefix, (unsigned long long)m->last_base_seq + 1);
+}
+
+static void to_history(struct manifest *m, const struct manifest_file *f)
+{
+    if (m->histories < MANIFEST_INCRS + 1)
+        m->history[m->histories++] = *f;
+}
+
+void manifest_replace(struct manifest *m, uint32_t first)
+{
+    if (m->has_base)
+        to_history(m, &m->base);
+    for (uint32_t i = 0; i < first; i++)
+        to_history(m, &m->incr[i]);
+    manifest_next_base(m, m->base.name, sizeof m->base.name);
+    m->base.seq = ++m->last_base_seq;
+    m->has_base = true;
+    m->incrs -= first;
+    memmove(m->incr, m->incr + first, m->incrs * sizeof m->incr[0]);
+}
+
+int manifest_drop_history(struct manifest *m)
+{
+    char path[8192];
+    if (!m->histories)
+        return 0;
+    for (uint32_t i = 0; i < m->histories; i++) {
+        manifest_path(m, m->history[i].name, path, sizeof path);
+        if (file_ops.unlink(path) && errno != ENOENT)
+            return -errno;
+    }
+    m->histories = 0;
+    return manifest_write(m, NULL);
 }

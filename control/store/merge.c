@@ -98,8 +98,10 @@ void merge_written(struct merge *m, bool ends)
 {
     m->len = 0;
     m->open = !ends;
-    if (ends)
+    if (ends) {
         memset(m->taken, 0, sizeof m->taken);
+        m->marked = false;
+    }
     if (m->cap > KEEP_BYTES)
         merge_fini(m);
 }
@@ -150,6 +152,27 @@ static void note_shards(struct merge *m, const struct head *h)
         m->taken[h->at[i].shard] = h->at[i].seq;
 }
 
+/* As Redis: when the second has changed. */
+static bool put_stamp(struct merge *m, int64_t time_ms)
+{
+    char line[40];
+    if (!m->stamps || time_ms / 1000 <= m->stamp_s)
+        return true;
+    m->stamp_s = time_ms / 1000;
+    return merge_put(m, line, (size_t)sprintf(line, "#TS:%lld\r\n", (long long)m->stamp_s));
+}
+
+static bool put_body(struct merge *m, const struct head *h, struct span body, bool parts)
+{
+    if (parts)
+        m->db = MERGE_NO_DB; /* its group can be read by itself */
+    if (!(parts ? merge_put_shards(m) : put_stamp(m, h->m.time_ms)) ||
+        !put_select(m, h->m.first_db) || !merge_put(m, body.p, body.n))
+        return false;
+    m->db = h->m.last_db;
+    return true;
+}
+
 /* The bytes of a record's first part. False: no memory; nothing has changed. */
 static bool put_record(struct merge *m, const struct head *h, struct span body)
 {
@@ -158,15 +181,15 @@ static bool put_record(struct merge *m, const struct head *h, struct span body)
     bool parts = h->m.bytes > body.n;
     memcpy(before, m->taken, sizeof before);
     note_shards(m, h);
-    if (parts)
-        m->db = MERGE_NO_DB; /* its group can be read by itself */
-    if ((parts && !merge_put_shards(m)) || !put_select(m, h->m.first_db) ||
-        !merge_put(m, body.p, body.n)) {
+    if (m->discards || !h->m.bytes) {
+        m->marked = true;
+    } else if (!put_body(m, h, body, parts)) {
         m->len = begin;
+        m->stamp_s = 0;
         memcpy(m->taken, before, sizeof before);
         return false;
     }
-    m->db = h->m.last_db;
+    m->at_cut = h->m.cut && h->m.cut == m->cut;
     for (uint32_t i = 0; i < h->m.shards; i++)
         m->next[h->at[i].shard] = h->at[i].seq + 1;
     return true;
@@ -186,13 +209,13 @@ static bool take_record(struct merge *m, uint32_t worker, struct span p)
         return false;
     }
     struct span body = span_of(p.p + h.bytes, p.n - h.bytes);
-    if (t == TURN_NOW && h.m.bytes > body.n && (m->len || m->open)) {
+    if (t == TURN_NOW && h.m.bytes > body.n && !m->discards && (m->len || m->open || m->marked)) {
         m->alone = true;
         return false;
     }
     if (t == TURN_NOW && !put_record(m, &h, body))
         return false;
-    m->rest_skips = t == TURN_WRITTEN;
+    m->rest_skips = t == TURN_WRITTEN || m->discards;
     m->rest_at = body.n;
     m->rest_bytes = h.m.bytes - body.n;
     m->rest_worker = m->rest_bytes ? (int64_t)worker : -1;
@@ -224,7 +247,7 @@ static bool take_from(struct merge *m, uint32_t worker)
     struct ring *r = &m->ring[worker];
     struct ring_record rec;
     bool any = false;
-    while (m->len < MERGE_BATCH_BYTES && !m->alone) {
+    while (m->len < MERGE_BATCH_BYTES && !m->alone && !m->at_cut) {
         if (m->rest_worker >= 0 && m->rest_worker != (int64_t)worker)
             break;
         enum ring_status s = ring_peek(r, &rec);

@@ -2,6 +2,8 @@
  *
  *   rings -> a record whose numbers are the next of all its shards -> batch -> (written by the owner) -> merge_give_back
  *
+ * The record that says where a snapshot was cut ends the batch (at_cut): what follows it is taken when the owner is done with that.
+ *
  * A record of several parts may be longer than ring and batch: it begins a group of its own, which is written as it comes (merge_is_open), its #BS line in front,
  * so that whoever goes on after the death of this process finds in the file what is no longer in the ring (merge_resume). Thread: the journal's writer. */
 #pragma once
@@ -26,6 +28,12 @@ struct merge {
     bool blocked;                  /* a record waits for another worker's */
     bool alone;                    /* a record wants to begin a group */
     bool corrupt;                  /* a ring makes no sense: what is in it cannot be had */
+    bool marked;                   /* the group has numbers of records without bytes */
+    uint64_t cut;                  /* id of the one that is waited for; 0: none */
+    bool at_cut;                   /* it was the last record taken */
+    bool discards;                 /* nothing is put in the batch: there is no log yet */
+    bool stamps;                   /* #TS lines */
+    int64_t stamp_s;               /* of the last one */
     bool open;                     /* a part of the group is in the file */
     uint32_t db;                   /* that the log is in */
     uint8_t *p;                    /* the batch */

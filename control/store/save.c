@@ -18,7 +18,8 @@
 #define BUFFER_BYTES    (1u << 20)
 #define POLL_NS         200000
 #define CUT_PATIENCE_MS 30000 /* from the start to the last worker's begin */
-#define RECORDS_A_TURN  64    /* of one worker, where it is at a whole key */
+#define SYNC_BYTES      (4u << 20)
+#define RECORDS_A_TURN  64 /* of one worker, where it is at a whole key */
 
 struct source { /* one worker */
     struct ring ring;
@@ -38,6 +39,7 @@ struct save {
     int fd;
     uint8_t *buffer;
     size_t buffered;
+    uint64_t unsynced;
     uint64_t crc, keys, keys_total; /* the last two are read by the main thread */
     struct save_result r;
 };
@@ -56,7 +58,7 @@ __attribute__((format(printf, 2, 3))) static bool fail(struct save *s, const cha
     return false;
 }
 
-static const char *stopped(const struct save *s)
+const char *save_stopped(const struct save *s)
 {
     return __atomic_load_n(&s->stop, __ATOMIC_RELAXED);
 }
@@ -64,7 +66,12 @@ static const char *stopped(const struct save *s)
 static bool flush(struct save *s)
 {
     int rc = file_write_all(s->fd, s->buffer, s->buffered);
+    s->unsynced += s->buffered;
     s->buffered = 0;
+    if (rc == 0 && s->c.incremental && s->unsynced >= SYNC_BYTES) {
+        rc = file_ops.fdatasync(s->fd) ? -errno : 0;
+        s->unsynced = 0;
+    }
     return rc == 0 || fail(s, "writing %s: %s", s->temp, strerror(-rc));
 }
 
@@ -192,8 +199,8 @@ static bool await_cut(struct save *s)
             i++;
             continue;
         }
-        if (stopped(s))
-            return fail(s, "%s", stopped(s));
+        if (save_stopped(s))
+            return fail(s, "%s", save_stopped(s));
         if (monotonic_ms() - start > CUT_PATIENCE_MS)
             return fail(s, "worker %u did not begin", i);
         rest();
@@ -244,8 +251,8 @@ static bool write_keys(struct save *s)
                 if (n < 0)
                     return false;
                 work += n;
-                if (stopped(s))
-                    return fail(s, "%s", stopped(s));
+                if (save_stopped(s))
+                    return fail(s, "%s", save_stopped(s));
                 if (n == 0 && s->source[i].in_key)
                     rest();
             } while (s->source[i].in_key);
@@ -276,14 +283,12 @@ static void put_in_place(struct save *s)
         fail(s, "renaming %s to %s: %s", s->temp, s->path, strerror(-rc));
 }
 
-static void save_main(void *arg)
+static void make_file(struct save *s)
 {
-    struct save *s = arg;
     struct mem mem;
     struct rdb_writer w;
     if (mem_init(&mem)) {
         fail(s, "no memory");
-        uv_async_send(&s->async);
         return;
     }
     rdb_writer_init(&w, &mem, false);
@@ -301,6 +306,16 @@ static void save_main(void *arg)
     }
     rdb_writer_free(&w);
     mem_fini(&mem);
+}
+
+static void save_main(void *arg)
+{
+    struct save *s = arg;
+    char error[sizeof(s->r.error)];
+    make_file(s);
+    bool good = s->r.status == SAVE_OK;
+    if (s->c.finish && !s->c.finish(s->c.finish_ctx, s, good, error, sizeof(error)) && good)
+        fail(s, "%s", error);
     uv_async_send(&s->async);
 }
 

@@ -17,10 +17,14 @@
 struct save;
 
 struct save_config {
+    /* On the save's thread: the file stands in its place (`good`) or it failed. False: it has failed now, for the reason written to `error`. NULL: nothing. */
+    bool (*finish)(void *ctx, const struct save *s, bool good, char *error, size_t n);
+    void *finish_ctx;
     struct link *link;
     uint64_t id;            /* of the snapshot, in MSG_SNAPSHOT */
     const char *dir, *name; /* copied */
     bool checksum, aof_base;
+    bool incremental; /* synced as it is written, not all at the end */
     int64_t now_s;
 };
 
@@ -41,6 +45,8 @@ struct save *save_start(uv_loop_t *loop, const struct save_config *c,
                         void (*done)(void *ctx, const struct save_result *r), void *ctx);
 /* The dataplane is gone, or the server ends: it fails with `why` (static) soon. */
 void save_stop(struct save *s, const char *why);
+/* Why it is to end; NULL: it is not. */
+const char *save_stopped(const struct save *s);
 uint64_t save_keys(const struct save *s); /* written so far, all of them when known */
 uint64_t save_keys_total(const struct save *s);
 /* After done. The handle closes in the next turns of the loop and frees it. */

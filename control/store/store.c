@@ -10,6 +10,7 @@
 #include "control/log.h"
 #include "control/store/appendonly.h"
 #include "control/store/load.h"
+#include "control/store/rewrite.h"
 #include "control/store/save.h"
 
 #define RETRY_MS      5000 /* after a snapshot that failed, save points wait so long */
@@ -30,7 +31,8 @@ struct store {
     struct load *load;
     struct load_result loaded;
     int64_t load_start_ms, progress_ms;
-    struct save *save;
+    struct save *save; /* one at a time */
+    bool rewriting;    /* it is the base of the log, not a snapshot of its own */
     uint64_t save_id;
     int64_t save_start_ms, save_retry_ms, hold_ms;
     bool save_wanted; /* by BGSAVE SCHEDULE, or again after SAVE_BUSY */
@@ -85,6 +87,22 @@ static void end_if_ready(struct store *s, bool good)
     s->ops->shutdown_ready(s->ctx, good);
 }
 
+/* Workers stop walking for a snapshot that is none any more. */
+static void give_up(struct store *s)
+{
+    struct msg_snapshot m = {.id = s->save_id, .what = MSG_SNAPSHOT_GIVE_UP};
+    for (uint32_t i = 0; s->up && i < link_workers(s->bridge->link); i++)
+        bridge_send(s->bridge, i, MSG_SNAPSHOT, &m, sizeof(m), NULL, 0);
+}
+
+static void on_rewritten(struct store *s, const struct save_result *r, int64_t now)
+{
+    s->rewriting = false;
+    if (r->status == SAVE_FAILED)
+        give_up(s);
+    rewrite_end(s->log, r, now);
+}
+
 static void on_saved(void *ctx, const struct save_result *r)
 {
     struct store *s = ctx;
@@ -92,6 +110,11 @@ static void on_saved(void *ctx, const struct save_result *r)
     bool good = r->status == SAVE_OK;
     save_free(s->save);
     s->save = NULL;
+    appendonly_rest_fsync(s->log, false);
+    if (s->rewriting) {
+        on_rewritten(s, r, now);
+        return;
+    }
     if (r->status == SAVE_BUSY) { /* the one before has not tidied up yet */
         s->save_wanted = true;
         s->save_retry_ms = now + BUSY_RETRY_MS;
@@ -110,14 +133,28 @@ static void on_saved(void *ctx, const struct save_result *r)
                    (double)s->last_took_ms / 1000, (unsigned long long)r->early,
                    (unsigned long long)r->most_bytes);
     } else {
-        struct msg_snapshot m = {.id = s->save_id, .what = MSG_SNAPSHOT_GIVE_UP};
-        for (uint32_t i = 0; s->up && i < link_workers(s->bridge->link); i++)
-            bridge_send(s->bridge, i, MSG_SNAPSHOT, &m, sizeof(m), NULL, 0);
+        give_up(s);
         log_warning("Background saving error: %s", r->error);
     }
     publish_misconf(s);
     answer_waiting(s, good);
     end_if_ready(s, good);
+}
+
+static bool start_save(struct store *s, const struct save_config *sc)
+{
+    struct msg_snapshot m = {.id = sc->id,
+                             .what = MSG_SNAPSHOT_CUT,
+                             .compress = s->config->control.rdbcompression,
+                             .log = rewrite_cuts_journal(s->log)};
+    s->save_start_ms = (int64_t)uv_now(s->loop);
+    s->save_id = sc->id;
+    if (!s->up || !(s->save = save_start(s->loop, sc, on_saved, s)))
+        return false;
+    appendonly_rest_fsync(s->log, true);
+    if (!bridge_send(s->bridge, 0, MSG_SNAPSHOT, &m, sizeof(m), NULL, 0))
+        save_stop(s->save, "the ring to worker 0 is full");
+    return true;
 }
 
 /* False: it cannot begin now. */
@@ -129,17 +166,28 @@ static bool begin_save(struct store *s, int64_t now_ms)
                              .dir = c->dir,
                              .name = c->dbfilename,
                              .checksum = c->rdbchecksum,
+                             .incremental = c->rdb_save_incremental_fsync,
                              .now_s = now_ms / 1000};
-    struct msg_snapshot m = {.id = sc.id, .what = MSG_SNAPSHOT_CUT, .compress = c->rdbcompression};
     s->last_try_ms = now_ms;
     s->save_wanted = false;
-    s->save_start_ms = (int64_t)uv_now(s->loop);
-    s->save_id = sc.id;
-    if (!s->up || !(s->save = save_start(s->loop, &sc, on_saved, s)))
+    return start_save(s, &sc);
+}
+
+static bool begin_rewrite(struct store *s, int64_t now_ms)
+{
+    const struct config_control *c = &s->config->control;
+    struct save_config sc = {.link = s->bridge->link,
+                             .id = next_id(s),
+                             .checksum = c->rdbchecksum,
+                             .incremental = c->aof_rewrite_incremental_fsync,
+                             .now_s = now_ms / 1000};
+    int64_t now = (int64_t)uv_now(s->loop);
+    if (!s->up || !rewrite_begin(s->log, sc.id, &sc, now))
         return false;
-    if (!bridge_send(s->bridge, 0, MSG_SNAPSHOT, &m, sizeof(m), NULL, 0))
-        save_stop(s->save, "the ring to worker 0 is full");
-    return true;
+    s->rewriting = start_save(s, &sc);
+    if (!s->rewriting)
+        rewrite_end(s->log, NULL, now);
+    return s->rewriting;
 }
 
 /* Save points, and what was asked for later. */
@@ -150,6 +198,10 @@ static void save_if_due(struct store *s, int64_t now_ms)
         return;
     if (s->save_wanted && (int64_t)uv_now(s->loop) >= s->save_retry_ms) {
         begin_save(s, now_ms);
+        return;
+    }
+    if (!s->ending && rewrite_due(s->log, (int64_t)uv_now(s->loop))) {
+        begin_rewrite(s, now_ms);
         return;
     }
     if (!c->saves || s->ending || (!s->last_ok && now_ms - s->last_try_ms <= RETRY_MS))
@@ -303,12 +355,14 @@ void store_up(struct store *s, bool adopted, int64_t now_ms)
         go_on(s, false);
         return;
     }
-    struct load_config lc = {.link = s->bridge->link,
-                             .id = next_id(s),
-                             .path = path,
-                             .check = c->rdbchecksum,
-                             .databases = s->config->engine.databases,
-                             .now_ms = now_ms};
+    struct load_config lc = {
+        .link = s->bridge->link,
+        .id = next_id(s),
+        .path = path,
+        .check = c->rdbchecksum,
+        .databases = s->config->engine.databases,
+        /* what has expired since may be given a new life by the log: it stays for now */
+        .now_ms = s->plan == APPENDONLY_BASE_RDB ? INT64_MIN : now_ms};
     log_notice("Loading %s", path);
     s->load_start_ms = (int64_t)uv_now(s->loop);
     s->progress_ms = now_ms;
@@ -353,7 +407,7 @@ void store_tick(struct store *s, int64_t now_ms)
         s->hold_ms = now_ms;
         s->ops->hold(s->ctx, s->wait_worker, s->wait_request);
     }
-    appendonly_tick(s->log);
+    appendonly_tick(s->log, s->up);
     save_if_due(s, now_ms);
 }
 
@@ -361,14 +415,36 @@ void store_tick(struct store *s, int64_t now_ms)
 
 static const char already[] = "-ERR Background save already in progress\r\n";
 
+static const char in_the_way[] =
+    "-ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in "
+    "order to schedule a BGSAVE whenever possible.\r\n";
+
+static void command_bgrewriteaof(struct store *s, uint32_t worker,
+                                 const struct msg_admin_request *req, int64_t now_ms)
+{
+    const char *text = "+Background append only file rewriting started\r\n";
+    if (s->save && s->rewriting) {
+        text = "-ERR Background append only file rewriting already in progress\r\n";
+    } else if (s->save || s->save_wanted) {
+        rewrite_want(s->log);
+        text = "+Background append only file rewriting scheduled\r\n";
+    } else if (!begin_rewrite(s, now_ms)) {
+        text = "-ERR Can't execute an AOF background rewriting. Please check the server logs for "
+               "more information.\r\n";
+    }
+    s->ops->reply(s->ctx, worker, req->request, text);
+}
+
 static void command_save(struct store *s, uint32_t worker, const struct msg_admin_request *req,
                          int64_t now_ms)
 {
-    if (s->save || s->save_wanted) {
+    if ((s->save && !s->rewriting) || s->waits) {
         s->ops->reply(s->ctx, worker, req->request, already);
         return;
     }
-    if (!begin_save(s, now_ms)) {
+    if (s->save || s->save_wanted) {
+        s->save_wanted = true; /* when the log is rewritten, or what was scheduled */
+    } else if (!begin_save(s, now_ms)) {
         s->ops->reply(s->ctx, worker, req->request, "-ERR\r\n");
         return;
     }
@@ -384,7 +460,10 @@ static void command_bgsave(struct store *s, uint32_t worker, const struct msg_ad
     const char *text = "+Background saving started\r\n";
     if (req->argc > 2 || (req->argc == 2 && !span_is(argv[1], "schedule")))
         text = "-ERR syntax error\r\n";
-    else if (s->save || s->save_wanted)
+    else if (s->save && s->rewriting) {
+        s->save_wanted |= req->argc == 2;
+        text = req->argc == 2 ? "+Background saving scheduled\r\n" : in_the_way;
+    } else if (s->save || s->save_wanted)
         text = already;
     else if (!begin_save(s, now_ms))
         text = "-ERR\r\n";
@@ -399,6 +478,8 @@ bool store_command(struct store *s, uint32_t worker, const struct msg_admin_requ
         command_save(s, worker, req, now_ms);
     } else if (span_is(argv[0], "bgsave")) {
         command_bgsave(s, worker, req, argv, now_ms);
+    } else if (span_is(argv[0], "bgrewriteaof")) {
+        command_bgrewriteaof(s, worker, req, now_ms);
     } else if (span_is(argv[0], "lastsave")) {
         snprintf(text, sizeof(text), ":%lld\r\n", (long long)(s->last_save_ms / 1000));
         s->ops->reply(s->ctx, worker, req->request, text);
@@ -411,6 +492,8 @@ bool store_command(struct store *s, uint32_t worker, const struct msg_admin_requ
 void store_config_changed(struct store *s)
 {
     publish_misconf(s);
+    if (s->rewriting && !s->config->control.appendonly && rewrite_cuts_journal(s->log))
+        save_stop(s->save, "appendonly no");
     appendonly_config_changed(s->log);
 }
 
@@ -427,6 +510,8 @@ void store_shutdown(struct store *s, enum store_end how, int64_t now_ms)
     }
     log_notice("Saving the final RDB snapshot before exiting.");
     s->ending = true;
+    if (s->save && s->rewriting)
+        save_stop(s->save, "the server ends");
     if (s->save) /* one is being made that does not have the last changes */
         s->save_wanted = true;
     else if (!begin_save(s, now_ms))
@@ -462,9 +547,9 @@ int store_close(struct store *s)
     if (!s)
         return 0;
     s->up = false;
-    int rc = appendonly_close(s->log);
     if (s->save)
         save_stop(s->save, "the server ends");
+    int rc = appendonly_close(s->log);
     if (s->load) {
         load_abandon(s->load);
         s->load = NULL;
@@ -517,7 +602,7 @@ void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)
         (struct store_info){.loading = !s->up && s->load,
                             .load_keys_loaded = s->loaded.keys,
                             .load_keys_expired = s->loaded.expired,
-                            .saving = s->save != NULL,
+                            .saving = s->save && !s->rewriting,
                             .save_scheduled = s->save_wanted,
                             .last_save_s = s->last_save_ms / 1000,
                             .last_save_took_s = s->last_took_ms < 0 ? -1 : s->last_took_ms / 1000,
@@ -535,6 +620,13 @@ void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)
     ret->aof_delayed_fsync = log.delayed_fsync;
     ret->aof_fsyncs = log.fsyncs;
     ret->aof_groups = log.groups;
+    ret->aof_rewriting = log.rewriting;
+    ret->aof_rewrite_scheduled = log.rewrite_scheduled;
+    ret->aof_rewrite_ok = log.rewrite_ok;
+    ret->aof_rewrites = log.rewrites;
+    ret->aof_rewrite_failures = log.rewrite_failures;
+    ret->aof_rewrite_took_s = log.rewrite_took_ms < 0 ? -1 : log.rewrite_took_ms / 1000;
+    ret->aof_current_rewrite_took_s = log.rewriting ? (now - log.rewrite_start_ms) / 1000 : -1;
     if (log.loading) {
         ret->loading = true;
         ret->loading_total_bytes = log.total_bytes;
@@ -547,7 +639,7 @@ void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)
         ret->loading_loaded_bytes = p.bytes;
     }
     if (s->save) {
-        ret->current_save_took_s = (now - s->save_start_ms) / 1000;
+        ret->current_save_took_s = s->rewriting ? -1 : (now - s->save_start_ms) / 1000;
         ret->save_keys = save_keys(s->save);
         ret->save_keys_total = save_keys_total(s->save);
     }

@@ -44,7 +44,7 @@ void store_down(struct store *s);
 void store_message(struct store *s, uint32_t worker, uint32_t type, struct span payload);
 /* Every 100 ms. */
 void store_tick(struct store *s, int64_t now_ms);
-/* SAVE, BGSAVE, LASTSAVE. False: not one of these. */
+/* SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE. False: not one of these. */
 bool store_command(struct store *s, uint32_t worker, const struct msg_admin_request *req,
                    struct span *argv, int64_t now_ms);
 void store_config_changed(struct store *s);

@@ -121,15 +121,18 @@ static void queue_flush(struct journal_out *j)
 }
 
 /* The effects so far are the next record of each of those shards. */
-static void make_record(struct worker *w, uint64_t shards)
+static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
 {
     struct journal_out *j = &w->journal;
     struct effects *f = &j->fx;
     struct {
         struct msg_journal m;
         struct msg_journal_shard at[LIMIT_WORKERS];
-    } head = {
-        .m = {.bytes = f->len, .time_ms = w->now_ms, .first_db = f->first_db, .last_db = f->db}};
+    } head = {.m = {.bytes = f->len,
+                    .cut = cut,
+                    .time_ms = w->now_ms,
+                    .first_db = f->first_db,
+                    .last_db = f->db}};
     for (uint64_t m = shards; m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         head.at[head.m.shards++] =
@@ -154,7 +157,7 @@ static void make_record(struct worker *w, uint64_t shards)
 void journal_close(struct worker *w)
 {
     if (w->journal.fx.len)
-        make_record(w, 1ull << w->id);
+        make_record(w, 1ull << w->id, 0);
 }
 
 void journal_lease_begin(struct worker *w, uint64_t shards)
@@ -168,7 +171,7 @@ void journal_lease_begin(struct worker *w, uint64_t shards)
 void journal_lease_next(struct worker *w, uint64_t shards)
 {
     if (w->journal.fx.len)
-        make_record(w, shards);
+        make_record(w, shards, 0);
 }
 
 void journal_lease_end(struct worker *w, uint64_t shards)
@@ -178,6 +181,13 @@ void journal_lease_end(struct worker *w, uint64_t shards)
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         w->all[i]->shard.effects = &w->all[i]->journal.fx;
     }
+}
+
+void journal_cut(struct worker *w, uint64_t id)
+{
+    if (w->journal.fx.len)
+        make_record(w, worker_all(w), 0);
+    make_record(w, worker_all(w), id);
 }
 
 /* ---- room ---- */

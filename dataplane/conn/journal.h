@@ -42,6 +42,8 @@ void journal_turn_end_now(struct worker *w);
 void journal_lease_begin(struct worker *w, uint64_t shards);
 void journal_lease_next(struct worker *w, uint64_t shards); /* another job under the same leases */
 void journal_lease_end(struct worker *w, uint64_t shards);
+/* All shards are in my hands: here a snapshot is cut, and the journal says so, behind what was done before. */
+void journal_cut(struct worker *w, uint64_t id);
 
 /* ---- replies that wait ---- */
 

@@ -52,7 +52,9 @@ static void cut(struct worker *w, void *ctx)
     bool busy = false;
     for (uint32_t i = 0; i < w->count; i++)
         busy |= w->lease_set.v[i]->snapshot != NULL;
-    int rc = busy ? -EBUSY : 0;
+    int rc = busy ? -EBUSY : ask->log && !w->journal.on ? -EINVAL : 0;
+    if (!rc && ask->log)
+        journal_cut(w, ask->id);
     for (uint32_t i = 0; i < w->count && !rc; i++)
         rc = begin_shard(w->all[i], w->lease_set.v[i], ask, w->now_ms);
     if (rc) {

@@ -83,7 +83,9 @@ struct msg_admin_reply {
 enum msg_snapshot_what { MSG_SNAPSHOT_CUT = 1, MSG_SNAPSHOT_GIVE_UP = 2 };
 struct msg_snapshot {
     uint64_t id; /* chosen by control */
-    uint32_t what, compress;
+    uint32_t what;
+    uint16_t compress;
+    uint16_t log; /* 1: the cut is told in the journal too */
 };
 struct msg_snapshot_begin {
     uint64_t id;
@@ -140,7 +142,9 @@ struct msg_neigh {
 /* One record of a worker's journal: what it has done to the shards named, each of which counts its records: this is number `seq` of that shard. A record is
  * written behind all that have a smaller number in any of its shards: one order that every shard agrees with. */
 struct msg_journal {
-    uint64_t bytes;             /* of all effects of the record */
+    uint64_t bytes; /* of all effects of the record */
+    uint64_t
+        cut; /* id of the snapshot that was cut here, on all shards; the record is empty. 0: none */
     int64_t time_ms;            /* unix time */
     uint32_t first_db, last_db; /* of the first and of the last command */
     uint32_t shards, pad;

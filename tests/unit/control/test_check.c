@@ -314,10 +314,10 @@ static void test_door_and_settings(void **state)
     has(h, "WARN  no net-port: only the door will be open");
     assert_int_equal(h->fails, 0);
     run(h, "door-port 7000\nnet-port tap:x\nnet-address \"\"\nprotected-mode "
-           "yes\naof-timestamp-enabled yes");
+           "yes\nrepl-diskless-sync yes");
     has(h, "FAIL  net-port is set, net-address is not");
     has(h, "WARN  protected-mode without a password");
-    has(h, "WARN  aof-timestamp-enabled: accepted, without effect (no persistence yet)\n");
+    has(h, "WARN  repl-diskless-sync: accepted, without effect (no replication yet)\n");
     run(h, "net-address 10.0.0.2/24\nrequirepass x");
     assert_null(strstr(h->out, "protected-mode"));
     assert_int_equal(h->fails, 0);

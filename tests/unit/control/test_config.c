@@ -408,12 +408,12 @@ static void test_foreign_directives_warn_once_and_tell_the_truth(void **state)
 {
     struct config *c = config_new();
     assert_int_equal(
-        load(c, "aof-timestamp-enabled yes\naof-timestamp-enabled yes\nsave 900 1\nsave 300 "
+        load(c, "repl-diskless-sync yes\nrepl-diskless-sync yes\nsave 900 1\nsave 300 "
                 "10\nrename-command FLUSHALL \"\"\n"
                 "user default on nopass\nio-threads 4"),
         0);
     assert_int_equal(c->warnings_count, 4);
-    expect(c, "aof-timestamp-enabled", "no");
+    expect(c, "repl-diskless-sync", "no");
     expect(c, "save", "900 1 300 10"); /* lines of a file add up */
     expect(c, "io-threads", "1");
     config_free(c);

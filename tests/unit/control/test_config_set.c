@@ -103,7 +103,7 @@ static void test_all_or_nothing(void **state)
 static void test_warnings_survive(void **state)
 {
     struct config *c = config_new();
-    assert_int_equal(config_load_text(c, SPAN("aof-timestamp-enabled yes"), err, sizeof(err)), 0);
+    assert_int_equal(config_load_text(c, SPAN("repl-diskless-sync yes"), err, sizeof(err)), 0);
     assert_int_equal(SET(c, "hz", "20"), 0);
     assert_int_equal(c->warnings_count, 1);
     config_free(c);
@@ -113,8 +113,8 @@ static void test_unsupported(void **state)
 {
     struct config *c = config_new();
     assert_int_equal(SET(c, "save", "", "appendonly", "NO", "bind", ""), 0);
-    REFUSED(c, FAILED("aof-timestamp-enabled", "not supported by Barewire: no persistence yet"),
-            "aof-timestamp-enabled", "yes");
+    REFUSED(c, FAILED("repl-diskless-sync", "not supported by Barewire: no replication yet"),
+            "repl-diskless-sync", "yes");
     REFUSED(c, FAILED("daemonize", "can't set immutable config"), "daemonize", "no");
     config_free(c);
 }

@@ -151,7 +151,7 @@ static void test_whole_records_were_dropped_with_one_that_has_no_end(void **stat
     rings_put(&r, 0, 1, "whole", 'w', 1000);
     assert_true(rings_put_parts(&r, 0, 1, "half", 'h', 3 * MB, 0, 2));
     attach(NULL);
-    journal_drain(j);
+    journal_drain(j, false);
     RINGS_UNTIL(journal_status(j).drained);
     assert_int_equal(journal_close_file(j, true), 0);
     struct aof_check c = read_file(r.path);
@@ -167,7 +167,7 @@ static void test_long_record_without_end_leaves_nothing(void **state)
     attach(NULL);
     rings_put(&r, 0, 1, "whole", 'w', 1000);
     assert_true(rings_put_parts(&r, 0, 1, "half", 'h', 11 * MB, 0, 100));
-    journal_drain(j);
+    journal_drain(j, false);
     RINGS_UNTIL(journal_status(j).drained);
     assert_int_equal(journal_close_file(j, true), 0);
     struct aof_check c = read_file(r.path);
@@ -236,7 +236,7 @@ static void test_ring_that_makes_no_sense_was_taken_for_an_empty_one(void **stat
     rings_put(&r, 1, 2, "other", 'o', 100);
     RINGS_UNTIL(written(1) == 1);
     assert_int_equal(error(), EBADMSG); /* another ring's success does not hide it */
-    journal_drain(j);
+    journal_drain(j, false);
     RINGS_UNTIL(journal_status(j).drained);
     assert_int_equal(journal_close_file(j, true), -EBADMSG);
 }
@@ -403,7 +403,7 @@ static void test_records_behind_numbers_never_published_were_dropped_silently(vo
     rings_put(&r, 1, 3, "both", 'x', 100);
     rings_put(&r, 0, 1, "behind", 'y', 100);
     attach(NULL);
-    journal_drain(j);
+    journal_drain(j, false);
     RINGS_UNTIL(journal_status(j).drained);
     assert_int_equal(journal_status(j).missing, 1);
     assert_int_equal(journal_close_file(j, true), 0);
