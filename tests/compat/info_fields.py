@@ -19,7 +19,7 @@ ADDED = {
     "Server": {"barewire_version"},
     "Stats": {"client_query_buffer_limit_disconnections", "client_output_buffer_limit_disconnections"},  # names of Redis 7.2
 }
-OUR_SECTIONS = {"Dataplane", "Drops", "TCP"}
+OUR_SECTIONS = {"Commandhops", "Dataplane", "Drops", "TCP"}
 LISTS = {"Commandstats", "Errorstats", "Latencystats", "Keyspace", "Modules"}  # lines made from data
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?%?$")

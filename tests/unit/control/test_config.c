@@ -407,11 +407,10 @@ static void test_debian_redis_conf(void **state)
 static void test_foreign_directives_warn_once_and_tell_the_truth(void **state)
 {
     struct config *c = config_new();
-    assert_int_equal(
-        load(c, "repl-diskless-sync yes\nrepl-diskless-sync yes\nsave 900 1\nsave 300 "
-                "10\nrename-command FLUSHALL \"\"\n"
-                "user default on nopass\nio-threads 4"),
-        0);
+    assert_int_equal(load(c, "repl-diskless-sync yes\nrepl-diskless-sync yes\nsave 900 1\nsave 300 "
+                             "10\nrename-command FLUSHALL \"\"\n"
+                             "user default on nopass\nio-threads 4"),
+                     0);
     assert_int_equal(c->warnings_count, 4);
     expect(c, "repl-diskless-sync", "no");
     expect(c, "save", "900 1 300 10"); /* lines of a file add up */
