@@ -142,8 +142,8 @@ static void init_lists(struct worker *w)
     list_init(&w->blocks);
     list_init(&w->block_drops);
     wheel_node_init(&w->pause.timer.node);
-    list_init(&w->lease.waiting);
-    list_init(&w->lease.deferred);
+    list_init(&w->lease.queue);
+    list_init(&w->scatters);
     w->lease.holder = LEASE_FREE;
     wheel_init(&w->timers, monotonic_ns());
 }
@@ -228,8 +228,9 @@ undo_worker:
 static void drop_mail(struct worker *w)
 {
     struct list *n;
-    while ((n = list_pop_front(&w->lease.deferred)) != NULL)
-        mail_delete(list_entry(n, struct mail, node));
+    while ((n = list_pop_front(&w->lease.queue)) != NULL)
+        if (list_entry(n, struct in_line, node)->kind == LINE_MAIL)
+            mail_delete((struct mail *)list_entry(n, struct in_line, node));
     while ((n = list_pop_front(&w->events)) != NULL)
         free(list_entry(n, struct mail_event, node));
     for (uint32_t i = 0; i < w->count; i++) {
@@ -255,6 +256,7 @@ void worker_destroy(struct worker *w)
     conns_turn_end(w);
     journal_fini(w);
     drop_mail(w);
+    scatters_free(w);
     list_for_each_safe(n, next, &w->admin)
     {
         struct admin_wait *a = list_entry(n, struct admin_wait, node);

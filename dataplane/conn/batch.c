@@ -128,13 +128,24 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
     return s;
 }
 
-/* A plain request runs in place now. */
-static inline bool plain_now(struct worker *w, const struct conn *c)
+static inline bool plain_client(const struct conn *c)
 {
     return likely_(!c->closing && !c->throttled && c->nslots == 0 &&
                    c->ses.reply_mode == SESSION_REPLY_ON && c->ses.authenticated &&
-                   c->ses.mode == 0) &&
-           (w->count == 1 || remote_shard_free(w));
+                   c->ses.mode == 0);
+}
+
+/* A plain request runs in place now, with all that follow. */
+static inline bool plain_now(struct worker *w, const struct conn *c)
+{
+    return plain_client(c) && (w->count == 1 || (remote_shard_free(w) && !intents_any(w)));
+}
+
+/* It runs in place, alone: others have keys of the shard in their hands, but not this one. */
+static inline bool plain_beside(struct worker *w, const struct staged *s)
+{
+    return w->count > 1 && plain_client(s->conn) && remote_shard_free(w) &&
+           !intents_meet(&w->lease.intents, s->hash, !(s->desc->flags & CMD_READONLY));
 }
 
 /* With one worker nearly every request runs here and writes straight to its client: that case without a detour.
@@ -194,6 +205,8 @@ static __attribute__((noinline)) void execute_any(struct worker *w, struct batch
         batch_put_back(w, s);
         return;
     }
+    if (unlikely_(c->writes_pending | c->reads_pending) && scatter_holds(w, s))
+        return;
     if (unlikely_(w->careful & CAREFUL_JOURNAL) && journal_holds(w, c, s)) {
         batch_put_back(w, s);
         return;
@@ -223,6 +236,8 @@ static void execute(struct worker *w, struct batch *b)
             s = execute_plain(w, b, s, end);
         else if ((s->way & WAY_TIMED) && plain_now(w, s->conn))
             s = execute_timed(w, b, s);
+        else if ((s->way & WAY_PLAIN) && plain_beside(w, s))
+            s = execute_plain(w, b, s, s + 1);
         else
             execute_any(w, b, s++);
     }

@@ -516,7 +516,7 @@ void block_staged(struct worker *w, struct staged *s)
     uint32_t owner = (uint32_t)__builtin_ctzll(want);
     if (want & (want - 1)) {
         ask_leases(w, b, s, want);
-    } else if (owner == w->id && (s->desc->route == ROUTE_LOCAL || remote_shard_free(w))) {
+    } else if (owner == w->id && (s->desc->route == ROUTE_LOCAL || shard_free_for(w, s))) {
         run_here(w, b, s);
     } else {
         uint32_t posted = w->posted;

@@ -239,12 +239,20 @@ static bool feed_queue(struct conn *c, struct inq *q)
     return !c->closing && !conn_blocked(c) && inq_left(q) == 0;
 }
 
+static void inq_drop(struct inq *q)
+{
+    free(q->p);
+    *q = (struct inq){0};
+}
+
 void conn_resume(struct conn *c)
 {
     while (!c->closing && !conn_blocked(c) && conn_held(c) > 0) {
         if (feed_queue(c, &c->backlog))
             feed_queue(c, &c->inq);
     }
+    if (c->closing)
+        inq_drop(&c->inq); /* a close with unread input would be a reset */
     if (!c->dead)
         update_hold(c);
     conn_mark(c);

@@ -8,6 +8,7 @@
  *   remote.c  mail between workers: posted commands, replies, neighbours
  *   long.c    replies that are written in parts
  *   lease.c   the right to touch several shards
+ *   scatter.c, part.c  requests over several shards: at home, and what each shard does of them
  *   exec.c    MULTI, WATCH and EXEC: queueing, the shards of a transaction, its reply
  *   event.c   what one worker tells another beside requests; clients that are found by their id
  *   after.c   what a command has left to be done when it is over
@@ -30,6 +31,7 @@
 #include "dataplane/conn/batch.h"
 #include "dataplane/conn/journal.h"
 #include "dataplane/conn/mail.h"
+#include "dataplane/conn/scatter.h"
 #include "dataplane/net/net.h"
 #include "dataplane/net/wheel.h"
 #include "dataplane/worker.h"
@@ -62,6 +64,7 @@ struct slot {
     void (*take)(struct worker *w, struct slot *s, struct span bytes, uint32_t from);
     uint64_t took, queued;   /* cycles, of the part that took longest */
     struct block_wait *wait; /* of a client that may wait for a key (block.c) */
+    struct scatter *scatter; /* a request over several shards that is under way */
     struct reply_heap bytes;
     struct held *held; /* behind them the reply goes on in parts (long.c), made at worker held_at */
     uint32_t held_at;
@@ -121,9 +124,10 @@ struct conn {
         *block; /* it waits for a key, or its command has not been run yet; NULL: neither */
     struct list slots;
     uint32_t nslots;
-    size_t slot_bytes;        /* held in slots behind one that is not ready */
-    struct list node;         /* w->conns */
-    struct list dirty_node;   /* w->dirty: looked at by conn_turn_end */
+    uint16_t writes_pending, reads_pending; /* requests over several shards that are under way */
+    size_t slot_bytes;                      /* held in slots behind one that is not ready */
+    struct list node;                       /* w->conns */
+    struct list dirty_node;                 /* w->dirty: looked at by conn_turn_end */
     struct list leaving_node; /* w->leaving: closed by us, the transport has not ended yet */
     /* output */
     uint8_t *room; /* start of the open writer's room */
@@ -237,6 +241,7 @@ struct worker {
     struct mail_ring *in;  /* count rings: in[i] is written by worker i */
     struct outbox *outbox; /* count */
     struct lease_state lease;
+    struct list scatters;   /* struct scatter */
     struct list lease_jobs; /* struct lease_job: for the next round */
     struct lease lease_round;
     bool lease_asking;  /* lease_round is under way */
@@ -462,13 +467,12 @@ bool remote_shard_free(
 void remote_send(struct worker *w, uint32_t to, void *ptr, enum mail_tag tag);
 bool remote_receive(struct worker *w); /* mail_run */
 void remote_flush(struct worker *w);
-void remote_serve(struct worker *w, struct mail *m);
+bool remote_serve(struct worker *w,
+                  struct mail *m); /* false: it meets keys of others, the rest waits */
 void remote_neigh(void *worker, struct ip_addr ip, const uint8_t mac[6]);
 
 /* lease.c */
-bool lease_start(struct worker *w, uint64_t want, struct slot *slot,
-                 const struct staged *s); /* false: no memory */
-/* The same for what is no request: `call` runs on this worker under the leases of all shards. False: no memory. */
+/* `call` runs on this worker under the leases of all shards. False: no memory. */
 bool lease_call(struct worker *w, void (*call)(struct worker *w, void *ctx), void *ctx);
 void lease_submit(struct worker *w,
                   struct lease_job *j); /* j->run is called in this turn or a later one */
@@ -484,6 +488,36 @@ void lease_on_grant(struct worker *w, struct lease *l);
 void lease_on_release(struct worker *w);
 void lease_defer(struct worker *w, struct mail *m);
 void lease_pump(struct worker *w); /* serves and grants while the shard is free */
+
+/* scatter.c: requests with several keys. How many shards they lie on: more than one, and it is on its way; one: that of the first key.
+ * 0: it does not split. */
+uint32_t scatter_start(struct worker *w, struct staged *s);
+/* Runs it under the leases of these shards. n 0: its client is paused; else it goes on with what does not meet the keys at `pos`. */
+void scatter_lease(struct worker *w, struct staged *s, uint64_t want, const uint32_t *pos,
+                   uint32_t n);
+/* A client with such requests under way asks this: true: it meets their keys. It is put back and its client waits. */
+bool scatter_holds(struct worker *w, struct staged *s);
+void scatter_take(struct worker *w, struct part *p); /* a part has come back */
+void scatters_free(struct worker *w);
+
+/* part.c */
+void part_send(struct worker *w, uint32_t to, struct part *p); /* at the end of the turn */
+void part_receive(struct worker *w, struct part *first);
+void part_take(struct worker *w, struct part *p);
+bool part_turn(struct worker *w, struct part *p); /* it is the first in line; false: not now */
+/* Does a command for my shard meet keys of requests that are under way? `hash`: of its first key. Only while there are some. */
+bool part_meets(struct worker *w, const struct cmd_desc *d, const struct span *argv, uint32_t argc,
+                uint64_t hash);
+static inline bool intents_any(const struct worker *w)
+{
+    return unlikely_(w->lease.intents.readers + w->lease.intents.writers != 0);
+}
+/* My own shard may be touched now, nothing waits for it, and nothing is in the way of this request. */
+static inline bool shard_free_for(struct worker *w, const struct staged *s)
+{
+    return remote_shard_free(w) &&
+           (!intents_any(w) || !part_meets(w, s->desc, s->argv, s->argc, s->hash));
+}
 
 /* exec.c: for a client between MULTI and EXEC. True: queued, or the EXEC is on its way; false: the request is run like any other. */
 bool exec_staged(struct worker *w, struct staged *s);

@@ -279,7 +279,7 @@ bool exec_staged(struct worker *w, struct staged *s)
     for (const struct multi_cmd *mc = m->first; mc; mc = mc->next)
         foreign += multi_foreign(mc, w->count);
     uint64_t want = w->count > 1 ? shards_of_all(w, &c->ses) : 0;
-    bool mine = want == 0 || (want == 1ull << w->id && remote_shard_free(w));
+    bool mine = want == 0 || (want == 1ull << w->id && remote_shard_free(w) && !intents_any(w));
     if (mine && !foreign)
         return false;
     start(w, c, want, foreign);

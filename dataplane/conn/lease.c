@@ -48,7 +48,7 @@ void lease_round_now(struct worker *w)
 {
     struct lease *l = &w->lease_round;
     *l = (struct lease){.holder = w->id};
-    list_init(&l->node);
+    list_init(&l->q.node);
     list_init(&l->jobs);
     for (uint32_t n = 0; n < LIMIT_LEASE_JOBS && !list_empty(&w->lease_jobs); n++) {
         struct lease_job *j = list_entry(list_pop_front(&w->lease_jobs), struct lease_job, node);
@@ -107,72 +107,7 @@ static void round_run(struct worker *w, struct lease *l)
     give_back(w, shards);
 }
 
-/* ---- jobs: a request, and what is no request ---- */
-
-struct lease_request {
-    struct lease_job job;
-    struct mail *mail; /* holds the one command */
-};
-
-static void request_run(struct worker *w, struct lease_job *j)
-{
-    struct lease_request *q = (struct lease_request *)j;
-    struct mail_cmd *mc = q->mail->first;
-    struct slot *slot = mc->slot;
-    struct reply_heap h = {0};
-    struct reply r;
-    reply_heap_init(&r, &h, mc->resp);
-    struct cmd cmd = route_cmd(w, mc->desc, mc->argv, mc->argc, &r);
-    cmd.shards = &w->lease_set;
-    cmd.shard = mc->keyed ? w->lease_set.v[shard_of_key(mc->argv[mc->desc->first_key], w->count)]
-                          : w->lease_set.v[__builtin_ctzll(j->want)];
-    cmd.session = slot->conn ? &slot->conn->ses : NULL;
-    cmd.db = mc->db;
-    cmd.hash = mc->hash;
-    cmd.client = mc->client;
-    cmd.tracks = mc->tracks;
-    uint64_t start = rte_rdtsc();
-    cmd_call(&cmd);
-    mc->took = rte_rdtsc() - start;
-    mc->queued = start - q->mail->born;
-    times_took(w, mc->desc, mc->took);
-    times_remote(w, mc);
-    reply_heap_finish(&r, &h);
-    if (r.errors) {
-        STAT_ADD(w->stats->error_replies, r.errors);
-        stats_count_error(w->stats, r.error_code);
-    }
-    slot_bytes(slot, span_of(h.p, h.len));
-    reply_heap_free(&h);
-    bool wrote = (mc->desc->flags & CMD_WRITE) != 0;
-    uint64_t want = j->want;
-    mail_delete(q->mail);
-    free(q);
-    journal_ready(w, slot, want, wrote);
-}
-
-bool lease_start(struct worker *w, uint64_t want, struct slot *slot, const struct staged *s)
-{
-    struct lease_request *q = calloc(1, sizeof(*q));
-    if (!q)
-        return false;
-    q->job = (struct lease_job){.want = want, .run = request_run};
-    q->mail = mail_new(w, w->id);
-    struct mail_cmd *mc = mail_add(q->mail, slot, s->desc, s->argv, s->argc);
-    if (!mc) {
-        mail_delete(q->mail);
-        free(q);
-        return false;
-    }
-    mc->db = s->conn->ses.db;
-    mc->resp = s->conn->ses.resp;
-    mc->client = s->conn->ses.id;
-    mc->hash = s->hash;
-    mc->keyed = s->keyed;
-    count_hops(w, s->desc, want);
-    lease_submit(w, &q->job);
-    return true;
-}
+/* ---- jobs that are no requests ---- */
 
 struct lease_call {
     struct lease_job job;
@@ -201,8 +136,11 @@ bool lease_call(struct worker *w, void (*call)(struct worker *w, void *ctx), voi
 
 /* ---- the owner's side ---- */
 
-static void grant(struct worker *w, struct lease *l)
+/* False: the keys of requests under way are in the way. */
+static bool grant(struct worker *w, struct lease *l)
 {
+    if (intents_any(w))
+        return false;
     if (unlikely_(w->journal.on))
         journal_close(w);
     w->lease.holder = l->holder;
@@ -210,12 +148,14 @@ static void grant(struct worker *w, struct lease *l)
         lease_on_grant(w, l);
     else
         remote_send(w, l->holder, l, MAIL_LEASE_GRANT);
+    return true;
 }
 
 /* On the owner of the next shard wanted. */
 void lease_on_request(struct worker *w, struct lease *l)
 {
-    list_push_back(&w->lease.waiting, &l->node);
+    l->q.kind = LINE_LEASE;
+    list_push_back(&w->lease.queue, &l->q.node);
     lease_pump(w);
 }
 
@@ -230,7 +170,9 @@ void lease_on_grant(struct worker *w, struct lease *l)
 
 void lease_defer(struct worker *w, struct mail *m)
 {
-    list_push_back(&w->lease.deferred, &m->node);
+    m->q.kind = LINE_MAIL;
+    m->at = m->first;
+    list_push_back(&w->lease.queue, &m->q.node);
 }
 
 /* On the owner: the shard is its own again. */
@@ -240,20 +182,28 @@ void lease_on_release(struct worker *w)
     lease_pump(w);
 }
 
-/* While the shard is free: what was deferred runs, then the next waiting lease is granted. */
+static bool serve(struct worker *w, struct in_line *q)
+{
+    switch (q->kind) {
+    case LINE_MAIL: return remote_serve(w, (struct mail *)q);
+    case LINE_PART: return part_turn(w, (struct part *)q);
+    case LINE_LEASE: return grant(w, (struct lease *)q);
+    }
+    return true;
+}
+
+/* While the shard is free: what stands in its line, one after the other, up to the first that has to wait. */
 void lease_pump(struct worker *w)
 {
     struct list *n;
     if (w->lease.pumping)
         return; /* serving may post to this worker again: the outer call sees it */
     w->lease.pumping = true;
-    while (w->lease.holder == LEASE_FREE) {
-        if ((n = list_pop_front(&w->lease.deferred)) != NULL)
-            remote_serve(w, list_entry(n, struct mail, node));
-        else if ((n = list_pop_front(&w->lease.waiting)) != NULL)
-            grant(w, list_entry(n, struct lease, node));
-        else
+    while (w->lease.holder == LEASE_FREE && (n = list_pop_front(&w->lease.queue)) != NULL) {
+        if (!serve(w, list_entry(n, struct in_line, node))) {
+            list_push_front(&w->lease.queue, n);
             break;
+        }
     }
     w->lease.pumping = false;
 }

@@ -31,7 +31,8 @@ enum mail_tag {
     MAIL_LEASE_GRANT,
     MAIL_LEASE_RELEASE,
     MAIL_NEIGH,
-    MAIL_EVENT
+    MAIL_EVENT,
+    MAIL_PARTS
 };
 #define MAIL_TAG_MASK 7u
 
@@ -57,11 +58,17 @@ struct mail_cmd {
     uint64_t took, queued;       /* cycles; took 0: it was not timed by itself */
 };
 
+/* What stands in the line for a shard. First member of its record. */
+struct in_line {
+    struct list node;
+    enum line_kind { LINE_MAIL, LINE_PART, LINE_LEASE } kind;
+};
+
 /* Commands for one shard, and later their replies. Allocated and freed by the home worker; in between it belongs to the owner. */
 struct mail {
-    struct list node; /* owner: deferred while the shard is leased */
+    struct in_line q;
     uint32_t from, to, n;
-    struct mail_cmd *first, *last;
+    struct mail_cmd *first, *last, *at; /* owner: from there on they have not been run */
     struct mail_block *blocks;
     struct reply_heap replies;
     uint64_t born; /* cycle count of its first command; 0: nobody asks */
@@ -88,8 +95,9 @@ struct mail_neigh {
 
 /* Towards one other worker. */
 struct outbox {
-    struct mail *cur; /* being filled in this turn */
-    void **queue;     /* tagged pointers that did not fit the ring, in order */
+    struct mail *cur;               /* being filled in this turn */
+    struct part *parts, *last_part; /* of requests over several shards: of this turn (scatter.h) */
+    void **queue;                   /* tagged pointers that did not fit the ring, in order */
     size_t queue_len, queue_cap;
 };
 
@@ -106,15 +114,8 @@ struct lease_job {
 
 /* A worker's round: what it asks owners for. It lies in the worker; the owner it waits for now has it in a list. */
 struct lease {
-    struct list node;
+    struct in_line q;
     uint32_t holder;     /* worker */
     uint64_t want, have; /* shards, a bit each */
     struct list jobs;    /* struct lease_job, in the order they came */
-};
-
-struct lease_state {      /* of my own shard */
-    uint32_t holder;      /* worker that may touch it, or LEASE_FREE: me */
-    struct list waiting;  /* struct lease: requests in order of arrival */
-    struct list deferred; /* struct mail: commands that wait for the shard */
-    bool pumping;         /* lease_pump is on the stack */
 };

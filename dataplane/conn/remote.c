@@ -78,8 +78,8 @@ struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_de
 
 bool remote_shard_free(struct worker *w)
 {
-    return w->count == 1 || (w->lease.holder == LEASE_FREE && list_empty(&w->lease.deferred) &&
-                             !w->outbox[w->id].cur);
+    return w->count == 1 ||
+           (w->lease.holder == LEASE_FREE && list_empty(&w->lease.queue) && !w->outbox[w->id].cur);
 }
 
 void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct staged *s,
@@ -174,6 +174,9 @@ void remote_flush(struct worker *w)
         o->cur = NULL;
         if (m)
             remote_send(w, i, m, MAIL_CMDS);
+        if (o->parts)
+            remote_send(w, i, o->parts, MAIL_PARTS);
+        o->parts = o->last_part = NULL;
         struct mail_ring *ring = &w->all[i]->in[w->id];
         if (ring->prod_pos != ring->head) { /* head is written by this worker only */
             mail_flush(ring);
@@ -268,18 +271,21 @@ static void gate_again(struct worker *w, struct mail *m)
             mc->gate = journal_gate(w, w->id, (mc->desc->flags & CMD_WRITE) != 0);
 }
 
-void remote_serve(struct worker *w, struct mail *m)
+bool remote_serve(struct worker *w, struct mail *m)
 {
-    for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
+    for (struct mail_cmd *mc = m->at; mc; mc = mc->next) {
         if (mc->keyed && w->shard.db[mc->db].keys)
             dict_prefetch_bucket(w->shard.db[mc->db].keys, mc->hash);
     }
-    for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
+    for (struct mail_cmd *mc = m->at; mc; mc = mc->next) {
         if (mc->keyed && w->shard.db[mc->db].keys)
             dict_prefetch_entry(w->shard.db[mc->db].keys, mc->hash);
     }
-    for (struct mail_cmd *mc = m->first; mc; mc = mc->next)
+    for (struct mail_cmd *mc = m->at; mc; m->at = mc = mc->next) {
+        if (intents_any(w) && part_meets(w, mc->desc, mc->argv, mc->argc, mc->hash))
+            return false;
         serve_one(w, m, mc);
+    }
     if (unlikely_(w->journal.on)) {
         journal_close(w); /* the replies may be read at once */
         gate_again(w, m);
@@ -288,6 +294,7 @@ void remote_serve(struct worker *w, struct mail *m)
         take_replies(w, m);
     else
         remote_send(w, m->from, m, MAIL_REPLIES);
+    return true;
 }
 
 /* ---- neighbours ---- */
@@ -328,6 +335,7 @@ static void dispatch(struct worker *w, void *tagged)
     case MAIL_LEASE_RELEASE: lease_on_release(w); break;
     case MAIL_NEIGH: on_neigh(w, p); break;
     case MAIL_EVENT: ((struct mail_event *)p)->run(w, p); break;
+    case MAIL_PARTS: part_receive(w, p); break;
     }
 }
 

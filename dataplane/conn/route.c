@@ -187,7 +187,7 @@ struct slot *route_slot(struct conn *c, uint32_t parts)
 
 static void run_on_owner(struct worker *w, struct staged *s, uint32_t owner)
 {
-    if (owner == w->id && remote_shard_free(w)) {
+    if (owner == w->id && shard_free_for(w, s)) {
         route_here(w, s);
         return;
     }
@@ -250,7 +250,7 @@ static struct slot *slot_split(struct worker *w, struct staged *s, uint32_t part
 /* MONITOR at home does not wait for whoever has the shard: lines of other workers may be here before it is free. */
 static bool part_here_now(struct worker *w, const struct staged *s)
 {
-    return remote_shard_free(w) || s->desc == &cmd_table[CMD_monitor];
+    return shard_free_for(w, s) || s->desc == &cmd_table[CMD_monitor];
 }
 
 /* A part on every worker; the slot waits for as many. */
@@ -267,26 +267,18 @@ static void split_all(struct worker *w, struct staged *s, struct slot *slot)
         slot_ready(slot);
 }
 
-static void run_leased(struct worker *w, struct staged *s, uint64_t mask)
-{
-    struct conn *c = s->conn;
-    struct slot *slot = route_slot(c, 1);
-    slot->resumes = true;
-    c->paused = true;
-    if (!lease_start(w, mask, slot, s)) {
-        slot_bytes(slot, SPAN("-OOM out of memory for a request over several shards\r\n"));
-        slot->parts = 0;
-        slot_ready(slot);
-    }
-}
-
 static void run_keys(struct worker *w, struct staged *s)
 {
-    uint64_t all = w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
+    uint32_t shards = scatter_start(w, s);
+    if (likely_(shards != 0)) {
+        if (shards == 1)
+            run_on_owner(w, s, s->owner);
+        return;
+    }
     int n = cmd_keys(s->desc, s->argv, s->argc, NULL, 0);
     if (n <= 0 || cmd_keys_open(s->desc, s->argv,
                                 s->argc)) { /* no keys: the command says what is wrong with it */
-        run_leased(w, s, all);
+        scatter_lease(w, s, worker_all(w), NULL, 0);
         return;
     }
     uint32_t *pos = malloc((size_t)n * sizeof(*pos));
@@ -298,7 +290,7 @@ static void run_keys(struct worker *w, struct staged *s)
     if ((mask & (mask - 1)) == 0)
         run_on_owner(w, s, (uint32_t)__builtin_ctzll(mask));
     else
-        run_leased(w, s, mask);
+        scatter_lease(w, s, mask, pos, (uint32_t)n);
     free(pos);
 }
 
@@ -377,7 +369,6 @@ static void run_over_workers(struct worker *w, struct staged *s)
         run_on_node(w, s);
         return;
     }
-    uint64_t all = w->count == 64 ? UINT64_MAX : (1ull << w->count) - 1;
     switch (s->desc->route) {
     case ROUTE_KEY: run_on_owner(w, s, s->keyed ? s->owner : w->id); break;
     case ROUTE_KEYS:
@@ -395,14 +386,14 @@ static void run_over_workers(struct worker *w, struct staged *s)
         /* One shard's part of a FLUSHALL is no command that a log could hold. */
         if (s->desc->split == SPLIT_LEASE || flush_for_trackers(w, s->desc) ||
             (w->journal.on && (s->desc->flags & CMD_WRITE)))
-            run_leased(w, s, all);
+            scatter_lease(w, s, worker_all(w), NULL, 0);
         else
             split_all(w, s, slot_split(w, s, w->count));
         break;
     default:
         if (s->desc == &cmd_table[CMD_client_tracking] && tracking_leases(s->argv, s->argc)) {
             out_close(w);
-            run_leased(w, s, all);
+            scatter_lease(w, s, worker_all(w), NULL, 0);
             break;
         }
         route_here(w, s);

@@ -338,6 +338,11 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
                               .authenticated = c->ses.authenticated};
     struct resp_cmd cmd;
     const uint8_t *line = *cur;
+    if (unlikely_(c->writes_pending | c->reads_pending)) {
+        batch_run(w); /* may put requests back: then the parser must not have begun the next one */
+        if (conn_stopped(c))
+            return false;
+    }
     struct partial *part = conn_part(c);
     ASSERT(b->end < b->full);
     if (!part)

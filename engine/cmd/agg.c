@@ -234,7 +234,8 @@ static bool part_add(struct agg *a, struct span reply, uint64_t random)
     case SPLIT_TEXT: return part_text(a, reply);
     case SPLIT_RANDOM: return part_random(a, reply, random);
     case SPLIT_GATHER: return part_gather(a, reply);
-    default: return false; /* SPLIT_LEASE has no parts */
+    default:
+        return false; /* SPLIT_LEASE has no parts, those of SPLIT_VALUES are joined by who sent them */
     }
 }
 

@@ -33,7 +33,8 @@ enum cmd_route {
 enum cmd_split {
     SPLIT_LEASE,  /* not split: one core runs it under the leases of all shards involved */
     SPLIT_SUM,    /* each shard gets its keys (or all of it); integers are added */
-    SPLIT_OK,     /* each shard all of it; +OK unless one part is an error */
+    SPLIT_OK,     /* each shard its keys (or all of it); +OK unless one part is an error */
+    SPLIT_VALUES, /* each shard its keys; a value for each of them, in the order of the request */
     SPLIT_CONCAT, /* arrays are joined */
     SPLIT_TEXT,   /* bulk strings are joined */
     SPLIT_RANDOM, /* RANDOMKEY: part = [count, key]; one is drawn by weight */

@@ -2,12 +2,12 @@
  *
  *   client stack (a struct net, active open) -- frames copied --> rx() -> worker_turn -> tx() -- frames copied --> client stack
  *
- * One worker on a port made of two arrays; no offloads, as on AF_XDP. The client keeps one pipeline of P requests under way on each
+ * Workers (one unless told) on ports made of two arrays, each turned in its turn by one thread, connections dealt out among them; no offloads, as on AF_XDP. The client keeps one pipeline of P requests under way on each
  * connection, as redis-benchmark does; every reply is checked. Only measured_turn() counts, and it does nothing but call worker_turn:
  *   valgrind --tool=callgrind --toggle-collect=measured_turn frame_bench ...     instructions (tests/bench/instructions does it)
  *   frame_bench ...                                                              busy nanoseconds of worker_turn by rdtsc
  *
- *   frame_bench [--command get|set] [--pipeline P] [--connections C] [--burst B] [--keys N] [--requests R] [--json]
+ *   frame_bench [--command get|set|mget|mset] [--workers N] [--pipeline P] [--connections C] [--burst B] [--keys N] [--requests R] [--json]
  * --burst: frames a turn receives at most (1 to 32): 1 is a server that is not loaded, 32 one that is saturated.
  * The clock is virtual: 5 us a frame, so that timers, delayed ACKs and housekeeping come as often as they do on a real port. */
 #include <getopt.h>
@@ -33,13 +33,16 @@
 #define QUEUE           4096 /* frames between the stacks */
 #define MAX_CONNECTIONS 1024
 #define MAX_PIPELINE    256
-#define MAX_REQUEST     128 /* bytes */
+#define MAX_REQUEST     1200 /* bytes */
+#define MAX_WORKERS     8
+#define MANY            10 /* keys of an MGET and an MSET */
 #define NS_PER_FRAME    5000
 #define NS_PER_TURN     500
 #define MAX_SAMPLES     (1u << 20)
 #define STUCK_TURNS     1000000
 
-enum command { GET, SET };
+static const char *const command_name[] = {"get", "set", "mget", "mset"};
+enum command { GET, SET, MGET, MSET, COMMANDS };
 
 struct frames { /* on their way to one of the two stacks: mbufs of its own pool */
     struct rte_mbuf *at[QUEUE];
@@ -58,9 +61,10 @@ static struct {
     uint32_t pipeline, connections, burst, keys;
     uint64_t requests;
     bool json;
-    struct worker *worker;
+    struct worker *worker[MAX_WORKERS];
+    uint32_t workers;
     struct net *net; /* the client's */
-    struct frames to_server, to_client;
+    struct frames to_server[MAX_WORKERS], to_client;
     struct rte_mbuf *sent[QUEUE]; /* by the server in this turn */
     uint32_t nsent;
     struct client client[MAX_CONNECTIONS];
@@ -69,6 +73,7 @@ static struct {
     bool loading; /* keys in order, by SET */
     uint64_t replies, frames_in, frames_out, turns;
 } bench = {.command = GET,
+           .workers = 1,
            .pipeline = 1,
            .connections = 50,
            .burst = 1,
@@ -103,8 +108,7 @@ static uint16_t pop(struct frames *from, struct rte_mbuf **pkts, uint16_t n)
 
 static uint16_t server_rx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
-    (void)ctx;
-    uint16_t got = pop(&bench.to_server, pkts, n < bench.burst ? n : (uint16_t)bench.burst);
+    uint16_t got = pop(ctx, pkts, n < bench.burst ? n : (uint16_t)bench.burst);
     bench.frames_in += got;
     return got;
 }
@@ -118,11 +122,18 @@ static uint16_t server_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
     return i;
 }
 
+/* By the client's port, as RSS would. */
+static uint32_t queue_of(const struct rte_mbuf *m)
+{
+    const uint8_t *p = rte_pktmbuf_mtod(m, const uint8_t *);
+    return m->data_len > 36 && p[12] == 8 && p[13] == 0 ? p[35] % bench.workers : 0;
+}
+
 static uint16_t client_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
     (void)ctx;
     for (uint16_t i = 0; i < n; i++) {
-        push_copy(&bench.to_server, pkts[i]);
+        push_copy(&bench.to_server[queue_of(pkts[i])], pkts[i]);
         rte_pktmbuf_free(pkts[i]);
     }
     return n;
@@ -152,14 +163,18 @@ static uint64_t draw(void)
 static size_t request(char *to)
 {
     static const char value[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    uint64_t key = bench.loading ? bench.next_key++ % bench.keys : draw() % bench.keys;
-    char digits[KEY_BYTES + 1];
-    snprintf(digits, sizeof(digits), "key:%012llu", (unsigned long long)key);
-    if (bench.command == GET && !bench.loading)
-        return (size_t)snprintf(to, MAX_REQUEST, "*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", KEY_BYTES,
-                                digits);
-    return (size_t)snprintf(to, MAX_REQUEST, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n",
-                            KEY_BYTES, digits, VALUE_BYTES, value);
+    static const char *name[] = {"$3\r\nGET", "$3\r\nSET", "$4\r\nMGET", "$4\r\nMSET"};
+    enum command command = bench.loading ? SET : bench.command;
+    int keys = command >= MGET ? MANY : 1, values = command & 1 ? keys : 0;
+    int n = snprintf(to, MAX_REQUEST, "*%d\r\n%s\r\n", 1 + keys + values, name[command]);
+    for (int i = 0; i < keys; i++) {
+        uint64_t key = bench.loading ? bench.next_key++ % bench.keys : draw() % bench.keys;
+        n += snprintf(to + n, MAX_REQUEST - (size_t)n, "$%d\r\nkey:%012llu\r\n", KEY_BYTES,
+                      (unsigned long long)key);
+        if (values)
+            n += snprintf(to + n, MAX_REQUEST - (size_t)n, "$%d\r\n%s\r\n", VALUE_BYTES, value);
+    }
+    return (size_t)n;
 }
 
 static void ask(struct client *c, uint32_t pipeline)
@@ -193,11 +208,12 @@ static void on_connected(void *cookie, struct tcp_conn *tc, int err)
 
 static void on_received(void *cookie, const uint8_t *p, size_t n)
 {
-    static const char got[] = "$64\r\n", set[] = "+OK\r\n";
+    static const char *heads[] = {"$64\r\n", "+OK\r\n", "*10\r\n", "+OK\r\n"};
+    static const size_t sizes[] = {5 + VALUE_BYTES + 2, 5, 5 + MANY * (5 + VALUE_BYTES + 2), 5};
     struct client *c = cookie;
-    bool value = bench.command == GET && !bench.loading;
-    size_t whole = value ? 5 + VALUE_BYTES + 2 : 5;
-    const char *head = value ? got : set;
+    enum command command = bench.loading ? SET : bench.command;
+    size_t whole = sizes[command];
+    const char *head = heads[command];
     for (size_t i = 0; i < n;) {
         size_t part = whole - c->reply_bytes < n - i ? whole - c->reply_bytes : n - i;
         for (size_t k = 0; k < part && c->reply_bytes + k < 5; k++) {
@@ -257,13 +273,16 @@ static uint64_t step(uint32_t pipeline, bool measured)
 {
     uint64_t before = bench.frames_in, start;
     client_turn(pipeline);
-    start = rte_rdtsc();
-    if (measured)
-        the_turn(bench.worker, bench.now_ns);
-    else
-        worker_turn(bench.worker, bench.now_ns,
-                    1700000000000000ll + (int64_t)(bench.now_ns / 1000));
-    uint64_t took = rte_rdtsc() - start;
+    uint64_t took = 0;
+    for (uint32_t i = 0; i < bench.workers; i++) {
+        struct worker *w = bench.worker[i];
+        start = rte_rdtsc();
+        bool busy = measured ? the_turn(w, bench.now_ns)
+                             : worker_turn(w, bench.now_ns,
+                                           1700000000000000ll + (int64_t)(bench.now_ns / 1000));
+        if (busy || bench.workers == 1)
+            took += rte_rdtsc() - start;
+    }
     carry_replies();
     bench.now_ns += NS_PER_TURN + (bench.frames_in - before) * NS_PER_FRAME;
     bench.turns++;
@@ -344,12 +363,14 @@ static void measure(void)
     double turns_ns = (double)bench.turns / n * ns; /* cycles of a turn -> ns of a request */
     printf(
         bench.json
-            ? "{\"command\": \"%s\", \"pipeline\": %u, \"connections\": %u, \"burst\": %u, "
+            ? "{\"command\": \"%s\", \"workers\": %u, \"pipeline\": %u, \"connections\": %u, "
+              "\"burst\": %u, "
               "\"keys\": %u, \"requests\": %.0f, \"turns\": %llu, \"frames_in\": %llu, "
               "\"frames_out\": %llu, \"ns_median\": %.1f, \"ns_p10\": %.1f, \"ns_mean\": %.1f}\n"
-            : "%s -P %u, %u connections, burst %u, %u keys: %.0f requests in %llu turns, %llu "
+            : "%s, %u workers, -P %u, %u connections, burst %u, %u keys: %.0f requests in %llu "
+              "turns, %llu "
               "frames in, %llu out; busy ns a request: median turn %.1f, 10 %% %.1f, mean %.1f\n",
-        bench.command == GET ? "GET" : "SET", bench.pipeline, bench.connections, bench.burst,
+        command_name[bench.command], bench.workers, bench.pipeline, bench.connections, bench.burst,
         bench.keys, n, (unsigned long long)bench.turns, (unsigned long long)bench.frames_in,
         (unsigned long long)bench.frames_out, turn_tsc[samples / 2] * turns_ns,
         turn_tsc[samples / 10] * turns_ns, (double)all_tsc * ns / n);
@@ -397,8 +418,8 @@ static void net_defaults(struct net_config *c, uint8_t last_octet, uint32_t ip)
 
 static void stacks_up(struct engine_config *engine)
 {
-    static struct worker *all[1];
-    struct worker_config wc = {.count = 1,
+    static struct worker *all[MAX_WORKERS];
+    struct worker_config wc = {.count = bench.workers,
                                .all = all,
                                .config = engine,
                                .rx = server_rx,
@@ -416,7 +437,9 @@ static void stacks_up(struct engine_config *engine)
 
     engine_config_defaults(engine);
     engine->protected_mode = 0;
-    bench.to_server.pool = pool("to_server");
+    struct rte_mempool *to_server = pool("to_server");
+    for (uint32_t i = 0; i < bench.workers; i++)
+        bench.to_server[i].pool = to_server;
     bench.to_client.pool = pool("to_client");
     net_defaults(&wc.net, 2, SERVER_IP);
     wc.net.listen_port = PORT;
@@ -424,9 +447,13 @@ static void stacks_up(struct engine_config *engine)
     net_defaults(&cc, 1, CLIENT_IP);
     cc.pool = pool("client");
     clock_gettime(CLOCK_MONOTONIC, &ts); /* worker_create starts its timers there */
-    if (worker_create(&all[0], &wc) < 0)
-        fail("no worker");
-    bench.worker = all[0];
+    for (uint32_t i = 0; i < bench.workers; i++) {
+        wc.id = i;
+        wc.rx_ctx = &bench.to_server[i];
+        if (worker_create(&all[i], &wc) < 0)
+            fail("no worker");
+        bench.worker[i] = all[i];
+    }
     bench.now_ns = (uint64_t)(ts.tv_sec + 1) * 1000000000ull;
     if (net_create(&bench.net, &cc, &wire, &app, NULL, bench.now_ns) < 0)
         fail("no client stack");
@@ -444,6 +471,7 @@ static uint64_t number(const char *text, uint64_t least, uint64_t most)
 static void options(int argc, char **argv)
 {
     static const struct option known[] = {{"command", required_argument, NULL, 'c'},
+                                          {"workers", required_argument, NULL, 'w'},
                                           {"pipeline", required_argument, NULL, 'P'},
                                           {"connections", required_argument, NULL, 'n'},
                                           {"burst", required_argument, NULL, 'b'},
@@ -454,10 +482,11 @@ static void options(int argc, char **argv)
     for (int o; (o = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (o) {
         case 'c':
-            if (strcmp(optarg, "get") != 0 && strcmp(optarg, "set") != 0)
-                fail("--command get or set");
-            bench.command = *optarg == 'g' ? GET : SET;
+            for (bench.command = 0; strcmp(optarg, command_name[bench.command]) != 0;)
+                if (++bench.command == COMMANDS)
+                    fail("--command get, set, mget or mset");
             break;
+        case 'w': bench.workers = (uint32_t)number(optarg, 1, MAX_WORKERS); break;
         case 'P': bench.pipeline = (uint32_t)number(optarg, 1, MAX_PIPELINE); break;
         case 'n': bench.connections = (uint32_t)number(optarg, 1, MAX_CONNECTIONS); break;
         case 'b': bench.burst = (uint32_t)number(optarg, 1, LIMIT_BURST_PKTS); break;
@@ -482,7 +511,8 @@ int main(int argc, char **argv)
     measure();
     drain();
     net_destroy(bench.net);
-    worker_destroy(bench.worker);
+    for (uint32_t i = 0; i < bench.workers; i++)
+        worker_destroy(bench.worker[i]);
     eal_down();
     return 0;
 }

@@ -148,8 +148,8 @@ static void check_worker(struct worker *w)
               "worker %u: %zu bytes of queries, %llu of output, %u commands posted", w->id,
               w->conn_mem.used_bytes, (unsigned long long)w->out_total, w->posted);
     SIM_CHECK(&run.sim,
-              w->lease.holder == LEASE_FREE && list_empty(&w->lease.waiting) &&
-                  list_empty(&w->lease.deferred),
+              w->lease.holder == LEASE_FREE && list_empty(&w->lease.queue) &&
+                  list_empty(&w->scatters) && !intents_any(w),
               "worker %u: its shard is still leased", w->id);
 }
 

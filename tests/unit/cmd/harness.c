@@ -260,7 +260,8 @@ static void route_keys(struct harness *h, struct cmd *c, struct reply *out)
         set.v[s] = &h->shards[s];
     }
     c->hash = shard_hash(&h->shards[first], c->argv[pos[0]]);
-    if (owners > 1 && c->desc->split != SPLIT_LEASE)
+    /* MGET and MSET run whole, as under leases: how their parts go is dataplane/conn/scatter.c's. */
+    if (owners > 1 && c->desc->split == SPLIT_SUM)
         split_keys(h, c, out, pos, n);
     else {
         c->candidate = candidate(h, c, first);

@@ -492,7 +492,7 @@ static void check_clean(void)
         assert_int_equal(w->shard.watch.count, 0);
         assert_true(list_empty(&w->blocks) && list_empty(&w->block_drops));
         assert_true(list_empty(&w->lease_jobs) && w->lease.holder == LEASE_FREE);
-        assert_true(list_empty(&w->lease.waiting) && list_empty(&w->lease.deferred));
+        assert_true(list_empty(&w->lease.queue) && list_empty(&w->scatters) && !intents_any(w));
         assert_int_equal(w->posted, 0);
         assert_int_equal(w->clients, 0);
     }

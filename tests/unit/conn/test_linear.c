@@ -4,6 +4,10 @@
  *   registers   one writer a key: a read returns no version older than the last one acknowledged before it was asked, none that was not
  *               yet asked for when it returned, and none older than a read that had returned before it was asked
  *   pairs       MSET of two keys on two shards, MGET of both: always equal; DEL of both, EXISTS: none or both
+ *   lines       MSET of two keys by one writer: both GETs, one after the other, and MGET see no version that is too old, and GETs the second key
+ *               no older than the first
+ *   steps       SET of one key, then of another: MGET sees the second never without the first
+ *   orders      several requests of one client at once, over the same keys: as if each had waited for the one before
  *   transfers   under MULTI, and under WATCH (read, then EXEC of what was computed): MGET of all accounts has always the same sum
  *
  *     test_linear [HISTORIES [OPERATIONS [WORKERS [SEED]]]] */
@@ -27,6 +31,15 @@ enum kind {
     PAIR_READ,
     PAIR_DELETE,
     PAIR_COUNT,
+    LINE_WRITE,
+    LINE_READ,
+    LINE_NEXT, /* the second GET */
+    LINE_BOTH,
+    STEP_WRITE,
+    STEP_NEXT, /* the second SET */
+    STEP_READ,
+    ORDER,
+    ORDER_RENAME,
     MOVE,
     WATCHED_READ,
     WATCHED_MOVE,
@@ -53,7 +66,7 @@ struct history {
     struct net *net[MAX_WORKERS];
     int paused[MAX_WORKERS]; /* steps to come */
     struct client client[CLIENTS];
-    struct reg reg[CLIENTS];
+    struct reg reg[CLIENTS], line[CLIENTS], step[CLIENTS];
     uint64_t rng, now_ns, moved, refused;
     long asked, answered;
 };
@@ -109,11 +122,68 @@ static void tell(struct client *c, int replies, const char *text)
     c->busy = true;
 }
 
+static long oldest(const struct reg *r)
+{
+    return r->acked > r->seen ? r->acked : r->seen;
+}
+
+/* Requests of the clients that write and read lines, steps and orders. */
+static void ask_rows(struct history *h, int id)
+{
+    struct client *c = &h->client[id];
+    char t[256];
+    long n;
+    c->key = (int)draw(h, CLIENTS);
+    switch (c->kind) {
+    case LINE_WRITE:
+        n = ++h->line[id].asked;
+        snprintf(t, sizeof(t), "MSET s%d %ld t%d %ld\r\n", id, n, id, n);
+        tell(c, 1, t);
+        break;
+    case LINE_READ:
+    case LINE_BOTH:
+        c->least = oldest(&h->line[c->key]);
+        snprintf(t, sizeof(t), c->kind == LINE_READ ? "GET s%d\r\n" : "MGET s%d t%d\r\n", c->key,
+                 c->key);
+        tell(c, 1, t);
+        break;
+    case STEP_WRITE:
+        snprintf(t, sizeof(t), "SET u%d %ld\r\n", id, ++h->step[id].asked);
+        tell(c, 1, t);
+        break;
+    case STEP_READ:
+        snprintf(t, sizeof(t), "MGET u%d v%d\r\n", c->key, c->key);
+        tell(c, 1, t);
+        break;
+    case ORDER:
+        n = c->least = h->asked;
+        snprintf(
+            t, sizeof(t),
+            "SET x%d %ld\r\nMGET x%d y%d z%d\r\nMSET y%d %ld x%d %ld\r\nGET y%d\r\nDEL x%d z%d "
+            "y%d\r\nEXISTS x%d z%d y%d\r\n",
+            id, n, id, id, id, id, n, id, n + 1, id, id, id, id, id, id, id);
+        tell(c, 6, t);
+        break;
+    default:
+        n = c->least = h->asked;
+        snprintf(t, sizeof(t), "SET x%d %ld\r\nRENAME x%d z%d\r\nGET z%d\r\nEXISTS x%d z%d\r\n", id,
+                 n, id, id, id, id, id);
+        tell(c, 4, t);
+    }
+}
+
 static void ask(struct history *h, int id)
 {
     struct client *c = &h->client[id];
     char t[256];
-    c->kind = (enum kind)draw(h, KINDS);
+    do
+        c->kind = (enum kind)draw(h, KINDS);
+    while (c->kind == LINE_NEXT || c->kind == STEP_NEXT);
+    if (c->kind >= LINE_WRITE && c->kind <= ORDER_RENAME) {
+        ask_rows(h, id);
+        h->asked++;
+        return;
+    }
     c->key = (int)draw(h, PAIRS);
     c->from = (int)draw(h, ACCOUNTS);
     c->to = (c->from + 1 + (int)draw(h, ACCOUNTS - 1)) % ACCOUNTS;
@@ -125,8 +195,7 @@ static void ask(struct history *h, int id)
         break;
     case READ:
         c->key = (int)draw(h, CLIENTS);
-        c->least =
-            h->reg[c->key].acked > h->reg[c->key].seen ? h->reg[c->key].acked : h->reg[c->key].seen;
+        c->least = oldest(&h->reg[c->key]);
         snprintf(t, sizeof(t), "GET r%d\r\n", c->key);
         tell(c, 1, t);
         break;
@@ -166,14 +235,55 @@ static void ask(struct history *h, int id)
 
 /* ---- answers ---- */
 
-static void check_read(struct history *h, struct client *c, const char *p)
+static long value(const char *p)
 {
-    struct reg *r = &h->reg[c->key];
-    long v = p[1] == '-' ? 0 : strtol(strchr(p, '\n') + 1, NULL, 10);
+    return p[1] == '-' ? 0 : strtol(strchr(p, '\n') + 1, NULL, 10);
+}
+
+static void check_version(struct client *c, struct reg *r, long v)
+{
     if (v < c->least || v > r->asked)
-        fail_msg("register %d: %ld, where %ld to %ld are possible", c->key, v, c->least, r->asked);
+        fail_msg("key %d: %ld, where %ld to %ld are possible", c->key, v, c->least, r->asked);
     if (v > r->seen)
         r->seen = v;
+}
+
+static void check_line(struct history *h, struct client *c, const char *p)
+{
+    struct reg *r = &h->line[c->key];
+    long s = element(p, 0), t = element(p, 1);
+    if (s != t)
+        fail_msg("line %d is torn: %s", c->key, p);
+    check_version(c, r, s < 0 ? 0 : s);
+}
+
+static void check_steps(const struct client *c, const char *p)
+{
+    long u = element(p, 0), v = element(p, 1);
+    u = u < 0 ? 0 : u;
+    v = v < 0 ? 0 : v;
+    if (v > u || u > v + 1)
+        fail_msg("steps %d: %s", c->key, p);
+}
+
+/* Of requests that were sent at once: as if one by one. */
+static void check_order(struct client *c, const char *p)
+{
+    char want[256], n[24];
+    int len = snprintf(n, sizeof(n), "%ld", c->least);
+    if (c->kind == ORDER)
+        snprintf(want, sizeof(want), "+OK\r\n*3\r\n$%d\r\n%s\r\n$-1\r\n$", len, n);
+    else
+        snprintf(want, sizeof(want), "+OK\r\n+OK\r\n$%d\r\n%s\r\n:1\r\n", len, n);
+    if (c->kind == ORDER_RENAME && strcmp(p, want) != 0)
+        fail_msg("got %s, wanted %s", p, want);
+    if (c->kind == ORDER_RENAME)
+        return;
+    const char *q = p + strlen(want);
+    char rest[128];
+    snprintf(rest, sizeof(rest), "+OK\r\n$%d\r\n%s\r\n:", len, n);
+    if (strncmp(p, want, strlen(want)) != 0 || !strstr(q, rest) || !strstr(q, "\r\n:0\r\n"))
+        fail_msg("got %s", p);
 }
 
 static void check_sum(const char *p)
@@ -212,9 +322,28 @@ static void check_exec(struct history *h, struct client *c, const char *p, const
 static void check(struct history *h, int id, const char *p, const char *end)
 {
     struct client *c = &h->client[id];
+    char t[64];
     switch (c->kind) {
     case WRITE: h->reg[id].acked = h->reg[id].asked; break;
-    case READ: check_read(h, c, p); break;
+    case READ: check_version(c, &h->reg[c->key], value(p)); break;
+    case LINE_WRITE: h->line[id].acked = h->line[id].asked; break;
+    case LINE_READ:
+        check_version(c, &h->line[c->key], value(p));
+        c->least = value(p);
+        c->kind = LINE_NEXT;
+        snprintf(t, sizeof(t), "GET t%d\r\n", c->key);
+        tell(c, 1, t);
+        return;
+    case LINE_NEXT: check_version(c, &h->line[c->key], value(p)); break;
+    case LINE_BOTH: check_line(h, c, p); break;
+    case STEP_WRITE:
+        c->kind = STEP_NEXT;
+        snprintf(t, sizeof(t), "SET v%d %ld\r\n", id, h->step[id].asked);
+        tell(c, 1, t);
+        return;
+    case STEP_READ: check_steps(c, p); break;
+    case ORDER:
+    case ORDER_RENAME: check_order(c, p); break;
     case PAIR_READ:
         if (element(p, 0) != element(p, 1))
             fail_msg("pair %d is torn: %s", c->key, p);

@@ -1,0 +1,124 @@
+/* Requests over several shards: the records, and the keys that they hold in a shard meanwhile (scatter.c at home, part.c at owners).
+ *
+ *   struct scatter         at home: the request
+ *     struct part          one for each of its shards; travels home -> owner -> home, in lists of one message a turn
+ *       struct intent      one for each of its keys: in the owner's table from the grant until the owner has let go
+ *
+ * All of one request is one block of memory, which belongs to its home; a part and its intents to the worker that has the part. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dataplane/conn/mail.h"
+
+/* A key of a request over several shards that has not let go of it yet. Keys are told apart by their hash alone, of all databases: two that
+ * share it meet, and one waits for the other. */
+struct intent {
+    struct intent *next, **at; /* of its chain */
+    uint64_t hash;
+};
+
+/* Of one shard; the owner's. */
+#define INTENT_CHAINS 1024
+struct intents {
+    struct intent *read[INTENT_CHAINS], *write[INTENT_CHAINS];
+    uint32_t readers, writers; /* parts that have some */
+};
+
+static inline bool intents_in(struct intent *const *chains, uint64_t hash)
+{
+    const struct intent *i = chains[hash % INTENT_CHAINS];
+    while (i && i->hash != hash)
+        i = i->next;
+    return i != NULL;
+}
+
+/* Must who would read, or write, that key wait? */
+static inline bool intents_meet(const struct intents *t, uint64_t hash, bool write)
+{
+    return intents_in(t->write, hash) || (write && intents_in(t->read, hash));
+}
+
+static inline void intent_add(struct intents *t, struct intent *i, bool write)
+{
+    struct intent **chain = &(write ? t->write : t->read)[i->hash % INTENT_CHAINS];
+    i->next = *chain;
+    i->at = chain;
+    if (i->next)
+        i->next->at = &i->next;
+    *chain = i;
+}
+
+static inline void intent_drop(struct intent *i)
+{
+    *i->at = i->next;
+    if (i->next)
+        i->next->at = i->at;
+}
+
+/* Of my own shard. */
+struct lease_state {
+    uint32_t holder;   /* worker that may touch it, or LEASE_FREE: me */
+    struct list queue; /* struct in_line, first come first: commands, parts that wait, leases */
+    bool pumping;      /* lease_pump is on the stack */
+    struct intents intents;
+};
+
+/* What a part asks, or what has become of it. */
+enum part_step {
+    PART_ASK,     /* home: its keys, at once or not at all; what only reads is run with the grant */
+    PART_WAIT,    /* home: the same, but it waits for its turn */
+    PART_GRANTED, /* owner */
+    PART_REFUSED, /* owner: something else has one of its keys, or the shard */
+    PART_LEASE,   /* owner: the shard has listeners that must hear of the request as a whole */
+    PART_RUN,     /* home: it is run, and lets go */
+    PART_DROP,    /* home: it lets go */
+    PART_HOME,    /* owner: it has let go */
+};
+
+struct part {
+    struct in_line q;  /* at the owner: in the line for the shard */
+    struct part *next; /* in a message */
+    struct scatter *of;
+    struct span *argv;
+    struct intent *intent;
+    uint32_t argc, keys;
+    uint32_t shard;
+    uint8_t step; /* enum part_step */
+    bool lost;    /* no memory for the reply */
+    struct reply_heap reply;
+    size_t at;                  /* home: so much of the reply is used */
+    uint64_t took, queued;      /* cycles, where it was timed by itself */
+    uint64_t gate;              /* journal_gate of the shard */
+} __attribute__((aligned(64))); /* others write their own at the same time */
+
+/* What happens to a request as a whole. */
+enum scatter_state {
+    SCATTER_ASKING,
+    SCATTER_UNDOING, /* refused somewhere: what was granted lets go */
+    SCATTER_ENDING,  /* granted everywhere: its parts run and let go */
+    SCATTER_LEASED,  /* waits for leases */
+};
+
+struct scatter {
+    struct lease_job job; /* SCATTER_LEASED */
+    struct list node;     /* worker.scatters */
+    struct slot *slot;    /* NULL: its reply has left */
+    const struct cmd_desc *desc;
+    struct span *argv; /* all of them */
+    uint64_t *hash;    /* of its keys */
+    uint8_t *part_of;  /* the part that a key is in */
+    struct part *part; /* in order of their shards */
+    uint32_t argc, keys, parts;
+    uint32_t home, db;
+    uint32_t awaited; /* parts that are not home */
+    uint8_t state;    /* enum scatter_state */
+    uint8_t resp;
+    bool write, tracks;
+    bool keyed;            /* all of its keys are known: what does not meet them goes on */
+    bool refused, listens; /* PART_REFUSED, PART_LEASE came */
+    bool ordered;          /* one part after the other, each waiting for its turn */
+    uint64_t client, born;
+};
