@@ -26,7 +26,8 @@ void load_fail(struct load *l, const char *what, int err)
     if (!l->failed)
         snprintf(l->error, sizeof(l->error), "%s%s%s", what, err ? ": " : "",
                  err ? strerror(-err) : "");
-    l->failed = l->stopping = l->tally->failed = true;
+    l->failed = l->stopping = true;
+    l->tally->failed = true;
 }
 
 /* ---- out ---- */

@@ -232,7 +232,7 @@ __attribute__((format(printf, 4, 5))) static void ask(struct client *c, enum ans
 
 static void ask_echo(struct client *c)
 {
-    char tag[32], want[48];
+    char tag[32], want[64];
     snprintf(tag, sizeof(tag), "t%d.%ld", c->id, ++c->tag);
     snprintf(want, sizeof(want), "$%zu\r\n%s\r\n", strlen(tag), tag);
     ask(c, EXACT, want, "ECHO %s", tag);
