@@ -25,6 +25,7 @@ struct load_config {
     bool check;       /* the checksum */
     uint32_t databases;
     int64_t now_ms; /* keys that expired before it are left out */
+    bool base;      /* of a log: nothing may follow its end */
 };
 
 struct load_result {

@@ -362,7 +362,8 @@ void store_up(struct store *s, bool adopted, int64_t now_ms)
         .check = c->rdbchecksum,
         .databases = s->config->engine.databases,
         /* what has expired since may be given a new life by the log: it stays for now */
-        .now_ms = s->plan == APPENDONLY_BASE_RDB ? INT64_MIN : now_ms};
+        .now_ms = s->plan == APPENDONLY_BASE_RDB ? INT64_MIN : now_ms,
+        .base = s->plan == APPENDONLY_BASE_RDB};
     log_notice("Loading %s", path);
     s->load_start_ms = (int64_t)uv_now(s->loop);
     s->progress_ms = now_ms;
