@@ -23,7 +23,7 @@ struct cursor {
 static int64_t head(struct cursor *c, char kind)
 {
     const uint8_t *lf = c->bad ? NULL : memchr(c->p, '\n', (size_t)(c->end - c->p));
-    if (!lf || *c->p != kind) {
+    if (!lf || *c->p != (uint8_t)kind) {
         c->bad = true;
         return 0;
     }
@@ -139,6 +139,7 @@ static const uint8_t *number(const uint8_t *p, size_t *ret)
 
 void cluster_spread(struct load_client *lead, struct open_op *of, const uint8_t *p, size_t n)
 {
+    CHECK(p);
     for (const uint8_t *end = p + n, *at = p; at < end;) { /* our own bytes: well formed */
         const uint8_t *key = NULL, *begin = at;
         size_t argc, len, key_len = 0;

@@ -96,8 +96,8 @@ static uint64_t log_time(const struct load *l, uint64_t n)
 {
     const struct replay *r = l->work->replay;
     uint64_t at = log_place(l, n);
-    return (uint64_t)((double)(at / r->lines * r->length_ns + r->line[at % r->lines].at_ns) /
-                      l->cfg.replay_speed);
+    uint64_t ns = at / r->lines * r->length_ns + r->line[at % r->lines].at_ns;
+    return (uint64_t)((double)ns / l->cfg.replay_speed);
 }
 
 /* The bytes of the next operation; *ret_op, and how many replies it will have. */

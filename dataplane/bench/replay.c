@@ -154,7 +154,8 @@ static const char *monitor_line(struct reader *d)
 
 static const char *trace_line(struct reader *d)
 {
-    char *end, *save, *at = strtok_r(d->line, ",", &save), *key = strtok_r(NULL, ",", &save);
+    char *end = d->line, *save, *at = strtok_r(d->line, ",", &save),
+         *key = strtok_r(NULL, ",", &save);
     char *size = strtok_r(NULL, ",", &save), *op = strtok_r(NULL, ", \r\n", &save);
     double ms = at ? strtod(at, &end) : 0;
     if (!op || end == at)
