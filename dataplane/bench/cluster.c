@@ -139,7 +139,6 @@ static const uint8_t *number(const uint8_t *p, size_t *ret)
 
 void cluster_spread(struct load_client *lead, struct open_op *of, const uint8_t *p, size_t n)
 {
-    CHECK(p);
     for (const uint8_t *end = p + n, *at = p; at < end;) { /* our own bytes: well formed */
         const uint8_t *key = NULL, *begin = at;
         size_t argc, len, key_len = 0;
@@ -154,7 +153,7 @@ void cluster_spread(struct load_client *lead, struct open_op *of, const uint8_t 
         }
         size_t bytes = (size_t)(at - begin);
         uint8_t *copy = malloc(bytes);
-        CHECK(copy);
+        CHECK(copy && begin);
         memcpy(copy, begin, bytes);
         int node = key ? lead->load->cluster->node[slot_of(key, key_len)]
                        : lead->load->cluster->node[lead->id * 37 % CLUSTER_SLOTS];
