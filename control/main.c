@@ -453,6 +453,8 @@ static int serve(struct control *c)
         goto undo_admin;
     if (!(c->store = store_open(&c->loop, &c->bridge, c->config, &store_ops, c, now_ms())))
         goto undo_requests;
+    if (store_begin(c->store))
+        goto undo_store;
     if (open_door(c))
         goto undo_store;
     if (open_neighbours(c))

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,9 +16,10 @@
 #include "control/store/merge.h"
 #include "engine/log/aof.h"
 
-#define POLL_MS    2
-#define RESCUE_MS  10000
-#define PATH_BYTES 8192
+#define POLL_MS     2
+#define RESCUE_MS   10000
+#define PATIENCE_MS 2000 /* a process that was killed may have an fsync to end first */
+#define PATH_BYTES  8192
 
 /* ---- files ---- */
 
@@ -221,16 +221,15 @@ static bool look_at(struct appendonly *a, const char *name, bool last)
     return true;
 }
 
-bool appendonly_lock(struct appendonly *a)
+int appendonly_hold(struct appendonly *a, bool patient)
 {
-    if (a->lock_fd >= 0)
-        return true;
-    a->lock_fd = file_ops.open(a->m.dir, O_RDONLY | O_DIRECTORY, 0);
-    if (a->lock_fd >= 0 && flock(a->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return true;
-    log_warning("%s: %s", a->m.dir,
-                a->lock_fd < 0 ? strerror(errno) : "another server writes its log there");
-    return false;
+    char err[PATH_BYTES];
+    const struct config *c = a->config;
+    int rc = dir_locks_hold(&a->locks, c->control.dir, c->dataplane.instance,
+                            patient ? PATIENCE_MS : 0, err, sizeof err);
+    if (rc)
+        log_warning("%s", err);
+    return rc;
 }
 
 static bool is_rdb(const struct manifest *m, uint64_t *ret_bytes)
@@ -288,7 +287,7 @@ enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n)
     a->files = calloc(a->m.incrs + 1, sizeof *a->files);
     a->total_bytes = a->last_group = a->tail_bytes = 0;
     a->torn_before = false;
-    if (!a->files || !appendonly_lock(a))
+    if (!a->files || appendonly_hold(a, true))
         return APPENDONLY_REFUSED;
     bool rdb = a->m.has_base && is_rdb(&a->m, &a->base_bytes);
     a->rdb_bytes = rdb ? a->base_bytes : 0;
@@ -408,8 +407,9 @@ static int begin_files(struct appendonly *a, const char *rdb)
         rc = file_sync_dir(a->config->control.dir);
     if (rc)
         return rc;
-    if (!appendonly_lock(a))
-        return -EBUSY;
+    rc = appendonly_hold(a, false);
+    if (rc)
+        return rc;
     if (!a->has_manifest && rdb)
         rc = adopt_rdb(a, rdb);
     if (!rc)
@@ -575,7 +575,7 @@ int appendonly_rescue(const struct config *config)
 {
     struct link *l;
     struct config copy = *config;
-    struct appendonly a = {.config = &copy, .lock_fd = -1};
+    struct appendonly a = {.config = &copy};
     uint64_t waiting = 0;
     int rc = 0;
     if (!config->control.appendonly || link_open_leftover(&l, config->dataplane.instance))
@@ -597,8 +597,7 @@ int appendonly_rescue(const struct config *config)
                    (unsigned long long)waiting);
     journal_free(a.journal);
     unmap_all(&a);
-    if (a.lock_fd >= 0)
-        file_ops.close(a.lock_fd);
+    dir_locks_free(&a.locks, false);
     link_close(l);
     return rc;
 }
@@ -616,7 +615,6 @@ struct appendonly *appendonly_open(uv_loop_t *loop, struct bridge *b, struct con
     a->config = config;
     a->ops = ops;
     a->ctx = ctx;
-    a->lock_fd = -1;
     a->rewrite_ok = true;
     a->rewrite_took_ms = -1;
     uv_timer_init(loop, &a->poll);
@@ -750,8 +748,7 @@ void appendonly_free(struct appendonly *a)
     journal_free(a->journal);
     replay_free(a->replay);
     unmap_all(a);
-    if (a->lock_fd >= 0)
-        file_ops.close(a->lock_fd);
+    dir_locks_free(&a->locks, !link_dp_alive(a->bridge->link));
     free(a);
 }
 

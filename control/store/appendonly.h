@@ -41,6 +41,9 @@ struct appendonly *appendonly_open(uv_loop_t *loop, struct bridge *b, struct con
 int appendonly_close(struct appendonly *a);
 void appendonly_free(struct appendonly *a);
 
+/* `dir` is ours to write into (dir_lock.h). 0 or -errno, logged; -EWOULDBLOCK: another server has it. */
+int appendonly_hold(struct appendonly *a, bool patient);
+
 /* Reads the manifest and looks at all files. `base`: path of the base RDB. */
 enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n);
 void appendonly_replay(struct appendonly *a);

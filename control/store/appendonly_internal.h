@@ -2,6 +2,7 @@
 #pragma once
 
 #include "control/store/appendonly.h"
+#include "control/store/dir_lock.h"
 #include "control/store/journal.h"
 #include "control/store/manifest.h"
 #include "control/store/replay.h"
@@ -28,7 +29,7 @@ struct appendonly {
     void *ctx;
     struct manifest m;
     bool has_manifest;
-    int lock_fd; /* on the directory: no second server writes there */
+    struct dir_locks locks;
     struct journal *journal;
     bool file_open, running, beginning;
     bool
@@ -60,6 +61,5 @@ struct appendonly {
     int64_t rewrite_took_ms, rewrite_next_ms; /* took: -1: none yet */
 };
 
-bool appendonly_lock(struct appendonly *a);
 bool appendonly_all_journal(struct appendonly *a);
 void appendonly_publish(struct appendonly *a);

@@ -222,7 +222,7 @@ static bool prepare(struct appendonly *a, struct rewrite *r, uint64_t id)
 {
     if (!a->running && !read_manifest(a))
         return false;
-    if (!appendonly_lock(a))
+    if (appendonly_hold(a, false))
         return false;
     r->m = a->m;
     r->fresh = a->opening;

@@ -170,6 +170,11 @@ static bool begin_save(struct store *s, int64_t now_ms)
                              .now_s = now_ms / 1000};
     s->last_try_ms = now_ms;
     s->save_wanted = false;
+    if (appendonly_hold(s->log, false)) {
+        s->last_ok = false;
+        publish_misconf(s);
+        return false;
+    }
     return start_save(s, &sc);
 }
 
@@ -541,6 +546,13 @@ struct store *store_open(uv_loop_t *loop, struct bridge *b, struct config *confi
         return s;
     free(s);
     return NULL;
+}
+
+int store_begin(struct store *s)
+{
+    const struct config_control *c = &s->config->control;
+    int rc = c->appendonly || c->saves ? appendonly_hold(s->log, true) : 0;
+    return rc == -EWOULDBLOCK ? rc : 0; /* what cannot be written into is told when it is to be */
 }
 
 int store_close(struct store *s)

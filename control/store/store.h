@@ -34,6 +34,8 @@ struct store_ops {
 /* NULL: no memory. */
 struct store *store_open(uv_loop_t *loop, struct bridge *b, struct config *config,
                          const struct store_ops *ops, void *ctx, int64_t now_ms);
+/* Before a dataplane is started. 0, or -EWOULDBLOCK (logged): another server writes into `dir`. */
+int store_begin(struct store *s);
 /* Ends what is going on; run the loop until its handles are closed, then store_free. Both take NULL. 0, or -errno: the link holds what is not on disk. */
 int store_close(struct store *s);
 void store_free(struct store *s);
