@@ -559,7 +559,7 @@ static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
     uint64_t ns = w->sleep_ns, timer = net_next_timer_ns(w->net);
     if (w->timers.count && wheel_next_ns(&w->timers) < timer)
         timer = wheel_next_ns(&w->timers);
-    if (!list_empty(&w->journal.waits) && ns > SLEEP_DURABLE_NS)
+    if ((!list_empty(&w->journal.waits) || w->journal.asks) && ns > SLEEP_DURABLE_NS)
         ns = SLEEP_DURABLE_NS;
     if (timer <= now_ns)
         return false;

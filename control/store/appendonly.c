@@ -352,7 +352,7 @@ static enum journal_fsync policy_of(const struct config *c)
 
 void appendonly_publish(struct appendonly *a)
 {
-    uint32_t mode = a->opening                             ? JOURNAL_ON
+    uint32_t mode = a->opening                             ? JOURNAL_BEGINS
                     : !a->running                          ? JOURNAL_OFF
                     : policy_of(a->config) == FSYNC_ALWAYS ? JOURNAL_ALWAYS
                                                            : JOURNAL_ON;

@@ -380,6 +380,8 @@ static bool nothing_to_do(void *ctx)
     bool always = __atomic_load_n(&j->policy, __ATOMIC_RELAXED) == FSYNC_ALWAYS, idle = true;
     if (pthread_mutex_trylock(&j->work))
         return false;
+    if (j->m.link) /* who asks has put its records there before */
+        always |= __atomic_load_n(&link_journal(j->m.link)->asked, __ATOMIC_RELAXED) != 0;
     for (uint32_t i = 0; i < j->m.workers && j->m.link; i++) {
         const struct ring *r = &j->m.ring[i];
         uint64_t n = __atomic_load_n(&r->shm->head, __ATOMIC_SEQ_CST) - r->pos;

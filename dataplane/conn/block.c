@@ -36,12 +36,21 @@ struct block {
     bool ended;           /* claimed by home */
     bool late, error;     /* time ran out, or CLIENT UNBLOCK, while an element was being moved */
     uint32_t drops;       /* that have not come back */
-    /* appendfsync always: what must be durable before the reply leaves; of whoever served it */
+    /* what must be safe before the reply leaves; of whoever served it */
     struct {
         uint32_t shard;
-        uint64_t seq;
+        uint64_t gate;
     } gate[2];
     uint32_t gates;
+    uint8_t durability;     /* of its client */
+    struct disk_call *disk; /* WAITAOF; NULL: it waits for something else, or no more */
+};
+
+/* WAITAOF: what was done when it began to wait. */
+struct disk_call {
+    struct list node; /* journal.callers */
+    struct block *block;
+    uint64_t seq[]; /* by shard */
 };
 
 /* Nodes of a record in the table of another shard. */
@@ -59,8 +68,20 @@ static struct block *block_of(struct block_wait *b)
 
 /* ---- the end of a record; home ---- */
 
+static void disk_end(struct block *b)
+{
+    struct disk_call *d = b->disk;
+    if (!d)
+        return;
+    b->home->journal.asks -= b->b.local;
+    list_remove(&d->node);
+    free(d);
+    b->disk = NULL;
+}
+
 static void block_free(struct block *b)
 {
+    disk_end(b);
     list_remove(&b->node);
     block_wait_fini(&b->b);
     if (b->request)
@@ -129,6 +150,7 @@ static void detach(struct block *b)
     struct worker *w = b->home;
     if (list_linked(&b->timer.node.link))
         wheel_cancel(&w->timers, &b->timer.node);
+    disk_end(b);
     if (!b->conn)
         return;
     if (b->counted)
@@ -152,11 +174,12 @@ static void account(struct block *b, const struct reply_heap *reply, uint32_t er
 /* The holder of the shards: what it did there is in a record that is being made. */
 static void note_gate(struct worker *w, struct block *b, uint32_t shard)
 {
-    uint64_t seq = journal_gate(w, shard, (b->b.desc->flags & CMD_WRITE) != 0);
-    if (!seq)
+    struct journal_need need = journal_need(b->durability, (b->b.desc->flags & CMD_WRITE) != 0);
+    uint64_t gate = journal_gate(w, shard, need);
+    if (!gate)
         return;
     b->gate[b->gates].shard = shard;
-    b->gate[b->gates++].seq = seq;
+    b->gate[b->gates++].gate = gate;
 }
 
 static void note_gates(struct worker *w, struct block *b)
@@ -170,10 +193,10 @@ static void note_gates(struct worker *w, struct block *b)
 static void wait_for_gates(struct block *b, struct slot *slot)
 {
     for (uint32_t i = 0; i < b->gates; i++) {
-        if (!journal_pending(b->home, b->gate[i].shard, b->gate[i].seq))
+        if (!journal_pending(b->home, b->gate[i].shard, b->gate[i].gate))
             continue;
         slot->parts++;
-        journal_wait(b->home, slot, b->gate[i].shard, b->gate[i].seq);
+        journal_wait(b->home, slot, b->gate[i].shard, b->gate[i].gate);
     }
 }
 
@@ -200,15 +223,18 @@ static void served(struct worker *w, struct mail_event *ev)
     release(b, false);
 }
 
-/* Claimed by home: the answer is that of a time that has run out, or an error. */
-static void give_up(struct block *b, bool error)
+#define UNBLOCKED "UNBLOCKED client unblocked via CLIENT UNBLOCK"
+
+/* Claimed by home: the answer is that of a time that has run out, or an error; NULL: none. */
+static void give_up(struct block *b, const char *error)
 {
     struct reply_heap h = {0};
     struct reply r;
     b->ended = true;
     reply_heap_init(&r, &h, b->b.resp);
+    b->b.durable = b->disk && journal_on_disk(b->home, b->disk->seq);
     if (error)
-        reply_error(&r, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        reply_error(&r, error);
     else
         block_reply_timeout(&b->b, &r);
     reply_heap_finish(&r, &h);
@@ -227,9 +253,35 @@ static void time_is_up(struct worker *w, struct client_timer *t)
     if (w->now_ns < b->deadline_ns)
         client_timer_set(w, t, b->deadline_ns); /* the wheel reaches no further */
     else if (wait_claim(&b->b.w, WAIT_OVER))
-        give_up(b, false);
+        give_up(b, NULL);
     else if (wait_claimed(&b->b.w) == WAIT_SERVED)
         b->late = true;
+}
+
+/* Also what the worker's other clients were answered: one group of the log more, at most. */
+static void wait_for_disk(struct block *b)
+{
+    struct worker *w = b->home;
+    struct disk_call *d = malloc(sizeof(*d) + w->count * sizeof(d->seq[0]));
+    CHECK(d);
+    d->block = b;
+    journal_note(w, d->seq);
+    b->disk = d;
+    w->journal.seen = 0;
+    list_push_back(&w->journal.callers, &d->node);
+    w->journal.asks += b->b.local;
+}
+
+void block_disk(struct worker *w)
+{
+    list_for_each_safe(n, next, &w->journal.callers)
+    {
+        struct disk_call *d = list_entry(n, struct disk_call, node);
+        struct block *b = d->block;
+        bool over = w->journal.on ? !b->b.replicas && journal_on_disk(w, d->seq) : b->b.local;
+        if (over && wait_claim(&b->b.w, WAIT_OVER))
+            give_up(b, w->journal.on ? NULL : BLOCK_NO_LOG);
+    }
 }
 
 static void begin_to_wait(struct block *b)
@@ -240,6 +292,8 @@ static void begin_to_wait(struct block *b)
     STAT_SET(w->stats->clients_blocked, ++w->blocked);
     conn_name(b->conn);
     conn_mark(b->conn); /* its peer may have left before */
+    if (b->b.form == BLOCK_DISK)
+        wait_for_disk(b);
     if (!ms)
         return;
     b->deadline_ns =
@@ -310,7 +364,7 @@ static void unblock_run(struct worker *w, struct mail_event *ev)
     struct unblock *u = (struct unblock *)ev;
     (void)w;
     if (u->block->conn) {
-        give_up(u->block, u->error);
+        give_up(u->block, u->error ? UNBLOCKED : NULL);
     } else { /* it left in the same turn */
         close_slot(u->block);
         release(u->block, false);
@@ -342,8 +396,11 @@ void block_over(struct worker *w, struct block_wait *bw)
 {
     struct block *b = block_of(bw);
     b->ev.run = served;
-    if (unlikely_(w->journal.always))
+    if (unlikely_(w->journal.on)) {
+        if (b->home != w)
+            journal_publish(w); /* its client may be told at once */
         note_gates(w, b);
+    }
     if (b->home == w)
         served(w, &b->ev);
     else
@@ -373,11 +430,11 @@ static void move_run(struct worker *w, struct lease_job *job)
         b->b.errors = r.errors;
         memcpy(b->b.error_code, r.error_code, sizeof(b->b.error_code));
         b->b.served_by = from;
-        if (unlikely_(w->journal.always))
+        if (unlikely_(w->journal.on))
             note_gates(w, b);
         served(w, &b->ev);
     } else if (b->late && wait_claim(&b->b.w, WAIT_OVER)) {
-        give_up(b, b->error);
+        give_up(b, b->error ? UNBLOCKED : NULL);
     }
 }
 
@@ -404,6 +461,7 @@ static struct block *block_new(struct worker *w, struct conn *c)
     CHECK(b);
     b->home = w;
     b->conn = c;
+    b->durability = c->ses.durability;
     b->b.w.shared = w->count > 1;
     wheel_node_init(&b->timer.node);
     list_init(&b->ev.node);
@@ -424,6 +482,7 @@ static void run(struct worker *w, struct block *b, struct cmd *cmd, uint64_t sha
     struct reply_heap h = {0};
     struct reply r;
     struct slot *slot = b->slot;
+    uint8_t who = b->durability; /* told may free it */
     reply_heap_init(&r, &h, cmd->out->resp);
     cmd->out = &r;
     cmd->wait = &b->b;
@@ -442,7 +501,7 @@ static void run(struct worker *w, struct block *b, struct cmd *cmd, uint64_t sha
         stats_count_error(w->stats, r.error_code);
     }
     if (told(b, span_of(h.p, h.len)))
-        journal_ready(w, slot, shards, (cmd->desc->flags & CMD_WRITE) != 0);
+        journal_ready(w, slot, shards, journal_need(who, (cmd->desc->flags & CMD_WRITE) != 0));
     reply_heap_free(&h);
 }
 

@@ -668,6 +668,8 @@ bool block_unblock(struct worker *w, uint64_t client, bool error);
 void block_over(struct worker *w, struct block_wait *b); /* host_ops.wait_over, wait_move */
 void block_move(struct worker *w, struct block_wait *b);
 void block_drops(struct worker *w); /* while my shard is mine */
+void block_disk(
+    struct worker *w); /* the disk may have what WAITAOF waits for, or there is no log any more */
 void block_fini(struct worker *w);
 
 /* pause.c */

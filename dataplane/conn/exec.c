@@ -217,6 +217,7 @@ static void exec_run(struct worker *w, struct exec_job *e, struct shard_set *set
     const struct multi_cmd **foreign = calloc(n + 1, sizeof(*foreign));
     CHECK(foreign);
     bool changed = multi_unwatch(e->multi, set);
+    uint8_t who = e->slots[0]->conn ? e->slots[0]->conn->ses.durability : DURABILITY_DEFAULT;
     if (e->slots[0]->conn) /* a client that is gone asks for nothing */
         run_queue(w, e, set, changed, foreign);
     for (uint32_t i = 0; i < e->nslots; i++) {
@@ -225,7 +226,7 @@ static void exec_run(struct worker *w, struct exec_job *e, struct shard_set *set
             issue(w, slot, foreign[i / 2]);
             continue;
         }
-        journal_ready(w, slot, shards, w->journal.fx.len != effects);
+        journal_ready(w, slot, shards, journal_need(who, w->journal.fx.len != effects));
     }
     free(foreign);
     multi_free(e->multi);

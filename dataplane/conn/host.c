@@ -117,6 +117,18 @@ static bool host_unblock(struct host *h, uint64_t client, bool error)
     return block_unblock(worker_of(h), client, error);
 }
 
+/* Requests before it that are under way may have written. */
+static enum host_log host_log(struct host *h, const struct session *s)
+{
+    const struct conn *c = (const struct conn *)s;
+    struct worker *w = worker_of(h);
+    uint64_t seq[LIMIT_WORKERS];
+    if (!w->journal.on)
+        return HOST_LOG_OFF;
+    journal_note(w, seq);
+    return c && c->nslots <= 1 && journal_on_disk(w, seq) ? HOST_LOG_SAFE : HOST_LOG_BEHIND;
+}
+
 static void host_pause(struct host *h, int64_t until_ms, bool all)
 {
     pause_begin(worker_of(h), until_ms, all);
@@ -161,6 +173,7 @@ void host_init(struct worker *w)
         .wait_over = host_wait_over,
         .wait_move = host_wait_move,
         .unblock = host_unblock,
+        .log = host_log,
         .pause = host_pause,
         .unpause = host_unpause,
     };

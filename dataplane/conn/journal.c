@@ -19,11 +19,17 @@
 #define RECORD_BYTES (LIMIT_LINK_MSG_BYTES - 64) /* of a record in the ring */
 #define MORE_BYTES   (RECORD_BYTES - sizeof(struct msg_journal_more))
 
+/* Of a gate, beside the number: what it is that must have it. Neither bit: the disk. */
+#define GATE_WRITTEN (1ull << 63) /* the kernel */
+#define GATE_POLICY \
+    (1ull << 62) /* what appendfsync says now: who waits is let go when that changes */
+#define GATE_NUMBER (GATE_POLICY - 1)
+
 struct journal_wait {
     struct list node;
     struct slot *slot;
     uint32_t shard;
-    uint64_t seq;
+    uint64_t gate;
 };
 
 struct queued {
@@ -34,6 +40,7 @@ void journal_init(struct worker *w)
 {
     effects_init(&w->journal.fx);
     list_init(&w->journal.waits);
+    list_init(&w->journal.callers);
 }
 
 void journal_fini(struct worker *w)
@@ -63,6 +70,8 @@ void journal_config(struct worker *w)
         j->on = false;
     }
     j->always = j->on && w->config.journal == JOURNAL_ALWAYS;
+    j->begins = j->on && w->config.journal == JOURNAL_BEGINS;
+    j->seen = 0; /* who waits may wait for something else now */
     careful_set(w, CAREFUL_DURABLE, j->always);
     STAT_SET(w->stats->journaling, j->on);
 }
@@ -135,8 +144,9 @@ static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
                     .last_db = f->db}};
     for (uint64_t m = shards; m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
-        head.at[head.m.shards++] =
-            (struct msg_journal_shard){.shard = i, .seq = ++w->all[i]->shard.journal_seq};
+        uint64_t seq = w->all[i]->shard.journal_seq + 1;
+        __atomic_store_n(&w->all[i]->shard.journal_seq, seq, __ATOMIC_RELAXED); /* journal_note */
+        head.at[head.m.shards++] = (struct msg_journal_shard){.shard = i, .seq = seq};
     }
     uint32_t head_n = (uint32_t)(sizeof(head.m) + head.m.shards * sizeof(struct msg_journal_shard));
     size_t n = f->len, first = RECORD_BYTES - head_n;
@@ -181,6 +191,15 @@ void journal_lease_end(struct worker *w, uint64_t shards)
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         w->all[i]->shard.effects = &w->all[i]->journal.fx;
     }
+}
+
+void journal_publish(struct worker *w)
+{
+    uint64_t leased = w->lease_asking ? w->lease_round.want : 0;
+    if (leased && w->lease_set.v[__builtin_ctzll(leased)])
+        journal_lease_next(w, leased);
+    else
+        journal_close(w);
 }
 
 void journal_cut(struct worker *w, uint64_t id)
@@ -262,16 +281,20 @@ static void look_at_error(struct worker *w)
 
 /* ---- waiting for the disk, or for the writer ---- */
 
-static uint64_t safe(const struct worker *w, uint32_t shard)
+static uint64_t durable(const struct worker *w, uint32_t shard)
 {
-    const struct link_journal *page = link_journal(w->link);
-    return __atomic_load_n(w->journal.always ? &page->durable[shard] : &page->written[shard],
-                           __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&link_journal(w->link)->durable[shard], __ATOMIC_ACQUIRE);
 }
 
-bool journal_pending(const struct worker *w, uint32_t shard, uint64_t seq)
+static uint64_t written(const struct worker *w, uint32_t shard)
 {
-    return seq > safe(w, shard);
+    return __atomic_load_n(&link_journal(w->link)->written[shard], __ATOMIC_ACQUIRE);
+}
+
+bool journal_pending(const struct worker *w, uint32_t shard, uint64_t gate)
+{
+    bool disk = gate & GATE_POLICY ? w->journal.always : !(gate & GATE_WRITTEN);
+    return (gate & GATE_NUMBER) > (disk ? durable(w, shard) : written(w, shard));
 }
 
 /* What was done so far finds room in the ring, or is there already. Each part has a head, and one more may be lost to the ring's end. */
@@ -284,32 +307,56 @@ static bool fits(const struct journal_out *j)
                LIMIT_LINK_JOURNAL_BYTES;
 }
 
-uint64_t journal_gate(struct worker *w, uint32_t shard, bool wrote)
+uint64_t journal_gate(struct worker *w, uint32_t shard, struct journal_need need)
 {
+    static const uint64_t bits[] = {
+        [DURABILITY_DEFAULT] = GATE_POLICY, [DURABILITY_EVERYSEC] = GATE_WRITTEN};
+    const struct journal_out *j = &w->journal;
     const struct shard *s = &w->all[shard]->shard;
-    if (w->journal.always ? !wrote && !w->config.durable_reads
-                          : !w->journal.on || !wrote || fits(&w->journal))
+    if (!j->on)
+        return 0;
+    bool disk =
+        need.who == DURABILITY_DEFAULT ? j->always : need.who == DURABILITY_ALWAYS && !j->begins;
+    if (disk ? !need.wrote && !w->config.durable_reads : !need.wrote || fits(j))
         return 0;
     uint64_t seq = s->journal_seq + (s->effects->len != 0); /* the open record's number to be */
-    return journal_pending(w, shard, seq) ? seq : 0;
+    uint64_t gate = seq | (disk || need.who == DURABILITY_DEFAULT ? bits[need.who] : GATE_WRITTEN);
+    return journal_pending(w, shard, gate) ? gate : 0;
 }
 
-void journal_wait(struct worker *w, struct slot *slot, uint32_t shard, uint64_t seq)
+static bool asks(const struct journal_wait *wait)
+{
+    return !(wait->gate & (GATE_WRITTEN | GATE_POLICY));
+}
+
+void journal_wait(struct worker *w, struct slot *slot, uint32_t shard, uint64_t gate)
 {
     struct journal_wait *wait = malloc(sizeof(*wait));
     CHECK(wait);
-    *wait = (struct journal_wait){.slot = slot, .shard = shard, .seq = seq};
+    *wait = (struct journal_wait){.slot = slot, .shard = shard, .gate = gate};
     list_push_back(&w->journal.waits, &wait->node);
+    w->journal.asks += asks(wait);
     w->journal.seen = 0;
+    w->journal.busy = true;
     STAT_INC(w->stats->journal_waits);
 }
 
-void journal_ready(struct worker *w, struct slot *slot, uint64_t shards, bool wrote)
+static void wait_over(struct worker *w, struct journal_wait *wait)
+{
+    struct slot *slot = wait->slot;
+    w->journal.asks -= asks(wait);
+    list_remove(&wait->node);
+    free(wait);
+    if (--slot->parts == 0)
+        slot_ready(slot);
+}
+
+void journal_ready(struct worker *w, struct slot *slot, uint64_t shards, struct journal_need need)
 {
     slot->parts = 1;
     for (uint64_t m = w->journal.on ? shards : 0; m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
-        uint64_t gate = journal_gate(w, i, wrote);
+        uint64_t gate = journal_gate(w, i, need);
         if (gate) {
             slot->parts++;
             journal_wait(w, slot, i, gate);
@@ -319,40 +366,60 @@ void journal_ready(struct worker *w, struct slot *slot, uint64_t shards, bool wr
         slot_ready(slot);
 }
 
+/* What another worker does at the same time may be in it or not. */
+void journal_note(const struct worker *w, uint64_t seq[])
+{
+    for (uint32_t i = 0; i < w->count; i++)
+        seq[i] = __atomic_load_n(&w->all[i]->shard.journal_seq, __ATOMIC_RELAXED);
+    seq[w->id] += w->journal.fx.len != 0;
+}
+
+bool journal_on_disk(const struct worker *w, const uint64_t seq[])
+{
+    if (!w->journal.on || w->journal.begins)
+        return false;
+    for (uint32_t i = 0; i < w->count; i++)
+        if (seq[i] > durable(w, i))
+            return false;
+    return true;
+}
+
 static void look_at_waits(struct worker *w)
 {
     uint64_t sum = 1;
     for (uint32_t i = 0; i < w->count; i++)
-        sum += safe(w, i);
+        sum += durable(w, i) + written(w, i);
     if (sum == w->journal.seen)
         return;
     w->journal.seen = sum;
     list_for_each_safe(n, next, &w->journal.waits)
     {
         struct journal_wait *wait = list_entry(n, struct journal_wait, node);
-        struct slot *slot = wait->slot;
-        if (journal_pending(w, wait->shard, wait->seq))
-            continue;
-        list_remove(n);
-        free(wait);
-        if (--slot->parts == 0)
-            slot_ready(slot);
+        if (!journal_pending(w, wait->shard, wait->gate))
+            wait_over(w, wait);
     }
+    block_disk(w);
     out_close(w);
+}
+
+/* Clients wait for the disk, and appendfsync would let them: the writer is told, once for all of them. */
+static void ask_for_disk(struct worker *w)
+{
+    struct link_journal *page = link_journal(w->link);
+    if (__atomic_load_n(&page->asked, __ATOMIC_RELAXED))
+        return;
+    __atomic_store_n(&page->asked, 1, __ATOMIC_RELAXED);
+    link_journal_wake(w->link);
 }
 
 /* The log was turned off: nobody waits for it any more; what was done before still goes into the ring. */
 static void wind_up(struct worker *w)
 {
     struct journal_out *j = &w->journal;
-    struct list *n;
     queue_flush(j);
-    while ((n = list_pop_front(&j->waits)) != NULL) {
-        struct journal_wait *wait = list_entry(n, struct journal_wait, node);
-        if (--wait->slot->parts == 0)
-            slot_ready(wait->slot);
-        free(wait);
-    }
+    while (!list_empty(&j->waits))
+        wait_over(w, list_entry(j->waits.next, struct journal_wait, node));
+    block_disk(w);
     out_close(w);
     __atomic_store_n(&j->full, false, __ATOMIC_RELAXED);
     j->any_full = false;
@@ -378,9 +445,11 @@ void journal_turn_end_now(struct worker *w)
     if (j->ring.pos != before || j->any_full || w->count > 1)
         look_at_room(w);
     look_at_error(w);
-    if (j->ring.pos != before && (j->always || !list_empty(&j->waits) ||
+    if (j->ring.pos != before && (j->always || j->asks || !list_empty(&j->waits) ||
                                   ring_backlog(&j->ring) > LIMIT_LINK_JOURNAL_BYTES / 8))
         link_journal_wake(w->link);
-    if (!list_empty(&j->waits))
+    if (!list_empty(&j->waits) || !list_empty(&j->callers))
         look_at_waits(w);
+    if (j->asks && !j->always)
+        ask_for_disk(w);
 }

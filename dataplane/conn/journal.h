@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/base/list.h"
+#include "engine/cmd/session.h"
 #include "engine/link/link.h"
 #include "engine/log/effect.h"
 
@@ -14,6 +15,7 @@ struct journal_out {
     bool on;           /* effects of my shard are written down */
     bool busy;         /* the turn's end has something to do: on, or not all of it is over yet */
     bool always;       /* replies wait until their writes are safe */
+    bool begins;       /* JOURNAL_BEGINS */
     bool full;         /* no room: writes wait. Read by other workers (relaxed) */
     bool any_full;     /* mine, or another worker's */
     uint8_t error;     /* what the writer told last (errno) */
@@ -22,9 +24,11 @@ struct journal_out {
     /* records that found no room in the ring: {type, len, bytes} each */
     uint8_t *queue;
     size_t queue_at, queue_len, queue_cap;
-    struct list waits; /* struct journal_wait */
-    uint64_t seen;     /* sum of what was durable when `waits` was looked through last */
-    uint32_t held;     /* clients whose writes wait for room */
+    struct list waits;   /* struct journal_wait */
+    struct list callers; /* of WAITAOF (block.c) */
+    uint32_t asks;       /* of both, for the disk whatever appendfsync says */
+    uint64_t seen;       /* sum of what was safe when they were looked through last; 0: look */
+    uint32_t held;       /* clients whose writes wait for room */
 };
 
 void journal_init(struct worker *w);
@@ -42,23 +46,37 @@ void journal_turn_end_now(struct worker *w);
 void journal_lease_begin(struct worker *w, uint64_t shards);
 void journal_lease_next(struct worker *w, uint64_t shards); /* another job under the same leases */
 void journal_lease_end(struct worker *w, uint64_t shards);
+/* The same for whichever of both holds: another worker is told of it at once. */
+void journal_publish(struct worker *w);
 /* All shards are in my hands: here a snapshot is cut, and the journal says so, behind what was done before. */
 void journal_cut(struct worker *w, uint64_t id);
 
 /* ---- replies that wait ---- */
 
-/* With appendfsync always until the disk has what they tell of; else until the writer has it, and only where this process's death would take it along:
- * what was written has found no room in the ring. Safe is what has come so far. */
+/* With appendfsync always, or CLIENT DURABILITY ALWAYS, until the disk has what they tell of; else until the writer has it, and only where this
+ * process's death would take it along: what was written has found no room in the ring. */
+struct journal_need {
+    uint8_t who; /* the client's enum session_durability */
+    bool wrote;
+};
+static inline struct journal_need journal_need(uint8_t who, bool wrote)
+{
+    return (struct journal_need){who, wrote};
+}
 
-/* The sequence that must be safe before what was just read or written in shard s may be told; 0: nothing to wait for. */
-uint64_t journal_gate(struct worker *w, uint32_t shard, bool wrote);
-/* Whether `seq` of the shard is not safe yet. */
-bool journal_pending(const struct worker *w, uint32_t shard, uint64_t seq);
-/* One of slot->parts is done when that sequence is safe. */
-void journal_wait(struct worker *w, struct slot *slot, uint32_t shard, uint64_t seq);
+/* What must have come true before what was just read or written in shard s may be told, a gate; 0: nothing to wait for. */
+uint64_t journal_gate(struct worker *w, uint32_t shard, struct journal_need need);
+/* Whether it has not yet. */
+bool journal_pending(const struct worker *w, uint32_t shard, uint64_t gate);
+/* One of slot->parts is done when it has. */
+void journal_wait(struct worker *w, struct slot *slot, uint32_t shard, uint64_t gate);
 
 /* The reply in the slot is whole: it leaves when what was done to those shards is safe. */
-void journal_ready(struct worker *w, struct slot *slot, uint64_t shards, bool wrote);
+void journal_ready(struct worker *w, struct slot *slot, uint64_t shards, struct journal_need need);
+
+/* Numbers, by shard, of all that this worker's clients have been answered; and whether the disk has that. */
+void journal_note(const struct worker *w, uint64_t seq[]);
+bool journal_on_disk(const struct worker *w, const uint64_t seq[]);
 
 /* The request must wait until there is room in the journal: its client is paused. False: it may run. */
 bool journal_holds(struct worker *w, struct conn *c, const struct staged *s);

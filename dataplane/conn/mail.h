@@ -51,7 +51,7 @@ struct mail_cmd {
     uint64_t hash;
     uint64_t client;
     uint64_t gate; /* reply: journal_gate of the shard that ran it */
-    uint8_t resp;
+    uint8_t resp, durability;
     bool part, keyed, tracks, may_hold;
     struct held *held;           /* of the reply, at the owner */
     size_t reply_off, reply_len; /* in the mail's replies */

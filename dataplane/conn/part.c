@@ -82,7 +82,7 @@ static void run(struct worker *w, struct part *p)
         STAT_ADD(w->stats->error_replies, r.errors);
         stats_count_error(w->stats, r.error_code);
     }
-    p->gate = journal_gate(w, w->id, of->write);
+    p->gate = journal_gate(w, w->id, journal_need(of->durability, of->write));
     after_command(w, &w->shard);
 }
 

@@ -60,6 +60,7 @@ struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_de
     if (!mc)
         return NULL;
     *mc = (struct mail_cmd){.slot = slot, .desc = d, .argc = argc, .argv = (struct span *)(mc + 1)};
+    mc->durability = slot && slot->conn ? slot->conn->ses.durability : DURABILITY_DEFAULT;
     mc->tracks = slot && slot->conn && tracking_remembers(&slot->conn->ses);
     uint8_t *to = (uint8_t *)(mc->argv + argc);
     for (uint32_t i = 0; i < argc; i++) {
@@ -226,6 +227,11 @@ static void take_replies(struct worker *w, struct mail *m)
 
 /* ---- serving ---- */
 
+static uint64_t gate_of(struct worker *w, const struct mail_cmd *mc)
+{
+    return journal_gate(w, w->id, journal_need(mc->durability, (mc->desc->flags & CMD_WRITE) != 0));
+}
+
 static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
 {
     struct reply r;
@@ -259,16 +265,16 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
         stats_count_error(w->stats, r.error_code);
     }
     STAT_INC(w->stats->mail_served);
-    mc->gate = journal_gate(w, w->id, (mc->desc->flags & CMD_WRITE) != 0);
+    mc->gate = gate_of(w, mc);
     after_command(w, &w->shard);
 }
 
 /* They are one record: what seemed to have room may have none together with the others. */
 static void gate_again(struct worker *w, struct mail *m)
 {
-    for (struct mail_cmd *mc = w->journal.always ? NULL : m->first; mc; mc = mc->next)
+    for (struct mail_cmd *mc = m->first; mc; mc = mc->next)
         if (!mc->gate)
-            mc->gate = journal_gate(w, w->id, (mc->desc->flags & CMD_WRITE) != 0);
+            mc->gate = gate_of(w, mc);
 }
 
 bool remote_serve(struct worker *w, struct mail *m)
@@ -288,7 +294,8 @@ bool remote_serve(struct worker *w, struct mail *m)
     }
     if (unlikely_(w->journal.on)) {
         journal_close(w); /* the replies may be read at once */
-        gate_again(w, m);
+        if (w->journal.queue_at < w->journal.queue_len)
+            gate_again(w, m);
     }
     if (m->from == w->id)
         take_replies(w, m);

@@ -135,7 +135,8 @@ void route_here(struct worker *w, struct staged *s)
     if (unlikely_(much))
         journal_much_begin(w);
     size_t effects = w->journal.fx.len;
-    if (unlikely_(much || w->journal.always) && touches_shard(s->desc))
+    if (unlikely_(much || w->journal.always || (c->ses.mode & SESSION_DURABLE)) &&
+        touches_shard(s->desc))
         durable = slot_until_durable(&t, c);
     else
         target_begin(&t, c, is_muted(c));
@@ -157,7 +158,8 @@ void route_here(struct worker *w, struct staged *s)
     }
     target_end(&t, w);
     if (unlikely_(durable != NULL))
-        journal_ready(w, durable, 1ull << w->id, w->journal.fx.len != effects);
+        journal_ready(w, durable, 1ull << w->id,
+                      journal_need(c->ses.durability, w->journal.fx.len != effects));
     if (unlikely_(much))
         journal_much_end(w);
     if (w->lease.holder == LEASE_FREE) /* else what is left there is the holder's */
@@ -224,7 +226,8 @@ static void part_here(struct worker *w, struct staged *s, struct slot *slot, str
         slot->parts--;
         return;
     }
-    uint64_t gate = journal_gate(w, w->id, (s->desc->flags & CMD_WRITE) != 0);
+    uint64_t gate = journal_gate(
+        w, w->id, journal_need(s->conn->ses.durability, (s->desc->flags & CMD_WRITE) != 0));
     if (unlikely_(gate != 0))
         journal_wait(w, slot, w->id, gate);
     else
@@ -618,6 +621,8 @@ static bool comes_again(struct worker *w, struct staged *s)
     if (w->count == 1)
         return false;
     if (s->desc->route == ROUTE_CHANNEL)
+        return publish_waits(w, s);
+    if (s->desc == &cmd_table[CMD_waitaof])
         return publish_waits(w, s);
     return s->desc == &cmd_table[CMD_client_tracking] && tracking_asks(w, s, s->argv, s->argc);
 }

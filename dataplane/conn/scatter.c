@@ -113,6 +113,7 @@ static struct scatter *scatter_new(struct worker *w, const struct staged *s, uin
                            .db = c->ses.db,
                            .resp = c->ses.resp,
                            .client = c->ses.id,
+                           .durability = c->ses.durability,
                            .tracks = tracking_remembers(&c->ses),
                            .write = (s->desc->flags & CMD_READONLY) == 0,
                            .born = rte_rdtsc()};
@@ -392,10 +393,10 @@ static void run_leased(struct worker *w, struct lease_job *j)
     }
     slot_bytes(slot, span_of(h.p, h.len));
     reply_heap_free(&h);
-    bool wrote = (sc->desc->flags & CMD_WRITE) != 0;
+    struct journal_need need = journal_need(sc->durability, (sc->desc->flags & CMD_WRITE) != 0);
     pending_end(sc);
     scatter_free(sc);
-    journal_ready(w, slot, want, wrote);
+    journal_ready(w, slot, want, need);
 }
 
 static void ask_leases(struct worker *w, struct scatter *sc, uint64_t want)

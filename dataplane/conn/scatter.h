@@ -115,7 +115,7 @@ struct scatter {
     uint32_t home, db;
     uint32_t awaited; /* parts that are not home */
     uint8_t state;    /* enum scatter_state */
-    uint8_t resp;
+    uint8_t resp, durability;
     bool write, tracks;
     bool keyed;            /* all of its keys are known: what does not meet them goes on */
     bool refused, listens; /* PART_REFUSED, PART_LEASE came */

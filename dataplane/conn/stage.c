@@ -19,7 +19,8 @@
 static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
 {
     bool many = w->count > 1;
-    bool waits = (d->flags & CMD_BLOCKING) || d == &cmd_table[CMD_wait];
+    bool waits =
+        (d->flags & CMD_BLOCKING) || d == &cmd_table[CMD_wait] || d == &cmd_table[CMD_waitaof];
     uint8_t how = 0;
     if ((d->route == ROUTE_KEY || d->route == ROUTE_KEYS) && d->first_key > 0)
         how |= HOW_KEYED;

@@ -48,7 +48,7 @@ bool block_arg_ms(struct cmd *c, uint32_t i, int64_t *ret)
 
 bool cmd_may_wait(const struct cmd_desc *d, const struct span *argv, uint32_t argc)
 {
-    if (d == &cmd_table[CMD_wait])
+    if (d == &cmd_table[CMD_wait] || d == &cmd_table[CMD_waitaof])
         return true;
     if (!(d->flags & CMD_BLOCKING))
         return false;
@@ -86,8 +86,19 @@ static void reply_nothing(enum block_form form, struct reply *out)
         reply_null_array(out);
 }
 
+static void reply_disk(struct reply *out, bool durable)
+{
+    reply_array(out, 2);
+    reply_int(out, durable);
+    reply_int(out, 0); /* there are no replicas here */
+}
+
 void block_reply_timeout(const struct block_wait *b, struct reply *out)
 {
+    if (b->form == BLOCK_DISK) {
+        reply_disk(out, b->durable);
+        return;
+    }
     reply_nothing(b->form == BLOCK_MOVE ? BLOCK_POP : (enum block_form)b->form, out);
 }
 
@@ -216,7 +227,7 @@ void block_say_move(struct cmd *c, struct span from, struct span to, bool from_t
             to_tail ? SPAN("RIGHT") : SPAN("LEFT"));
 }
 
-/* ---- WAIT: there are no replicas here ---- */
+/* ---- WAIT and WAITAOF: there are no replicas here ---- */
 
 void cmd_wait(struct cmd *c)
 {
@@ -227,4 +238,36 @@ void cmd_wait(struct cmd *c)
         reply_int(c->out, 0);
     else
         block_on_keys(c, WAIT_LIST, BLOCK_REPLICAS, 0, 0, timeout_ms);
+}
+
+/* Texts and their order as in Redis 7.2. */
+void cmd_waitaof(struct cmd *c)
+{
+    int64_t local, replicas, timeout_ms;
+    if (!cmd_arg_i64(c, 1, &local))
+        return;
+    if (local < 0 || local > 1) {
+        reply_error(c->out, "ERR value is out of range, value must between 0 and 1");
+        return;
+    }
+    if (!cmd_arg_i64(c, 2, &replicas))
+        return;
+    if (replicas < 0) {
+        reply_error(c->out, "ERR value is out of range, must be positive");
+        return;
+    }
+    if (!block_arg_ms(c, 3, &timeout_ms))
+        return;
+    enum host_log log = c->host->ops->log ? c->host->ops->log(c->host, c->session) : HOST_LOG_OFF;
+    struct block_wait *b = NULL;
+    if (local && log == HOST_LOG_OFF)
+        reply_error(c->out, BLOCK_NO_LOG);
+    else if (!c->wait || (!replicas && (!local || log == HOST_LOG_SAFE)))
+        reply_disk(c->out, log == HOST_LOG_SAFE);
+    else
+        b = block_on_keys(c, WAIT_LIST, BLOCK_DISK, 0, 0, timeout_ms);
+    if (b) {
+        b->local = local;
+        b->replicas = replicas;
+    }
 }

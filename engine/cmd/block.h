@@ -12,13 +12,14 @@
 #include "engine/shard/wait.h"
 
 enum block_form {
-    BLOCK_POP,     /* BLPOP, BRPOP: [key, element] */
-    BLOCK_MPOP,    /* BLMPOP: [key, [element ...]] */
-    BLOCK_MOVE,    /* BLMOVE, BRPOPLPUSH: the element */
-    BLOCK_ZPOP,    /* BZPOPMIN, BZPOPMAX */
-    BLOCK_ZMPOP,   /* BZMPOP */
-    BLOCK_XREAD,   /* and XREADGROUP */
-    BLOCK_REPLICAS /* WAIT: nobody but time */
+    BLOCK_POP,      /* BLPOP, BRPOP: [key, element] */
+    BLOCK_MPOP,     /* BLMPOP: [key, [element ...]] */
+    BLOCK_MOVE,     /* BLMOVE, BRPOPLPUSH: the element */
+    BLOCK_ZPOP,     /* BZPOPMIN, BZPOPMAX */
+    BLOCK_ZMPOP,    /* BZMPOP */
+    BLOCK_XREAD,    /* and XREADGROUP */
+    BLOCK_REPLICAS, /* WAIT: nobody but time */
+    BLOCK_DISK      /* WAITAOF */
 };
 
 struct block_wait {
@@ -30,6 +31,8 @@ struct block_wait {
     bool noack;
     bool waits; /* it is in the tables, or its client has left before it could be */
     bool gone;  /* of the home: its client is no more, nothing is to be done for it */
+    bool local, replicas,
+        durable; /* BLOCK_DISK: what is waited for, and whether it is on the disk */
     uint64_t count;
     struct span to, group, consumer; /* in `text` */
     uint8_t *text;
@@ -40,6 +43,8 @@ struct block_wait {
     uint32_t errors;
     char error_code[16];
 };
+
+#define BLOCK_NO_LOG "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
 
 /* Ends of what block_on_keys has allocated; nobody has its nodes in a table. */
 void block_wait_fini(struct block_wait *b);

@@ -109,6 +109,29 @@ void cmd_client_conflate(struct cmd *c)
     on_off(c, &c->session->conflate);
 }
 
+void cmd_client_durability(struct cmd *c)
+{
+    struct session *s = c->session;
+    if (span_is(c->argv[2], "default")) {
+        s->durability = DURABILITY_DEFAULT;
+    } else if (span_is(c->argv[2], "everysec")) {
+        s->durability = DURABILITY_EVERYSEC;
+    } else if (!span_is(c->argv[2], "always")) {
+        cmd_reply_syntax(c);
+        return;
+    } else if (c->host->config->journal == JOURNAL_OFF) {
+        reply_error(c->out,
+                    "ERR CLIENT DURABILITY ALWAYS cannot be used when appendonly is disabled.");
+        return;
+    } else {
+        s->durability = DURABILITY_ALWAYS;
+    }
+    s->mode &= (uint8_t)~SESSION_DURABLE;
+    if (s->durability == DURABILITY_ALWAYS)
+        s->mode |= SESSION_DURABLE;
+    reply_ok(c->out);
+}
+
 /* Only ON answers. SKIP leaves out the next reply; the caller turns SKIP_NEXT into SKIP after this command and SKIP into ON after the
  * next one. */
 void cmd_client_reply(struct cmd *c)
@@ -218,6 +241,11 @@ static void client_line(struct cmd *c, struct session *s, struct reply *to)
     if (s->conflate || s->conflated) {
         n = snprintf(text, sizeof(text), " conflated=%llu", (unsigned long long)s->conflated);
         reply_raw(to, text, (size_t)n);
+    }
+    if (s->durability != DURABILITY_DEFAULT) {
+        const char *text_of =
+            s->durability == DURABILITY_ALWAYS ? " durability=always" : " durability=everysec";
+        reply_raw(to, text_of, strlen(text_of));
     }
     reply_raw(to, info.tcp, strlen(info.tcp));
     reply_raw(to, "\n", 1);

@@ -102,6 +102,8 @@ struct session_info { /* for CLIENT LIST */
     bool blocked;
     const char *tcp; /* extra " k=v" fields of the transport, may be "" */
 };
+enum host_log { HOST_LOG_OFF, HOST_LOG_BEHIND, HOST_LOG_SAFE };
+
 struct host_ops {
     struct session *(*session_next)(struct host *h, struct session *after); /* NULL: the first */
     void (*session_info)(struct host *h, struct session *s, struct session_info *ret);
@@ -127,6 +129,8 @@ struct host_ops {
     void (*wait_move)(struct host *h, struct block_wait *b);
     /* CLIENT UNBLOCK of a client of this worker. False: it does not wait. */
     bool (*unblock)(struct host *h, uint64_t client, bool error);
+    /* WAITAOF: whether all that was written before it is on the disk. May be NULL: there is no log. */
+    enum host_log (*log)(struct host *h, const struct session *s);
     /* CLIENT PAUSE and UNPAUSE for this worker. */
     void (*pause)(struct host *h, int64_t until_ms, bool all);
     void (*unpause)(struct host *h);

@@ -67,7 +67,8 @@ void session_reset(struct session *s, bool authenticated)
         SESSION_REPLY_SKIP) /* the reply to RESET itself is still the one to skip */
         s->reply_mode = SESSION_REPLY_ON;
     s->authenticated = authenticated;
-    s->mode &= (uint8_t)~SESSION_MONITOR;
+    s->mode &= (uint8_t) ~(SESSION_MONITOR | SESSION_DURABLE);
+    s->durability = DURABILITY_DEFAULT;
     s->no_touch = false;
 }
 

@@ -26,6 +26,14 @@ enum session_mode {
     SESSION_NODE =
         1 << 4, /* of a core-addressed port: each request is looked at (dataplane/conn/cluster.c) */
     SESSION_TRACKING = 1 << 3, /* what it reads is remembered */
+    SESSION_DURABLE = 1 << 5,  /* CLIENT DURABILITY ALWAYS: its replies may have to wait */
+};
+
+/* CLIENT DURABILITY: what replies to this client wait for. */
+enum session_durability {
+    DURABILITY_DEFAULT,  /* what appendfsync says */
+    DURABILITY_ALWAYS,   /* the disk */
+    DURABILITY_EVERYSEC, /* nothing: the kernel has it, or outlives us in the link */
 };
 
 struct session {
@@ -50,6 +58,7 @@ struct session {
     struct subscriber *subs;   /* engine/cmd/pubsub.h; NULL: none. Its worker makes it leave */
     struct tracking *tracking; /* engine/cmd/tracking.h; NULL: never */
     bool conflate;             /* CLIENT CONFLATE ON */
+    uint8_t durability;        /* enum session_durability */
     uint64_t conflated;        /* messages that a newer one of the channel took the place of */
     /* Its two ends, by enum session_end; session_end_text makes words of them. */
     union {

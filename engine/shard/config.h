@@ -24,6 +24,7 @@ enum journal_mode {
     JOURNAL_OFF,
     JOURNAL_ON,
     JOURNAL_ALWAYS, /* replies wait until what they tell is on disk */
+    JOURNAL_BEGINS, /* on, but a crash would still go back to the last snapshot: nothing is safe yet */
 };
 enum idle_mode { IDLE_SPIN, IDLE_ADAPTIVE, IDLE_SLEEP };
 

@@ -15,8 +15,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from wire import Broken, Conn
 
-# Commands that Redis has since 7.2, 7.4 and 8.0, DELIFEQ of Valkey 9.0, and CLIENT CONFLATE, which is ours.
-ALLOWED = {b"client|setinfo", b"client|no-touch", b"client|conflate", b"hexpire", b"hpexpire", b"hexpireat", b"hpexpireat", b"httl", b"hpttl", b"hexpiretime",
+# Commands that Redis has since 7.2, 7.4 and 8.0, DELIFEQ of Valkey 9.0, and CLIENT CONFLATE and DURABILITY, which are ours.
+ALLOWED = {b"client|setinfo", b"client|no-touch", b"client|conflate", b"client|durability", b"waitaof", b"hexpire", b"hpexpire", b"hexpireat", b"hpexpireat", b"httl", b"hpttl", b"hexpiretime",
            b"hpexpiretime", b"hpersist", b"hgetex", b"hsetex", b"hgetdel", b"delifeq"}
 # Arguments that Redis 7.0 has not: IFEQ of SET, of Valkey 8.1. Left out of the comparison.
 OWN_ARGUMENTS = {b"comparison-value"}

@@ -30,7 +30,7 @@ struct rig {
     uint64_t rng;
 };
 
-static struct rig *rig_up(uint32_t count)
+static struct rig *rig_up(uint32_t count, uint32_t mode)
 {
     struct rig *r = calloc(1, sizeof(*r));
     char err[256];
@@ -39,7 +39,7 @@ static struct rig *rig_up(uint32_t count)
     assert_int_equal(link_open_control(&r->control, r->instance, count, &fresh, err, sizeof(err)),
                      0);
     server_config(&r->s);
-    r->s.config.journal = JOURNAL_ALWAYS;
+    r->s.config.journal = mode;
     link_config_publish(r->control, &r->s.config);
     assert_int_equal(link_open_dataplane(&r->dataplane, r->instance, err, sizeof(err)), 0);
     link_dp_begin(r->dataplane, getpid());
@@ -167,20 +167,26 @@ static int safe_words(const struct rig *r, const char *word)
     return n;
 }
 
-static void give(uint32_t count, uint32_t a_home, uint32_t b_home, const struct given *g)
+/* By `mode`, or because the client that waits has asked for it. */
+static void give(uint32_t count, uint32_t at, const struct given *g, uint32_t mode)
 {
-    struct rig *r = rig_up(count);
+    uint32_t a_home = at % count, b_home = at / count;
+    struct rig *r = rig_up(count, mode);
     struct tcp_conn *a = fake_connect(r->s.net[a_home]), *b = fake_connect(r->s.net[b_home]);
     say(b, "XGROUP CREATE s g $ MKSTREAM\r\n");
     all_is_safe(r);
     expect_out(b, "+OK\r\n");
+    if (mode == JOURNAL_ON)
+        expect(&r->s, a, "CLIENT DURABILITY ALWAYS\r\n", "+OK\r\n");
     say(a, g->wait);
     all_is_safe(r);
     say(b, g->push);
     do {
         settle(&r->s);
         assert_true((a->out_len > 0) == (safe_words(r, g->word) > 0));
-        if (r->safe < r->records && r->safe == 1)
+        if (mode == JOURNAL_ON)
+            assert_int_equal(b->out_len, strlen(g->pushed));
+        else if (r->safe < r->records && r->safe == 1)
             assert_true(b->out_len < strlen(g->pushed));
     } while (one_is_safe(r, 0));
     assert_int_equal(safe_words(r, g->word), 1);
@@ -198,7 +204,16 @@ static void what_is_given_leaves_when_it_is_durable(void **state)
     for (size_t i = 0; i < ARRAY_LEN(given); i++)
         for (uint32_t count = 1; count <= WORKERS; count++)
             for (uint32_t at = 0; at < count * count; at++)
-                give(count, at % count, at / count, &given[i]);
+                give(count, at, &given[i], JOURNAL_ALWAYS);
+}
+
+static void what_is_given_leaves_when_its_client_wants_it(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(given); i++)
+        for (uint32_t count = 1; count <= WORKERS; count++)
+            for (uint32_t at = 0; at < count * count; at++)
+                give(count, at, &given[i], JOURNAL_ON);
 }
 
 /* A client that leaves while what it was given is being written. */
@@ -206,7 +221,7 @@ static void a_client_that_leaves_before_it_is_durable(void **state)
 {
     (void)state;
     for (uint32_t count = 1; count <= WORKERS; count++) {
-        struct rig *r = rig_up(count);
+        struct rig *r = rig_up(count, JOURNAL_ALWAYS);
         struct tcp_conn *a = fake_connect(r->s.net[count - 1]), *b = fake_connect(r->s.net[0]);
         say(a, "BLMOVE a b LEFT RIGHT 0\r\n");
         settle(&r->s);
@@ -275,7 +290,7 @@ static void any_interleaving(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 150; seed++) {
-        struct rig *r = rig_up(1 + (uint32_t)(seed % WORKERS));
+        struct rig *r = rig_up(1 + (uint32_t)(seed % WORKERS), JOURNAL_ALWAYS);
         struct client c[CLIENTS] = {0};
         int told[4] = {0}, busy = 1;
         r->rng = seed * 0x9e3779b97f4a7c15ull | 1;
@@ -312,6 +327,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_given_leaves_when_it_is_durable),
+        cmocka_unit_test(what_is_given_leaves_when_its_client_wants_it),
         cmocka_unit_test(a_client_that_leaves_before_it_is_durable),
         cmocka_unit_test(any_interleaving),
     };
