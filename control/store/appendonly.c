@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "control/store/appendonly_internal.h"
 #include "control/store/file_ops.h"
 #include "control/store/merge.h"
+#include "control/store/upgrade.h"
 #include "engine/log/aof.h"
 
 #define POLL_MS     2
@@ -21,283 +21,17 @@
 #define PATIENCE_MS 2000 /* a process that was killed may have an fsync to end first */
 #define PATH_BYTES  8192
 
-/* ---- files ---- */
-
-static int map_file(const char *path, struct span *ret)
-{
-    struct stat st;
-    int fd = file_ops.open(path, O_RDONLY, 0);
-    *ret = (struct span){0};
-    if (fd < 0 || fstat(fd, &st)) {
-        int rc = -errno;
-        if (fd >= 0)
-            file_ops.close(fd);
-        return rc;
-    }
-    if (st.st_size) {
-        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) {
-            int rc = -errno;
-            file_ops.close(fd);
-            return rc;
-        }
-        *ret = span_of(p, (size_t)st.st_size);
-    }
-    file_ops.close(fd);
-    return 0;
-}
-
-static void unmap(struct span s)
-{
-    if (s.n)
-        munmap((void *)(uintptr_t)s.p, s.n);
-}
-
-static void unmap_all(struct appendonly *a)
-{
-    for (uint32_t i = 0; i < a->nfiles; i++)
-        unmap(a->files[i].bytes);
-    free(a->files);
-    a->files = NULL;
-    a->nfiles = 0;
-}
-
-/* Whoever reads it after a power cut reads what was read now. */
-static int sync_file(const char *path)
-{
-    int fd = file_ops.open(path, O_RDONLY, 0);
-    int rc = fd < 0 || file_ops.fsync(fd) ? -errno : 0;
-    if (fd >= 0)
-        file_ops.close(fd);
-    return rc;
-}
-
-static int cut_file(const char *path, uint64_t n)
-{
-    int fd = file_ops.open(path, O_RDWR, 0);
-    int rc = fd < 0 || file_ops.ftruncate(fd, (off_t)n) || file_ops.fsync(fd) ? -errno : 0;
-    if (fd >= 0)
-        file_ops.close(fd);
-    return rc;
-}
-
-/* What is cut off stays beside the file: another server may have written it. */
-static int keep_tail(struct appendonly *a, const char *path, uint64_t from, struct span file)
-{
-    char aside[PATH_BYTES + 32];
-    snprintf(aside, sizeof aside, "%s.cut-%llu", path, (unsigned long long)from);
-    int fd = file_ops.open(aside, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    int rc = fd < 0 ? -errno : file_write_all(fd, file.p + from, file.n - from);
-    if (!rc && file_ops.fsync(fd))
-        rc = -errno;
-    if (fd >= 0)
-        file_ops.close(fd);
-    return rc ? rc : file_sync_dir(a->m.dir);
-}
-
-/* The begin of a record whose end is still in a ring. */
-static int remember_tail(struct appendonly *a, struct span tail)
-{
-    free(a->tail);
-    a->tail_bytes = 0;
-    a->tail = malloc(tail.n ? tail.n : 1);
-    if (!a->tail)
-        return -ENOMEM;
-    memcpy(a->tail, tail.p, tail.n);
-    a->tail_bytes = tail.n;
-    return 0;
-}
-
-/* The file's end was never finished. False: it stays as it is, and the server does not start. */
-static bool cut_tail(struct appendonly *a, const char *path, const struct aof_check *c,
-                     struct span file)
-{
-    if (!a->config->control.aof_load_truncated) {
-        log_warning("%s ends in the middle at offset %llu (%s), and aof-load-truncated is no: "
-                    "`barewire check-files %s "
-                    "--fix` cuts it there",
-                    path, (unsigned long long)c->good_bytes, c->why, path);
-        return false;
-    }
-    int rc = keep_tail(a, path, c->good_bytes, file);
-    if (!rc)
-        rc = cut_file(path, c->good_bytes);
-    if (rc) {
-        log_warning("%s: cannot be cut at %llu: %s", path, (unsigned long long)c->good_bytes,
-                    strerror(-rc));
-        return false;
-    }
-    log_warning("%s was cut at offset %llu, the end of its last whole group: %llu bytes behind it "
-                "were never "
-                "finished (%s)",
-                path, (unsigned long long)c->good_bytes,
-                (unsigned long long)(file.n - c->good_bytes), c->why);
-    return true;
-}
-
-/* The file ends in the middle of a record whose end is still in a ring. It keeps that until the next file has all of it, so that whoever goes on may die too. */
-static bool leave_tail(struct appendonly *a, const char *path, const struct aof_check *c,
-                       struct span file)
-{
-    if (c->last_group < c->first_group && a->tail_bytes >= file.n - c->good_bytes)
-        return true; /* who went on died before it had that much again */
-    snprintf(a->torn, sizeof a->torn, "%s", path);
-    a->torn_at = c->good_bytes;
-    a->torn_group = c->last_group + 1;
-    return remember_tail(a, span_of(file.p + c->good_bytes, file.n - c->good_bytes)) == 0;
-}
-
-static void cut_torn(struct appendonly *a)
-{
-    if (!*a->torn || !a->journal || journal_status(a->journal).groups < a->torn_group)
-        return;
-    int rc = cut_file(a->torn, a->torn_at);
-    if (rc)
-        log_warning("%s: cannot be cut at %llu: %s", a->torn, (unsigned long long)a->torn_at,
-                    strerror(-rc));
-    a->torn[0] = 0;
-}
-
-/* What is at its end was never finished, or is gone on with in the next file: that its groups follow is looked at there. False: it cannot be used. */
-static bool take_torn(struct appendonly *a, const char *path, const struct aof_check *c,
-                      struct span file, bool last)
-{
-    if (a->adopts)
-        return leave_tail(a, path, c, file);
-    return last ? cut_tail(a, path, c, file) : cut_file(path, c->good_bytes) == 0;
-}
-
-/* Looks at one file, which becomes the next to be replayed. */
-static bool look_at(struct appendonly *a, const char *name, bool last)
-{
-    char path[PATH_BYTES];
-    struct aof_check c;
-    struct replay_file f = {0};
-    manifest_path(&a->m, name, path, sizeof path);
-    int rc = map_file(path, &f.bytes);
-    if (rc) {
-        log_warning("%s, which the manifest names: %s", path, strerror(-rc));
-        return false;
-    }
-    aof_check(f.bytes, 0, &c);
-    if (c.ours && a->last_group && c.first_group && c.first_group != a->last_group + 1 &&
-        c.verdict != AOF_DAMAGED) {
-        c.verdict = AOF_DAMAGED;
-        c.bad_group = a->last_group + 1;
-        snprintf(c.why, sizeof c.why, "its first group is %llu, %llu was expected",
-                 (unsigned long long)c.first_group, (unsigned long long)a->last_group + 1);
-    }
-    if (a->torn_before && !(c.ours && c.first_group == a->last_group + 1)) {
-        c.verdict = AOF_DAMAGED;
-        snprintf(c.why, sizeof c.why, "the file before it ends in the middle");
-    }
-    if (c.verdict == AOF_DAMAGED || (c.verdict == AOF_TORN && !last && !c.ours)) {
-        log_warning("%s is damaged at offset %llu, group %llu: %s. `barewire check-files %s --fix` "
-                    "cuts it at the end "
-                    "of the last whole group, offset %llu",
-                    path, (unsigned long long)c.bad_at, (unsigned long long)c.bad_group, c.why,
-                    path, (unsigned long long)c.good_bytes);
-        unmap(f.bytes);
-        return false;
-    }
-    a->torn_before = c.verdict == AOF_TORN;
-    if (c.verdict == AOF_WHOLE && c.ours && c.last_group >= c.first_group) {
-        a->tail_bytes = 0; /* what an earlier file lacks is here */
-        a->torn[0] = 0;
-    }
-    if (c.verdict == AOF_TORN && !take_torn(a, path, &c, f.bytes, last)) {
-        unmap(f.bytes);
-        return false;
-    }
-    if ((rc = sync_file(path)) != 0) {
-        log_warning("%s: %s", path, strerror(-rc));
-        unmap(f.bytes);
-        return false;
-    }
-    a->last_group = c.ours ? c.last_group : 0;
-    f.to = c.good_bytes;
-    a->total_bytes += f.to;
-    a->files[a->nfiles++] = f;
-    return true;
-}
-
 int appendonly_hold(struct appendonly *a, bool patient)
 {
     char err[PATH_BYTES];
     const struct config *c = a->config;
     int rc = dir_locks_hold(&a->locks, c->control.dir, c->dataplane.instance,
                             patient ? PATIENCE_MS : 0, err, sizeof err);
-    if (rc)
+    if (rc < 0)
         log_warning("%s", err);
-    return rc;
-}
-
-static bool is_rdb(const struct manifest *m, uint64_t *ret_bytes)
-{
-    char path[PATH_BYTES], magic[5] = "";
-    struct stat st;
-    manifest_path(m, m->base.name, path, sizeof path);
-    int fd = file_ops.open(path, O_RDONLY, 0);
-    bool rdb = fd >= 0 && file_ops.read(fd, magic, 5) == 5 && memcmp(magic, "REDIS", 5) == 0;
-    *ret_bytes = fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
-    if (fd >= 0)
-        file_ops.close(fd);
-    return rdb;
-}
-
-/* A single file of before Redis 7 becomes the base. False: there is none. */
-static bool take_old_file(struct appendonly *a)
-{
-    const struct config_control *c = &a->config->control;
-    char old[PATH_BYTES], path[PATH_BYTES];
-    snprintf(old, sizeof old, "%s/%s", c->dir, c->appendfilename);
-    if (access(old, F_OK))
-        return false;
-    if (file_ops.mkdir(a->m.dir, 0755) && errno != EEXIST)
-        return false;
-    a->m.has_base = true;
-    a->m.base.seq = a->m.last_base_seq = 1;
-    snprintf(a->m.base.name, sizeof a->m.base.name, "%s", c->appendfilename);
-    manifest_path(&a->m, a->m.base.name, path, sizeof path);
-    if (manifest_write(&a->m, NULL) || file_ops.rename(old, path))
-        return false;
-    file_sync_dir(a->m.dir);
-    file_sync_dir(c->dir);
-    log_notice("%s is the base of %s now", old, a->m.dir);
-    return true;
-}
-
-enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n)
-{
-    const struct config_control *c = &a->config->control;
-    char err[PATH_BYTES + 100];
-    if (!c->appendonly || a->unfinished)
-        return APPENDONLY_OFF;
-    int rc = manifest_read(&a->m, c->dir, c->appenddirname, c->appendfilename, err, sizeof err);
-    if (rc == -ENOENT && !take_old_file(a)) {
-        a->has_manifest = false;
-        return APPENDONLY_EMPTY;
-    }
-    if (rc && rc != -ENOENT) {
-        log_warning("%s", err);
-        return APPENDONLY_REFUSED;
-    }
-    a->has_manifest = true;
-    unmap_all(a);
-    a->files = calloc(a->m.incrs + 1, sizeof *a->files);
-    a->total_bytes = a->last_group = a->tail_bytes = 0;
-    a->torn_before = false;
-    if (!a->files || appendonly_hold(a, true))
-        return APPENDONLY_REFUSED;
-    bool rdb = a->m.has_base && is_rdb(&a->m, &a->base_bytes);
-    a->rdb_bytes = rdb ? a->base_bytes : 0;
-    if (a->m.has_base && !rdb && !look_at(a, a->m.base.name, !a->m.incrs))
-        return APPENDONLY_REFUSED;
-    for (uint32_t i = 0; i < a->m.incrs; i++)
-        if (!look_at(a, a->m.incr[i].name, i + 1 == a->m.incrs))
-            return APPENDONLY_REFUSED;
-    manifest_path(&a->m, a->m.base.name, base, n);
-    return rdb ? APPENDONLY_BASE_RDB : APPENDONLY_LOG;
+    if (rc > 0)
+        upgrade_tidy(c->control.dir, c->control.appenddirname, c->control.appendfilename);
+    return rc < 0 ? rc : 0;
 }
 
 /* ---- replaying ---- */
@@ -410,7 +144,9 @@ static int begin_files(struct appendonly *a, const char *rdb)
     rc = appendonly_hold(a, false);
     if (rc)
         return rc;
-    if (!a->has_manifest && rdb)
+    if (!a->has_manifest)
+        rc = upgrade_begin(&a->m);
+    if (!rc && !a->has_manifest && rdb)
         rc = adopt_rdb(a, rdb);
     if (!rc)
         rc = open_journal(a);
@@ -418,6 +154,8 @@ static int begin_files(struct appendonly *a, const char *rdb)
         rc = manifest_drop_history(&a->m);
     if (!rc && !a->file_open)
         rc = next_file(a, a->last_group + 1);
+    if (!rc && !a->has_manifest)
+        upgrade_begun(&a->m);
     if (!rc)
         a->has_manifest = true;
     return rc;
@@ -445,7 +183,7 @@ void appendonly_begin(struct appendonly *a, const char *rdb)
 {
     replay_free(a->replay);
     a->replay = NULL;
-    unmap_all(a);
+    appendonly_unmap(a);
     int rc = begin_files(a, rdb);
     if (!rc)
         rc = journal_attach(a->journal, a->bridge->link, NULL, (struct span){0});
@@ -519,13 +257,13 @@ static int go_on(struct appendonly *a, struct link *l)
     uint64_t seq = __atomic_load_n(&link_journal(l)->file, __ATOMIC_ACQUIRE);
     bool good = (plan == APPENDONLY_BASE_RDB || plan == APPENDONLY_LOG) && has_incr(&a->m, seq);
     if (plan == APPENDONLY_OFF || (!seq && plan != APPENDONLY_REFUSED)) {
-        unmap_all(a);
+        appendonly_unmap(a);
         return -ENOENT;
     }
     int rc = good ? 0 : -EINVAL;
     if (!rc) {
         find_written(a, l, written);
-        unmap_all(a);
+        appendonly_unmap(a);
         rc = begin_files(a, NULL);
     }
     for (uint32_t i = 0; !rc && i < link_workers(l); i++) /* the next control looks at our file */
@@ -567,7 +305,7 @@ static int rescue(struct appendonly *a, struct link *l)
     if (!rc && !journal_status(a->journal).drained)
         rc = -ETIMEDOUT;
     end = a->journal ? journal_close_file(a->journal, !rc) : 0;
-    cut_torn(a);
+    appendonly_cut_torn(a);
     return rc ? rc : end;
 }
 
@@ -596,7 +334,7 @@ int appendonly_rescue(const struct config *config)
         log_notice("%llu bytes that a server left in memory when it died were put into its log",
                    (unsigned long long)waiting);
     journal_free(a.journal);
-    unmap_all(&a);
+    appendonly_unmap(&a);
     dir_locks_free(&a.locks, false);
     link_close(l);
     return rc;
@@ -711,7 +449,7 @@ int appendonly_close(struct appendonly *a)
     uv_timer_stop(&a->poll);
     if (a->journal)
         rc = journal_close_file(a->journal, !link_dp_alive(a->bridge->link));
-    cut_torn(a);
+    appendonly_cut_torn(a);
     if (rc)
         log_warning("The append-only log is not whole: %s. What is missing stays in memory and is "
                     "written at the next start, if this machine stays up",
@@ -726,7 +464,7 @@ void appendonly_tick(struct appendonly *a, bool up)
         follow_config(a);
     if (!a->journal)
         return;
-    cut_torn(a);
+    appendonly_cut_torn(a);
     struct journal_status s = journal_status(a->journal);
     if (s.error && s.error != a->told_error)
         log_warning("Writing the append-only log fails: %s. Writes are refused until it succeeds",
@@ -747,7 +485,7 @@ void appendonly_free(struct appendonly *a)
         return;
     journal_free(a->journal);
     replay_free(a->replay);
-    unmap_all(a);
+    appendonly_unmap(a);
     dir_locks_free(&a->locks, !link_dp_alive(a->bridge->link));
     free(a);
 }

@@ -46,6 +46,9 @@ int appendonly_hold(struct appendonly *a, bool patient);
 
 /* Reads the manifest and looks at all files. `base`: path of the base RDB. */
 enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n);
+/* Its RDB part is loaded, and was so long: what stands behind it in the same file (Redis 4 to 6, aof-use-rdb-preamble) are commands, the first to be replayed.
+ * False: they are damaged; logged. */
+bool appendonly_base_loaded(struct appendonly *a, uint64_t rdb_bytes);
 void appendonly_replay(struct appendonly *a);
 /* A new increment; the dataset is what the log says, or what `rdb` says, which becomes its base (NULL: it is empty). */
 void appendonly_begin(struct appendonly *a, const char *rdb);

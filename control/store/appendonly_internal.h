@@ -1,4 +1,4 @@
-/* What appendonly.c and rewrite.c share: the log of a server. Thread: the main thread, but for what struct rewrite says. */
+/* What appendonly.c, recover.c and rewrite.c share: the log of a server. Thread: the main thread, but for what struct rewrite says. */
 #pragma once
 
 #include "control/store/appendonly.h"
@@ -48,7 +48,7 @@ struct appendonly {
     size_t tail_bytes;
     char torn[8192]; /* the file that still has it; it is cut when the next one has it all */
     uint64_t torn_at, torn_group;
-    bool torn_before; /* the file looked at last was torn */
+    bool torn_before, empty_before; /* the file looked at last was */
     uv_timer_t poll;
     int told_error; /* of the journal, in the log */
     uint64_t told_missing;
@@ -61,5 +61,8 @@ struct appendonly {
     int64_t rewrite_took_ms, rewrite_next_ms; /* took: -1: none yet */
 };
 
+/* recover.c: the files that were looked at are let go of; the end of one that the next has whole is cut off. */
+void appendonly_unmap(struct appendonly *a);
+void appendonly_cut_torn(struct appendonly *a);
 bool appendonly_all_journal(struct appendonly *a);
 void appendonly_publish(struct appendonly *a);

@@ -122,7 +122,7 @@ int dir_locks_hold(struct dir_locks *l, const char *dir, const char *instance, i
     }
     l->fd[l->count] = fd;
     l->dir[l->count++] = copy;
-    return 0;
+    return 1;
 }
 
 void dir_locks_free(struct dir_locks *l, bool over)

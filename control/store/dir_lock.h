@@ -19,7 +19,7 @@ struct dir_locks {
     char *dir[DIR_LOCK_FILES];
 };
 
-/* 0, also where it is held already; -errno, `err` says why, with the holder's pid for -EWOULDBLOCK. `patience_ms`: for a holder that is just dying. */
+/* 1: it is held from now on; 0: it was already; -errno: `err` says why, with the holder's pid for -EWOULDBLOCK. `patience_ms`: for a holder that is just dying. */
 int dir_locks_hold(struct dir_locks *l, const char *dir, const char *instance, int patience_ms,
                    char *err, size_t n);
 /* Lets go of all. `over`: no dataplane is left behind. */

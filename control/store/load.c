@@ -207,19 +207,6 @@ static bool on_item(struct load *l, const struct rdb_item *item, uint64_t offset
     }
 }
 
-/* A log of Redis 4 to 6 begins with an RDB file (aof-use-rdb-preamble); as the base of ours, its commands would be passed over in silence. */
-static bool at_end(struct load *l, size_t end_bytes)
-{
-    uint64_t at = l->file.offset + end_bytes;
-    if (!l->c.base || at >= l->progress.bytes_total)
-        return true;
-    return fail(l,
-                "%s: byte %" PRIu64 ": the RDB file ends here and something follows: a log with an "
-                "RDB file in front of its commands is not read; redis-server 7 makes two files of "
-                "it (BGREWRITEAOF)",
-                l->path, at);
-}
-
 static bool read_file(struct load *l)
 {
     for (;;) {
@@ -227,7 +214,7 @@ static bool read_file(struct load *l)
         uint64_t offset = l->file.offset;
         switch (
             rdb_file_next(&l->file, l->buffer + l->buffer_at, l->buffer_n - l->buffer_at, &item)) {
-        case RDB_FILE_END: return at_end(l, item.bytes);
+        case RDB_FILE_END: l->r.rdb_bytes = offset + item.bytes; return true;
         case RDB_FILE_BAD: return damaged(l, offset, l->file.error);
         case RDB_FILE_MORE:
             if (stopped(l))

@@ -25,13 +25,13 @@ struct load_config {
     bool check;       /* the checksum */
     uint32_t databases;
     int64_t now_ms; /* keys that expired before it are left out */
-    bool base;      /* of a log: nothing may follow its end */
 };
 
 struct load_result {
     bool failed;
     char error[500]; /* with the place in the file, and what mends it */
     uint64_t keys, expired, empty_skipped, bytes;
+    uint64_t rdb_bytes; /* the file's length, as its own end has it: something may follow */
     uint32_t functions, modules; /* that were left out */
 };
 

@@ -55,9 +55,9 @@ struct replay {
 static bool stop(struct replay *r, const char *what, struct span name)
 {
     if (!r->error[0])
-        snprintf(r->error, sizeof r->error, "%s: '%.*s', at offset %llu of its file", what,
+        snprintf(r->error, sizeof r->error, "%s: '%.*s', at offset %llu of %s", what,
                  (int)(name.n < 128 ? name.n : 128), (const char *)name.p,
-                 (unsigned long long)r->at);
+                 (unsigned long long)r->at, r->file < r->n ? r->files[r->file].name : "the log");
     return false;
 }
 

@@ -19,6 +19,7 @@ struct replay;
 struct replay_file {
     struct span bytes; /* mapped until the end */
     uint64_t from, to; /* the commands */
+    const char *name;  /* of the file; for what is said of it */
 };
 
 /* Files in order; `done` is called once, later. `error`: NULL, or why no more was given: the dataset is not whole then. NULL: no memory. */

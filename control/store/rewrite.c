@@ -11,6 +11,7 @@
 #include "control/log.h"
 #include "control/store/appendonly_internal.h"
 #include "control/store/file_ops.h"
+#include "control/store/upgrade.h"
 
 #define PATH_BYTES       8192
 #define FAILURES_AT_ONCE 3 /* then it waits 1, 2, 4 ... minutes */
@@ -159,6 +160,7 @@ static int replace_files(struct appendonly *a)
     if (!r->named)
         return rc;
     m = &r->m;
+    upgrade_begun(m);
     if (r->fresh) {
         char path[PATH_BYTES];
         manifest_path(m, m->incr[0].name, path, sizeof path);
@@ -227,6 +229,11 @@ static bool prepare(struct appendonly *a, struct rewrite *r, uint64_t id)
     r->m = a->m;
     r->fresh = a->opening;
     r->alone = !a->running && !a->opening;
+    int rc = r->m.has_base || r->m.incrs ? 0 : upgrade_begin(&r->m);
+    if (rc) {
+        log_warning("The log cannot be rewritten: %s: %s", r->m.dir, strerror(-rc));
+        return false;
+    }
     snprintf(r->temp, sizeof r->temp, "%s/temp-%s.incr", a->m.dir, a->m.prefix);
     a->rewrite = r;
     if (!r->alone)

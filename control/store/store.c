@@ -311,7 +311,10 @@ static void on_loaded(void *ctx, const struct load_result *r)
     log_notice("DB loaded from disk: %.3f seconds, %llu keys, %llu expired ones left out",
                (double)((int64_t)uv_now(s->loop) - s->load_start_ms) / 1000,
                (unsigned long long)r->keys, (unsigned long long)r->expired);
-    go_on(s, true);
+    if (s->plan == APPENDONLY_BASE_RDB && !appendonly_base_loaded(s->log, r->rdb_bytes))
+        s->ops->load_failed(s->ctx);
+    else
+        go_on(s, true);
 }
 
 static bool has_loading_worker(struct store *s)
@@ -367,8 +370,7 @@ void store_up(struct store *s, bool adopted, int64_t now_ms)
         .check = c->rdbchecksum,
         .databases = s->config->engine.databases,
         /* what has expired since may be given a new life by the log: it stays for now */
-        .now_ms = s->plan == APPENDONLY_BASE_RDB ? INT64_MIN : now_ms,
-        .base = s->plan == APPENDONLY_BASE_RDB};
+        .now_ms = s->plan == APPENDONLY_BASE_RDB ? INT64_MIN : now_ms};
     log_notice("Loading %s", path);
     s->load_start_ms = (int64_t)uv_now(s->loop);
     s->progress_ms = now_ms;

@@ -36,20 +36,20 @@ static int teardown(void **state)
 static void test_the_second_is_refused_and_told_the_first_ones_pid(void **state)
 {
     char pid[40];
-    assert_int_equal(dir_locks_hold(&one, r.dir, "a", 0, err, sizeof err), 0);
+    assert_int_equal(dir_locks_hold(&one, r.dir, "a", 0, err, sizeof err), 1);
     assert_int_equal(dir_locks_hold(&one, r.dir, "a", 0, err, sizeof err), 0);
     assert_int_equal(dir_locks_hold(&two, r.dir, "b", 0, err, sizeof err), -EWOULDBLOCK);
     snprintf(pid, sizeof pid, "pid %d, instance a", (int)getpid());
     assert_non_null(strstr(err, pid));
     dir_locks_free(&one, true);
-    assert_int_equal(dir_locks_hold(&two, r.dir, "b", 0, err, sizeof err), 0);
+    assert_int_equal(dir_locks_hold(&two, r.dir, "b", 0, err, sizeof err), 1);
 }
 
 static void test_another_name_of_the_directory_is_the_same_one(void **state)
 {
     char name[300];
     snprintf(name, sizeof name, "%s/../%s", r.dir, strrchr(r.dir, '/') + 1);
-    assert_int_equal(dir_locks_hold(&one, r.dir, "a", 0, err, sizeof err), 0);
+    assert_int_equal(dir_locks_hold(&one, r.dir, "a", 0, err, sizeof err), 1);
     assert_int_equal(dir_locks_hold(&one, name, "a", 0, err, sizeof err), 0);
     assert_int_equal(one.count, 1);
     assert_int_equal(dir_locks_hold(&two, name, "b", 0, err, sizeof err), -EWOULDBLOCK);
@@ -63,7 +63,7 @@ static void test_a_killed_holder_leaves_no_lock(void **state)
     assert_int_equal(pipe(ready), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        if (dir_locks_hold(&one, r.dir, "a", 0, err, sizeof err) == 0 &&
+        if (dir_locks_hold(&one, r.dir, "a", 0, err, sizeof err) == 1 &&
             write(ready[1], "x", 1) == 1)
             pause();
         _exit(1);
@@ -71,7 +71,7 @@ static void test_a_killed_holder_leaves_no_lock(void **state)
     assert_int_equal(read(ready[0], &byte, 1), 1);
     assert_int_equal(dir_locks_hold(&two, r.dir, "b", 0, err, sizeof err), -EWOULDBLOCK);
     kill(pid, SIGKILL);
-    assert_int_equal(dir_locks_hold(&two, r.dir, "b", 60000, err, sizeof err), 0);
+    assert_int_equal(dir_locks_hold(&two, r.dir, "b", 60000, err, sizeof err), 1);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     close(ready[0]);
     close(ready[1]);
@@ -80,13 +80,13 @@ static void test_a_killed_holder_leaves_no_lock(void **state)
 /* Control is dead, its dataplane serves on: what is in its rings belongs into this directory. */
 static void test_a_dataplane_without_control_keeps_its_directory(void **state)
 {
-    assert_int_equal(dir_locks_hold(&one, r.dir, r.instance, 0, err, sizeof err), 0);
+    assert_int_equal(dir_locks_hold(&one, r.dir, r.instance, 0, err, sizeof err), 1);
     dir_locks_free(&one, false);
     assert_int_equal(dir_locks_hold(&two, r.dir, "another", 0, err, sizeof err), -EWOULDBLOCK);
     assert_non_null(strstr(err, r.instance));
-    assert_int_equal(dir_locks_hold(&one, r.dir, r.instance, 0, err, sizeof err), 0);
+    assert_int_equal(dir_locks_hold(&one, r.dir, r.instance, 0, err, sizeof err), 1);
     dir_locks_free(&one, true); /* ended in order: its name is not there any more */
-    assert_int_equal(dir_locks_hold(&two, r.dir, "another", 0, err, sizeof err), 0);
+    assert_int_equal(dir_locks_hold(&two, r.dir, "another", 0, err, sizeof err), 1);
 }
 
 static void test_a_directory_that_is_not_there_is_no_other_server(void **state)
