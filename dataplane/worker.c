@@ -130,6 +130,8 @@ undo_mem:
 static void init_lists(struct worker *w)
 {
     list_init(&w->conns);
+    list_init(&w->spare_slots);
+    list_init(&w->spare_mails);
     list_init(&w->dirty);
     list_init(&w->dead);
     list_init(&w->leaving);
@@ -264,6 +266,7 @@ void worker_destroy(struct worker *w)
         slot_free(a->slot);
         free(a);
     }
+    hop_fini(w);
     free(w->load.part);
     longs_free(w);
     shard_fini(&w->shard);

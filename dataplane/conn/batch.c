@@ -231,13 +231,16 @@ static __attribute__((noinline)) struct staged *execute_timed(struct worker *w, 
 
 static void execute(struct worker *w, struct batch *b)
 {
-    for (struct staged *s = b->cmd, *end = b->end; s != end;) {
+    for (struct staged *s = b->cmd, *end = b->end, *from; s != end;) {
         if (likely_(s->way & WAY_PLAIN) && likely_(plain_now(w, s->conn)))
             s = execute_plain(w, b, s, end);
         else if ((s->way & WAY_TIMED) && plain_now(w, s->conn))
             s = execute_timed(w, b, s);
         else if ((s->way & WAY_PLAIN) && plain_beside(w, s))
             s = execute_plain(w, b, s, s + 1);
+        else if ((s->way & (WAY_PLAIN | WAY_HOP)) && w->count > 1 &&
+                 (from = s, s = hop_run(w, b, s, end)) != from)
+            continue;
         else
             execute_any(w, b, s++);
     }

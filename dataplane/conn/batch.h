@@ -51,6 +51,7 @@ enum way {
         2, /* and it touches nothing but its key and its reply: not its session, not its client */
     WAY_ERROR = 4, /* not a request: answer protocol_error and close */
     WAY_TIMED = 8, /* plain but for the clock: runs as one, alone */
+    WAY_HOP = 16,  /* it would be plain, but its shard is another's, or not free (hop.c) */
 };
 
 /* What staging must know of a command, worked out when the configuration changes. */

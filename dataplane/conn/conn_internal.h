@@ -6,6 +6,7 @@
  *   route.c   one staged request -> local shard, other shard, split parts, lease, control
  *   out.c     replies: writer on the transmit queue or heap blocks; slots that keep request order
  *   remote.c  mail between workers: posted commands, replies, neighbours
+ *   hop.c     the short way there and back, for most commands of one key
  *   long.c    replies that are written in parts
  *   lease.c   the right to touch several shards
  *   scatter.c, part.c  requests over several shards: at home, and what each shard does of them
@@ -62,7 +63,11 @@ struct slot {
     struct agg *agg;   /* split commands; NULL: one plain reply */
     /* Takes the reply bytes of a part that shard `from` has answered; NULL: they are the reply. */
     void (*take)(struct worker *w, struct slot *s, struct span bytes, uint32_t from);
-    uint64_t took, queued;   /* cycles, of the part that took longest */
+    uint64_t took, queued; /* cycles, of the part that took longest */
+    struct worker *home;
+    struct mail
+        *pinned; /* the reply's bytes lie in its replies, not in `bytes`; NULL: they do not */
+    size_t pin_off, pin_len;
     struct block_wait *wait; /* of a client that may wait for a key (block.c) */
     struct scatter *scatter; /* a request over several shards that is under way */
     struct reply_heap bytes;
@@ -244,8 +249,11 @@ struct worker {
     struct list scatters;   /* struct scatter */
     struct list lease_jobs; /* struct lease_job: for the next round */
     struct lease lease_round;
-    bool lease_asking;  /* lease_round is under way */
-    uint32_t posted;    /* commands whose replies are awaited */
+    bool lease_asking;                    /* lease_round is under way */
+    uint32_t posted;                      /* commands whose replies are awaited */
+    struct list spare_slots, spare_mails; /* for the next ones */
+    uint32_t spare_slot_count, spare_mail_count;
+    struct mail *aside; /* replies of this worker's own shard that wait behind others' (hop.c) */
     struct list longs;  /* struct conn_long */
     struct list events; /* struct mail_event of this worker to itself */
     /* clients that others name by their id (event.c): open addressing, a power of two */
@@ -450,11 +458,19 @@ void slots_drop(struct conn *c);
 void slots_flush(struct conn *c); /* what is in order */
 void slot_bytes(struct slot *s, struct span bytes);
 void slot_free(struct slot *s);
+void slot_pin(struct slot *s, struct mail *m, size_t off, size_t n); /* its reply lies there */
+/* The plain reply of mc, whole: to the client, or pinned behind what comes first. False: the slot wants more than that. */
+bool slot_pass(struct slot *s, struct mail *m, const struct mail_cmd *mc);
 void conn_out_limits(struct conn *c);
 
 /* remote.c */
 struct mail *mail_new(struct worker *w, uint32_t to);
 void mail_delete(struct mail *m);
+void mail_unpin(struct worker *w, struct mail *m); /* the last one gives it back */
+/* Memory of the mail, for what it carries; NULL: there is none. */
+void *mail_bytes(struct mail *m, size_t n);
+void mail_append(struct mail *m, struct mail_cmd *mc);
+struct mail *mail_to(struct worker *w, uint32_t to); /* the one that is being filled */
 struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_desc *d,
                           const struct span *argv, uint32_t argc);
 void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct staged *s,
@@ -470,6 +486,18 @@ void remote_flush(struct worker *w);
 bool remote_serve(struct worker *w,
                   struct mail *m); /* false: it meets keys of others, the rest waits */
 void remote_neigh(void *worker, struct ip_addr ip, const uint8_t mac[6]);
+
+/* hop.c: plain requests of one client, to other shards or behind those. Returns the first one that is not; s: not even this one. */
+struct staged *hop_run(struct worker *w, struct batch *b, struct staged *s, struct staged *end);
+/* The owner's side: runs a row of plain commands from `mc` on, one at least; returns the one behind them. `look`: where their candidates
+ * were found. */
+struct hop_look {
+    const struct dict *dict; /* NULL: none is good any more */
+    uint64_t departed;
+};
+struct mail_cmd *hop_serve(struct worker *w, struct mail *m, struct mail_cmd *mc,
+                           const struct hop_look *look);
+void hop_fini(struct worker *w);
 
 /* lease.c */
 /* `call` runs on this worker under the leases of all shards. False: no memory. */

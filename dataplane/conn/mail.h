@@ -53,9 +53,11 @@ struct mail_cmd {
     uint64_t gate; /* reply: journal_gate of the shard that ran it */
     uint8_t resp, durability;
     bool part, keyed, tracks, may_hold;
+    bool plain;                  /* touches nothing but its key and its reply (WAY_PLAIN) */
     struct held *held;           /* of the reply, at the owner */
     size_t reply_off, reply_len; /* in the mail's replies */
     uint64_t took, queued;       /* cycles; took 0: it was not timed by itself */
+    struct entry *candidate;     /* at the owner, while its mail is served */
 };
 
 /* What stands in the line for a shard. First member of its record. */
@@ -64,10 +66,12 @@ struct in_line {
     enum line_kind { LINE_MAIL, LINE_PART, LINE_LEASE } kind;
 };
 
-/* Commands for one shard, and later their replies. Allocated and freed by the home worker; in between it belongs to the owner. */
+/* Commands for one shard, and later their replies. Allocated and freed by the home worker, which keeps some for later; in between it belongs
+ * to the owner. */
 struct mail {
     struct in_line q;
     uint32_t from, to, n;
+    uint32_t pins;                      /* its own, and of slots whose replies still lie here */
     struct mail_cmd *first, *last, *at; /* owner: from there on they have not been run */
     struct mail_block *blocks;
     struct reply_heap replies;

@@ -11,16 +11,60 @@
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
 
-#define BLOCK_BYTES 8192
+#define BLOCK_BYTES   8192
+#define SPARE_MAILS   64
+#define SPARE_REPLIES (64u << 10) /* what a spare mail keeps of their room */
 
 struct mail *mail_new(struct worker *w, uint32_t to)
 {
-    struct mail *m = calloc(1, sizeof(*m));
-    CHECK(m);
+    struct mail *m;
+    if (likely_(!list_empty(&w->spare_mails))) {
+        m = list_entry(list_pop_front(&w->spare_mails), struct mail, q.node);
+        w->spare_mail_count--;
+    } else {
+        m = calloc(1, sizeof(*m));
+        CHECK(m);
+    }
     m->from = w->id;
     m->to = to;
+    m->pins = 1;
     m->born = rte_rdtsc();
     return m;
+}
+
+/* Empty again, with a block and some room for replies. */
+static void mail_clear(struct mail *m)
+{
+    struct mail_block *first = m->blocks;
+    struct reply_heap replies = m->replies;
+    while (first && first->next) {
+        struct mail_block *next = first->next;
+        free(first);
+        first = next;
+    }
+    if (first && first->cap != BLOCK_BYTES) {
+        free(first);
+        first = NULL;
+    }
+    if (first)
+        first->used = 0;
+    if (replies.cap > SPARE_REPLIES)
+        reply_heap_free(&replies);
+    replies.len = 0;
+    *m = (struct mail){.blocks = first, .replies = replies};
+}
+
+void mail_unpin(struct worker *w, struct mail *m)
+{
+    if (--m->pins)
+        return;
+    if (w->spare_mail_count == SPARE_MAILS) {
+        mail_delete(m);
+        return;
+    }
+    mail_clear(m);
+    list_push_front(&w->spare_mails, &m->q.node);
+    w->spare_mail_count++;
 }
 
 void mail_delete(struct mail *m)
@@ -33,7 +77,7 @@ void mail_delete(struct mail *m)
     free(m);
 }
 
-static void *mail_bytes(struct mail *m, size_t n)
+void *mail_bytes(struct mail *m, size_t n)
 {
     n = (n + 15) & ~(size_t)15;
     struct mail_block *b = m->blocks;
@@ -48,6 +92,24 @@ static void *mail_bytes(struct mail *m, size_t n)
     void *p = b->data + b->used;
     b->used += n;
     return p;
+}
+
+void mail_append(struct mail *m, struct mail_cmd *mc)
+{
+    if (m->last)
+        m->last->next = mc;
+    else
+        m->first = mc;
+    m->last = mc;
+    m->n++;
+}
+
+struct mail *mail_to(struct worker *w, uint32_t to)
+{
+    struct outbox *o = &w->outbox[to];
+    if (!o->cur)
+        o->cur = mail_new(w, to);
+    return o->cur;
 }
 
 struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_desc *d,
@@ -68,12 +130,7 @@ struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_de
         mc->argv[i] = span_of(to, argv[i].n);
         to += argv[i].n;
     }
-    if (m->last)
-        m->last->next = mc;
-    else
-        m->first = mc;
-    m->last = mc;
-    m->n++;
+    mail_append(m, mc);
     return mc;
 }
 
@@ -86,11 +143,8 @@ bool remote_shard_free(struct worker *w)
 void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct staged *s,
                  struct span *argv, uint32_t argc, bool part)
 {
-    struct outbox *o = &w->outbox[to];
-    if (!o->cur)
-        o->cur = mail_new(w, to);
     struct conn *c = s->conn;
-    struct mail_cmd *mc = mail_add(o->cur, slot, s->desc, argv, argc);
+    struct mail_cmd *mc = mail_add(mail_to(w, to), slot, s->desc, argv, argc);
     if (!mc) {
         if (slot->agg)
             agg_part(slot->agg, SPAN("-OOM out of memory\r\n"), 0);
@@ -116,10 +170,7 @@ void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct 
 void remote_tell(struct worker *w, uint32_t to, const struct cmd_desc *d, const struct span *argv,
                  uint32_t argc)
 {
-    struct outbox *o = &w->outbox[to];
-    if (!o->cur)
-        o->cur = mail_new(w, to);
-    struct mail_cmd *mc = mail_add(o->cur, NULL, d, argv, argc);
+    struct mail_cmd *mc = mail_add(mail_to(w, to), NULL, d, argv, argc);
     CHECK(mc);
     mc->part = true;
     mc->resp = 2;
@@ -207,11 +258,15 @@ static void take_replies(struct worker *w, struct mail *m)
         if (!slot)
             continue; /* remote_tell */
         times_remote(w, mc);
+        if (likely_(mc->plain) && likely_(!mc->gate && !mc->held) && slot_pass(slot, m, mc))
+            continue;
         struct span bytes = span_of(m->replies.p + mc->reply_off, mc->reply_len);
         if (slot->agg)
             agg_part(slot->agg, bytes, w->rng);
         else if (slot->take)
             slot->take(w, slot, bytes, m->to);
+        else if (mc->plain && slot->conn)
+            slot_pin(slot, m, mc->reply_off, mc->reply_len);
         else
             slot_bytes(slot, bytes);
         if (unlikely_(mc->held != NULL))
@@ -222,7 +277,7 @@ static void take_replies(struct worker *w, struct mail *m)
         else if (--slot->parts == 0)
             slot_ready(slot);
     }
-    mail_delete(m);
+    mail_unpin(w, m);
 }
 
 /* ---- serving ---- */
@@ -269,6 +324,27 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
     after_command(w, &w->shard);
 }
 
+/* The buckets, then the entries. */
+static struct hop_look prefetch(struct worker *w, struct mail_cmd *first)
+{
+    struct hop_look look = {NULL, 0};
+    for (struct mail_cmd *mc = first; mc; mc = mc->next) {
+        if (mc->keyed && w->shard.db[mc->db].keys)
+            dict_prefetch_bucket(w->shard.db[mc->db].keys, mc->hash);
+    }
+    if (first && (look.dict = w->shard.db[first->db].keys) != NULL)
+        look.departed = look.dict->departed;
+    for (struct mail_cmd *mc = first; mc; mc = mc->next) {
+        const struct dict *dict = mc->keyed ? w->shard.db[mc->db].keys : NULL;
+        if (!dict)
+            continue;
+        struct entry *e = dict_candidate(dict_bucket_of(dict, mc->hash), mc->hash);
+        __builtin_prefetch(e);
+        mc->candidate = dict == look.dict ? e : NULL;
+    }
+    return look;
+}
+
 /* They are one record: what seemed to have room may have none together with the others. */
 static void gate_again(struct worker *w, struct mail *m)
 {
@@ -279,18 +355,17 @@ static void gate_again(struct worker *w, struct mail *m)
 
 bool remote_serve(struct worker *w, struct mail *m)
 {
-    for (struct mail_cmd *mc = m->at; mc; mc = mc->next) {
-        if (mc->keyed && w->shard.db[mc->db].keys)
-            dict_prefetch_bucket(w->shard.db[mc->db].keys, mc->hash);
-    }
-    for (struct mail_cmd *mc = m->at; mc; mc = mc->next) {
-        if (mc->keyed && w->shard.db[mc->db].keys)
-            dict_prefetch_entry(w->shard.db[mc->db].keys, mc->hash);
-    }
-    for (struct mail_cmd *mc = m->at; mc; m->at = mc = mc->next) {
+    struct hop_look look = prefetch(w, m->at);
+    for (struct mail_cmd *mc = m->at; mc; m->at = mc) {
         if (intents_any(w) && part_meets(w, mc->desc, mc->argv, mc->argc, mc->hash))
             return false;
+        if (likely_(mc->plain)) {
+            mc = hop_serve(w, m, mc, &look);
+            continue;
+        }
         serve_one(w, m, mc);
+        look.dict = NULL; /* it may have emptied the shard */
+        mc = mc->next;
     }
     if (unlikely_(w->journal.on)) {
         journal_close(w); /* the replies may be read at once */

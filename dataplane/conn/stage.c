@@ -151,7 +151,8 @@ static __attribute__((noinline)) void stage_owner(struct worker *w, struct stage
     s->owner = (uint8_t)shard_of_key(key, w->count);
     s->dict = NULL;
     if (s->owner != w->id || !remote_shard_free(w)) {
-        s->way &= (uint8_t) ~(WAY_PLAIN | WAY_TIMED);
+        uint8_t hop = s->way & WAY_PLAIN ? WAY_HOP : 0;
+        s->way = (uint8_t)((s->way & ~(WAY_PLAIN | WAY_TIMED)) | hop);
         return;
     }
     s->dict = w->shard.db[s->conn->ses.db].keys;

@@ -1,0 +1,234 @@
+/* The short way of a plain request (WAY_PLAIN) over several workers: its key is another shard's, or it comes behind one whose key is.
+ *
+ *   hop_run    home: a row of one client's. Other shards' are copied into mail; those of my own shard run now, and where the client awaits
+ *              a reply before theirs, their replies are kept aside
+ *   hop_serve  owner: runs them as a batch runs its own, all replies in one piece of memory
+ *   slot_pass  home (out.c): straight from the mail to the client, unless another reply comes first: then the mail is pinned until that has left
+ *
+ * Everything else goes by route.c and remote.c, which do the same with any command. Order, lines and intents are theirs: docs/threads.md.
+ * Thread: the worker's. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+
+#include "dataplane/conn/conn_internal.h"
+#include "engine/base/assert.h"
+#include "engine/cmd/effect.h"
+
+#define ASIDE_BYTES (16u << 10) /* then the next one is begun: it is freed with its last slot */
+
+/* ---- at home ---- */
+
+/* Nothing about the client asks for the long way. */
+static inline bool client_is_plain(const struct conn *c)
+{
+    return likely_(c->state == 0 && (c->ses.mode & ~(uint32_t)SESSION_NODE) == 0 &&
+                   c->ses.authenticated && c->ses.reply_mode == SESSION_REPLY_ON &&
+                   (c->writes_pending | c->reads_pending) == 0);
+}
+
+/* The arguments of a request lie in one piece of a packet, or of the batch's scratch: they are copied with what stands between them.
+ * NULL: no memory. */
+static struct mail_cmd *copy_request(struct mail *m, const struct staged *s)
+{
+    uint32_t argc = s->argc;
+    const uint8_t *from = s->argv[0].p;
+    size_t n = (size_t)(s->argv[argc - 1].p - from) + s->argv[argc - 1].n;
+    struct mail_cmd *mc = mail_bytes(m, sizeof(*mc) + argc * sizeof(struct span) + n);
+    if (unlikely_(!mc))
+        return NULL;
+    struct span *argv = (struct span *)(mc + 1);
+    uint8_t *to = (uint8_t *)(argv + argc);
+    memcpy(to, from, n);
+    for (uint32_t i = 0; i < argc; i++) {
+        ASSERT(s->argv[i].p >= from && s->argv[i].p + s->argv[i].n <= from + n);
+        argv[i] = span_of(to + (s->argv[i].p - from), s->argv[i].n);
+    }
+    *mc = (struct mail_cmd){.desc = s->desc,
+                            .argv = argv,
+                            .argc = argc,
+                            .hash = s->hash,
+                            .keyed = true,
+                            .plain = true,
+                            .may_hold = true};
+    return mc;
+}
+
+static void post(struct worker *w, const struct staged *s)
+{
+    struct conn *c = s->conn;
+    struct slot *slot = route_slot(c, 1);
+    struct mail *m = mail_to(w, s->owner);
+    struct mail_cmd *mc = copy_request(m, s);
+    if (unlikely_(!mc)) {
+        slot_bytes(slot, SPAN("-OOM out of memory\r\n"));
+        slot->parts = 0;
+        slot_ready(slot);
+        return;
+    }
+    mc->slot = slot;
+    mc->db = c->ses.db;
+    mc->resp = c->ses.resp;
+    mc->client = c->ses.id;
+    mail_append(m, mc);
+    w->posted++;
+    count_hops(w, s->desc, 1ull << s->owner);
+    STAT_INC(w->stats->mail_sent);
+}
+
+/* Runs one plain command; its reply goes to cmd->out. */
+static inline void call(struct worker *w, struct cmd *cmd)
+{
+    const struct cmd_desc *d = cmd->desc;
+    struct reply *r = cmd->out;
+    if (unlikely_((d->flags & CMD_DENYOOM) && shard_full(&w->shard)) && !cmd_has_room(cmd)) {
+        route_refused(w, r);
+        return;
+    }
+    d->fn(cmd);
+    cmd_ended(cmd);
+    w->cmd_calls[d->index]++;
+    if (unlikely_(r->errors))
+        route_errors(w, r, d);
+}
+
+/* On my own shard, while replies of others are awaited before it. */
+static void run_aside(struct worker *w, struct batch *b, struct staged *s)
+{
+    struct conn *c = s->conn;
+    struct slot *slot = route_slot(c, 0);
+    struct cmd *cmd = &w->cmd;
+    struct reply r;
+    if (w->aside && w->aside->replies.len > ASIDE_BYTES) {
+        mail_unpin(w, w->aside);
+        w->aside = NULL;
+    }
+    if (!w->aside)
+        w->aside = mail_new(w, w->id);
+    reply_heap_append(&r, &w->aside->replies, c->ses.resp);
+    cmd->argv = s->argv;
+    cmd->argc = s->argc;
+    cmd->desc = s->desc;
+    cmd->out = &r;
+    cmd->session = &c->ses;
+    cmd->db = c->ses.db;
+    cmd->hash = s->hash;
+    cmd->parser = NULL;
+    cmd->candidate = likely_(b->dict->departed == b->departed) ? s->candidate : NULL;
+    cmd->may_hold = false; /* what comes before is not there yet */
+    size_t off = w->aside->replies.len;
+    call(w, cmd);
+    cmd->may_hold = true;
+    reply_heap_finish(&r, &w->aside->replies);
+    slot_pin(slot, w->aside, off, w->aside->replies.len - off);
+    if (unlikely_(w->shard.after)) {
+        w->host.asker = c->ses.id;
+        after_command(w, &w->shard);
+    }
+}
+
+struct staged *hop_run(struct worker *w, struct batch *b, struct staged *s, struct staged *end)
+{
+    struct conn *c = s->conn;
+    if (!client_is_plain(c))
+        return s;
+    out_close(w);
+    c->ses.last_ms = w->now_ms;
+    do {
+        bool mine = s->owner == w->id && remote_shard_free(w);
+        if (mine && (!(s->way & WAY_PLAIN) || c->nslots == 0 || intents_any(w)))
+            break;
+        if (unlikely_(c->ses.node != 0) && s->owner + 1u != c->ses.node)
+            break; /* MOVED (cluster.c) */
+        c->ses.last_cmd = s->desc;
+        c->ses.commands++;
+        if (mine)
+            run_aside(w, b, s);
+        else
+            post(w, s);
+        s++;
+    } while (s != end && s->conn == c && (s->way & (WAY_PLAIN | WAY_HOP)) && c->state == 0);
+    return s;
+}
+
+/* ---- at the owner ---- */
+
+/* What a row of one command took: its own account, and the slow log's if it was long. */
+static inline void account(struct worker *w, const struct cmd_desc *d, struct mail *m,
+                           struct mail_cmd *first, uint64_t start)
+{
+    uint64_t cycles = rte_rdtsc() - start;
+    w->cmd_usec[d->index] += cycles;
+    if (likely_(cycles < w->look_cycles))
+        return;
+    first->took = cycles;
+    first->queued = start - m->born;
+    if (cycles >= w->latency_cycles)
+        times_event(w, LATENCY_FAST_COMMAND, cycles);
+}
+
+static void after_served(struct worker *w, struct mail_cmd *mc)
+{
+    if (w->shard.after & AFTER_HELD) {
+        mc->held = w->shard.held_new;
+        w->shard.after &= ~(uint32_t)AFTER_HELD;
+    }
+    w->host.asker = mc->client;
+    after_command(w, &w->shard);
+}
+
+struct mail_cmd *hop_serve(struct worker *w, struct mail *m, struct mail_cmd *mc,
+                           const struct hop_look *look)
+{
+    struct cmd *cmd = &w->cmd;
+    struct mail_cmd *first = mc;
+    const struct cmd_desc *d = mc->desc;
+    uint64_t start = rte_rdtsc(), n = 0;
+    struct reply r;
+    reply_heap_append(&r, &m->replies, 2);
+    size_t off = m->replies.len;
+    cmd->session = NULL;
+    cmd->parser = NULL;
+    cmd->out = &r;
+    cmd->desc = d;
+    cmd->now_us = w->unix_us;
+    do {
+        r.resp = mc->resp;
+        cmd->argv = mc->argv;
+        cmd->argc = mc->argc;
+        cmd->db = mc->db;
+        cmd->hash = mc->hash;
+        cmd->client = mc->client;
+        bool good = look->dict && look->dict->departed == look->departed;
+        cmd->candidate = likely_(good) ? mc->candidate : NULL;
+        call(w, cmd);
+        mc->reply_off = off;
+        off = (size_t)(r.cur - m->replies.p);
+        mc->reply_len = off - mc->reply_off;
+        if (unlikely_(w->journal.on)) {
+            reply_heap_finish(&r, &m->replies);
+            mc->gate = journal_gate(w, w->id, (d->flags & CMD_WRITE) != 0);
+        }
+        if (unlikely_(w->shard.after))
+            after_served(w, mc);
+        n++;
+        mc = mc->next;
+    } while (mc && mc->plain && mc->desc == d && !intents_any(w));
+    reply_heap_finish(&r, &m->replies);
+    STAT_ADD(w->stats->mail_served, n);
+    cmd->client = 0;
+    account(w, d, m, first, start);
+    return mc;
+}
+
+void hop_fini(struct worker *w)
+{
+    struct list *n;
+    if (w->aside)
+        mail_unpin(w, w->aside);
+    while ((n = list_pop_front(&w->spare_mails)) != NULL)
+        mail_delete(list_entry(n, struct mail, q.node));
+    while ((n = list_pop_front(&w->spare_slots)) != NULL)
+        free(list_entry(n, struct slot, node));
+}
