@@ -471,6 +471,8 @@ void mail_unpin(struct worker *w, struct mail *m); /* the last one gives it back
 void *mail_bytes(struct mail *m, size_t n);
 void mail_append(struct mail *m, struct mail_cmd *mc);
 struct mail *mail_to(struct worker *w, uint32_t to); /* the one that is being filled */
+uint64_t mail_gate(struct worker *w,
+                   const struct mail_cmd *mc); /* journal_gate of what has just run */
 struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_desc *d,
                           const struct span *argv, uint32_t argc);
 void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct staged *s,

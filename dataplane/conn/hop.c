@@ -71,6 +71,7 @@ static void post(struct worker *w, const struct staged *s)
     mc->db = c->ses.db;
     mc->resp = c->ses.resp;
     mc->client = c->ses.id;
+    mc->durability = c->ses.durability;
     mail_append(m, mc);
     w->posted++;
     count_hops(w, s->desc, 1ull << s->owner);
@@ -208,7 +209,7 @@ struct mail_cmd *hop_serve(struct worker *w, struct mail *m, struct mail_cmd *mc
         mc->reply_len = off - mc->reply_off;
         if (unlikely_(w->journal.on)) {
             reply_heap_finish(&r, &m->replies);
-            mc->gate = journal_gate(w, w->id, (d->flags & CMD_WRITE) != 0);
+            mc->gate = mail_gate(w, mc);
         }
         if (unlikely_(w->shard.after))
             after_served(w, mc);

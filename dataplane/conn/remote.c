@@ -282,7 +282,7 @@ static void take_replies(struct worker *w, struct mail *m)
 
 /* ---- serving ---- */
 
-static uint64_t gate_of(struct worker *w, const struct mail_cmd *mc)
+uint64_t mail_gate(struct worker *w, const struct mail_cmd *mc)
 {
     return journal_gate(w, w->id, journal_need(mc->durability, (mc->desc->flags & CMD_WRITE) != 0));
 }
@@ -320,7 +320,7 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
         stats_count_error(w->stats, r.error_code);
     }
     STAT_INC(w->stats->mail_served);
-    mc->gate = gate_of(w, mc);
+    mc->gate = mail_gate(w, mc);
     after_command(w, &w->shard);
 }
 
@@ -350,7 +350,7 @@ static void gate_again(struct worker *w, struct mail *m)
 {
     for (struct mail_cmd *mc = m->first; mc; mc = mc->next)
         if (!mc->gate)
-            mc->gate = gate_of(w, mc);
+            mc->gate = mail_gate(w, mc);
 }
 
 bool remote_serve(struct worker *w, struct mail *m)
