@@ -10,6 +10,7 @@
 #include "control/check_files.h"
 #include "control/config/check.h"
 #include "control/config/config.h"
+#include "control/tools/backup.h"
 
 /* Becomes another of our programs: the one that `variable` names, or the first of `places`, which are relative to our own. */
 static int become(const char *program, const char *variable, const char *const *places,
@@ -66,6 +67,21 @@ static int check_files(int argc, char **argv)
     return check_files_main(argc - 1, argv + 1);
 }
 
+static int backup(int argc, char **argv)
+{
+    return backup_main(argc - 1, argv + 1);
+}
+
+static int restore(int argc, char **argv)
+{
+    return restore_main(argc - 1, argv + 1);
+}
+
+static int verify(int argc, char **argv)
+{
+    return verify_main(argc - 1, argv + 1);
+}
+
 static int version(int argc, char **argv)
 {
     (void)argc;
@@ -112,6 +128,11 @@ static const struct word {
     {"check-files", "FILE... [--fix]",
      "look at snapshots and append-only files: are they whole; --fix keeps what is good",
      check_files},
+    {"backup", "DIR [-s SOCKET | -h HOST -p PORT | --from DATADIR] [--keep N] [--keep-days DAYS]",
+     "back up a server while it runs: whole at first, then what is new", backup},
+    {"restore", "DIR [--into DATADIR] [--backup NUMBER | --to TIME]",
+     "make the files of a server from a backup, as they were at any time", restore},
+    {"verify", "DIR", "look at every byte of all backups", verify},
     {"config-sample", "", "a commented barewire.conf with every directive", sample},
     {"config-docs", "", "the table of directives as Markdown", docs},
     {"version", "", "print the version", version},

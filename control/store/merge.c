@@ -166,7 +166,7 @@ static bool put_body(struct merge *m, const struct head *h, struct span body, bo
 {
     if (parts)
         m->db = MERGE_NO_DB; /* its group can be read by itself */
-    if (!(parts ? merge_put_shards(m) : put_stamp(m, h->m.time_ms)) ||
+    if (!put_stamp(m, h->m.time_ms) || (parts && !merge_put_shards(m)) ||
         !put_select(m, h->m.first_db) || !merge_put(m, body.p, body.n))
         return false;
     m->db = h->m.last_db;
