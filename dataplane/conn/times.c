@@ -63,6 +63,7 @@ void times_prepare(struct worker *w)
     if (w->stats_epoch == c->stats_epoch)
         return;
     w->stats_epoch = c->stats_epoch; /* CONFIG RESETSTAT */
+    hist_reset(&w->stats->loop_busy_ns);
     for (uint32_t i = 0; i < CMD_COUNT; i++)
         if (time_hist_count(&w->times[cmd_table[i].index]))
             memset(&w->times[cmd_table[i].index], 0, sizeof(*w->times));

@@ -182,6 +182,10 @@ def memory(servers, scratch):
     return found
 
 
+def measure_all(options, servers, scratch):
+    return {"commands": measure(options, servers, scratch), "memory": memory(servers, scratch)}
+
+
 def print_commands(found):
     print("\n| command | Barewire us | in our code | redis us | redis / Barewire | Barewire k/s | redis k/s | throughput |")
     print("|---|---|---|---|---|---|---|---|")

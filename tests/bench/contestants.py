@@ -1,8 +1,7 @@
 """The servers that scripts/bench measures, each with a client namespace of its own behind a veth pair, and the load that is put on them.
 
-Server on core 0, client on core 1. Barewire: scripts/lab (worker 0 is on the first CPU, the control process floats). redis-server: the
-same veth pair (scripts/lib-net.sh), taskset to core 0, no persistence."""
-import csv
+Server on core 0, client on core 1. Barewire: scripts/lab (worker 0 is on the first CPU, the control process floats). redis-server and
+memcached: the same veth pair (scripts/lib-net.sh), taskset to core 0, no persistence unless asked for. generator.py: who asks."""
 import json
 import os
 import shutil
@@ -60,7 +59,14 @@ def bash_with_net(script, *words):
 
 
 class Server:
-    """Common to both: a namespace `ns` whose clients reach `address`."""
+    """Common to all: a namespace `ns` whose clients reach `address`."""
+    port, memcached = 6379, False
+
+    def prepare(self):
+        """Before each run."""
+
+    def rest(self):
+        """After it."""
 
     def in_client_ns(self, *argv):
         return ["ip", "netns", "exec", self.ns, "taskset", "-c", CLIENT_CORE, *argv]
@@ -71,6 +77,14 @@ class Server:
     def info(self, section):
         pairs = (line.split(":", 1) for line in self.cli("info", section).splitlines() if ":" in line)
         return {k: v.strip() for k, v in pairs}
+
+    def memory_bytes(self):
+        """Resident pages of its processes."""
+        pages = 0
+        for pid in self.processes():
+            with open(f"/proc/{pid}/statm", encoding="ascii") as f:
+                pages += int(f.read().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE")
 
     def used_memory(self):
         """A value that has come to rest: Barewire's worker publishes it every few milliseconds."""
@@ -93,63 +107,100 @@ class Server:
         return (self.used_memory() - before) / count - KEY_BYTES - VALUE_BYTES
 
 
-class Redis(Server):
-    def __init__(self, tag, mtu, offloads):
-        self.name = "redis"
-        self.offloads = offloads
-        self.server_ns, self.ns = f"{tag}-rs", f"{tag}-rc"
-        self.process = None
-        self.dir = tempfile.mkdtemp(prefix="bw-bench-redis-")
-        self.tag, self.mtu = tag, mtu
+class OnKernel(Server):
+    """A server on Linux's TCP behind a veth pair of its own, on core 0. `argv`: what starts it, but for its address."""
+    process = None
+
+    def __init__(self, tag, mtu, offloads=False):
+        self.tag, self.mtu, self.offloads = f"{tag}-{self.name[0]}", mtu, offloads
+        self.server_ns, self.ns = f"{self.tag}s", f"{self.tag}c"
 
     def start(self):
         make = 'net_names "$1" && make_ns "$2" && make_ns "$3" && make_veth "$2" srv "$3" cli 1 "$4" && echo $server_address'
-        self.address = bash_with_net(make + ' && add_address4 "$2" srv $server_address', f"{self.tag}-r",
+        self.address = bash_with_net(make + ' && add_address4 "$2" srv $server_address', self.tag,
                                      self.server_ns, self.ns, str(self.mtu)).strip()
         if self.offloads:
             run(["ip", "netns", "exec", self.ns, "ethtool", "-K", "cli", "tx", "on", "tso", "on", "gso", "on", "gro", "on"])
-        argv = ["ip", "netns", "exec", self.server_ns, "taskset", "-c", SERVER_CORE, "redis-server", "--port", "6379",
-                "--bind", self.address, "--save", "", "--appendonly", "no", "--protected-mode", "no", "--dir", self.dir]
+        self.start_process()
+
+    def start_process(self):
+        argv = ["ip", "netns", "exec", self.server_ns, "taskset", "-c", SERVER_CORE, *self.argv()]
         self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise Failed(f"redis-server ended with {self.process.returncode}: {' '.join(argv)}")
+                raise Failed(f"{self.name} ended with {self.process.returncode}: {' '.join(argv)}")
             try:
-                if self.cli("ping") == "PONG":
+                if self.answers():
                     return
             except Failed:
-                time.sleep(0.05)
-        raise Failed("redis-server does not answer")
-
-    def version(self):
-        return "redis-server " + self.info("server")["redis_version"]
-
-    def prepare(self):
-        pass
-
-    def rest(self):
-        pass
+                pass
+            time.sleep(0.05)
+        raise Failed(f"{self.name} does not answer")
 
     def account(self):
         return {"cpu_s": cpu_seconds(self.process.pid)}
 
-    def stop(self):
+    def processes(self):
+        return [self.process.pid]
+
+    def stop_process(self):
         if self.process:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    def stop(self):
+        self.stop_process()
         for ns in (self.server_ns, self.ns):
             subprocess.run(["ip", "netns", "del", ns], stderr=subprocess.DEVNULL, check=False)
+
+
+class Redis(OnKernel):
+    name = "redis"
+
+    def __init__(self, tag, mtu, offloads=False, folder=None, options=()):
+        super().__init__(tag, mtu, offloads)
+        self.dir = tempfile.mkdtemp(prefix="bw-bench-redis-", dir=folder)
+        self.options = options
+        self.log = os.path.join(self.dir, "log")
+
+    def argv(self):
+        return ["redis-server", "--port", "6379", "--bind", self.address, "--save", "", "--appendonly", "no", "--protected-mode", "no",
+                "--dir", self.dir, "--logfile", self.log, *self.options]
+
+    def answers(self):
+        return self.cli("ping") == "PONG"
+
+    def version(self):
+        return "redis-server " + self.info("server")["redis_version"]
+
+    def stop(self):
+        super().stop()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+class Memcached(OnKernel):
+    """Its text protocol; one thread, as the others have one worker."""
+    name, port, memcached = "memcached", 11211, True
+
+    def argv(self):
+        return ["memcached", "-u", "root", "-l", self.address, "-p", str(self.port), "-t", "1", "-m", "1024"]
+
+    def version(self):
+        ask = f'exec 3<>/dev/tcp/{self.address}/{self.port} && printf "version\\r\\n" >&3 && read -r -t 1 line <&3 && echo "$line"'
+        return "memcached " + run(self.in_client_ns("bash", "-c", ask)).strip().removeprefix("VERSION ")
+
+    def answers(self):
+        return len(self.version()) > len("memcached ")
+
+
 class Barewire(Server):
-    def __init__(self, tag, mtu, build):
-        self.name = "barewire"
+    def __init__(self, tag, mtu, build, workers=1, options=(), name="barewire"):
+        self.name, self.workers, self.options = name, workers, options
         self.lab_name, self.mtu = tag, mtu
         self.ns = f"bw-{tag}-c"
         self.env = dict(os.environ, BAREWIRE_BUILD=build)
@@ -160,9 +211,12 @@ class Barewire(Server):
 
     def start(self):
         self.up = True
-        self.lab("up", "--mtu", str(self.mtu))
+        self.lab("up", "--mtu", str(self.mtu), "--workers", str(self.workers), *(["--", *self.options] if self.options else []))
         self.address = self.lab("address")
         self.control, self.dataplane = (int(p) for p in self.lab("pids").split()[:2])
+
+    def processes(self):
+        return [self.control, self.dataplane]
 
     def version(self):
         lines = self.lab("log").splitlines()
@@ -204,41 +258,6 @@ def write_keys(path, count):
     with open(path, "wb") as f:
         for i in range(count):
             f.write(b"*3\r\n$3\r\nSET\r\n$%d\r\nkey:%012d\r\n$%d\r\n%s\r\n" % (KEY_BYTES, i, VALUE_BYTES, value))
-
-
-def load(server, command, pipeline, clients, requests, keys):
-    """One run of redis-benchmark: throughput, latencies, and who spent which CPU time on it."""
-    argv = server.in_client_ns("redis-benchmark", "-h", server.address, "-t", command, "-n", str(requests), "-P", str(pipeline),
-                               "-c", str(clients), "-d", str(VALUE_BYTES), "-r", str(keys), "--csv", "--precision", "3")
-    before, (machine, steal), start = server.account(), machine_busy_seconds(), time.monotonic()
-    client = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True)
-    try:
-        text = client.stdout.read()
-    except BaseException:
-        client.kill()
-        client.wait()
-        raise
-    _pid, status, used = os.wait4(client.pid, 0)
-    client.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.monotonic() - start
-    (machine_after, steal_after), after = machine_busy_seconds(), server.account()
-    rows = [r for r in csv.reader(text.splitlines()) if r and r[0] == command.upper()]
-    if status != 0 or not rows:
-        raise Failed(f"{' '.join(argv)}: status {status}\n{text}")
-    spent = {k: after[k] - before[k] for k in before}
-    client_s = used.ru_utime + used.ru_stime
-    ours_s = client_s + spent["cpu_s"] + spent.get("control_s", 0)
-    result = {"rps": float(rows[0][1]), "p50_us": float(rows[0][4]) * 1000, "p99_us": float(rows[0][6]) * 1000,
-              "cpu_us": spent["cpu_s"] / requests * 1e6, "client_us": client_s / requests * 1e6,
-              "client_share": min(client_s / wall, 1.0), "server_share": min(spent["cpu_s"] / wall, 1.0),
-              "others_share": max(0.0, (machine_after - machine - ours_s) / wall / os.cpu_count()),
-              "steal_share": (steal_after - steal) / wall / os.cpu_count()}
-    if "busy_ns" in spent:
-        result.update({k.replace("_ns", "_us"): spent[k] / 1000 / requests for k in spent if k.endswith("_ns")})
-        result.update(server_share=min(spent["busy_ns"] / 1e9 / wall, 1.0), control_us=spent["control_s"] / requests * 1e6,
-                      rx_packets=spent["rx_packets"] / requests, tx_packets=spent["tx_packets"] / requests,
-                      retransmits=spent["retransmits"], batch=requests / max(spent["batches"], 1))
-    return result
 
 
 def probe(server, binary, requests, keys):

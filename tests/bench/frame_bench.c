@@ -7,7 +7,7 @@
  *   valgrind --tool=callgrind --toggle-collect=measured_turn frame_bench ...     instructions (tests/bench/instructions does it)
  *   frame_bench ...                                                              busy nanoseconds of worker_turn by rdtsc
  *
- *   frame_bench [--command get|set|mget|mset] [--workers N] [--pipeline P] [--connections C] [--burst B] [--keys N] [--requests R] [--json]
+ *   frame_bench [--command get|set|mget|mset|incr|hset|lpush|zadd] [--workers N] [--pipeline P] [--connections C] [--burst B] [--keys N] [--requests R] [--json]
  * --burst: frames a turn receives at most (1 to 32): 1 is a server that is not loaded, 32 one that is saturated.
  * The clock is virtual: 5 us a frame, so that timers, delayed ACKs and housekeeping come as often as they do on a real port. */
 #include <getopt.h>
@@ -41,8 +41,30 @@
 #define MAX_SAMPLES     (1u << 20)
 #define STUCK_TURNS     1000000
 
-static const char *const command_name[] = {"get", "set", "mget", "mset"};
-enum command { GET, SET, MGET, MSET, COMMANDS };
+#define VALUE           "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+/* What each asks, and how its reply begins and how long it is; 0: a line. Keys of the other types are made as they are asked. */
+static const struct {
+    const char *name, *head;
+    const char *key, *rest; /* repeated `many` times: a drawn key and what stands behind it */
+    uint32_t words, many;   /* words: behind the name, each time */
+    const char *reply;
+    size_t reply_bytes;
+} commands[] = {
+    {"get", "$3\r\nGET\r\n", "$16\r\nkey:%012llu\r\n", "", 1, 1, "$64\r\n", 5 + VALUE_BYTES + 2},
+    {"set", "$3\r\nSET\r\n", "$16\r\nkey:%012llu\r\n", "$64\r\n" VALUE "\r\n", 2, 1, "+OK\r\n", 5},
+    {"mget", "$4\r\nMGET\r\n", "$16\r\nkey:%012llu\r\n", "", 1, MANY, "*10\r\n",
+     5 + MANY *(5 + VALUE_BYTES + 2)},
+    {"mset", "$4\r\nMSET\r\n", "$16\r\nkey:%012llu\r\n", "$64\r\n" VALUE "\r\n", 2, MANY, "+OK\r\n",
+     5},
+    {"incr", "$4\r\nINCR\r\n", "$16\r\nnum:%012llu\r\n", "", 1, 1, ":", 0},
+    {"hset", "$4\r\nHSET\r\n$8\r\nthe-hash\r\n", "$16\r\nfld:%012llu\r\n", "$5\r\nvalue\r\n", 3, 1,
+     ":", 0},
+    {"lpush", "$5\r\nLPUSH\r\n", "$16\r\nlst:%012llu\r\n", "$5\r\nvalue\r\n", 2, 1, ":", 0},
+    {"zadd", "$4\r\nZADD\r\n$8\r\nthe-zset\r\n$1\r\n7\r\n", "$16\r\nmem:%012llu\r\n", "", 3, 1, ":",
+     0},
+};
+enum { GET, SET };
 
 struct frames { /* on their way to one of the two stacks: mbufs of its own pool */
     struct rte_mbuf *at[QUEUE];
@@ -57,7 +79,7 @@ struct client {
 };
 
 static struct {
-    enum command command;
+    uint32_t command; /* of commands[] */
     uint32_t pipeline, connections, burst, keys;
     uint64_t requests;
     bool json;
@@ -162,17 +184,14 @@ static uint64_t draw(void)
 
 static size_t request(char *to)
 {
-    static const char value[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    static const char *name[] = {"$3\r\nGET", "$3\r\nSET", "$4\r\nMGET", "$4\r\nMSET"};
-    enum command command = bench.loading ? SET : bench.command;
-    int keys = command >= MGET ? MANY : 1, values = command & 1 ? keys : 0;
-    int n = snprintf(to, MAX_REQUEST, "*%d\r\n%s\r\n", 1 + keys + values, name[command]);
-    for (int i = 0; i < keys; i++) {
+    uint32_t command = bench.loading ? SET : bench.command, many = commands[command].many;
+    int n = snprintf(to, MAX_REQUEST, "*%u\r\n%s", 1 + many * commands[command].words,
+                     commands[command].head);
+    for (uint32_t i = 0; i < many; i++) {
         uint64_t key = bench.loading ? bench.next_key++ % bench.keys : draw() % bench.keys;
-        n += snprintf(to + n, MAX_REQUEST - (size_t)n, "$%d\r\nkey:%012llu\r\n", KEY_BYTES,
+        n += snprintf(to + n, MAX_REQUEST - (size_t)n, commands[command].key,
                       (unsigned long long)key);
-        if (values)
-            n += snprintf(to + n, MAX_REQUEST - (size_t)n, "$%d\r\n%s\r\n", VALUE_BYTES, value);
+        n += snprintf(to + n, MAX_REQUEST - (size_t)n, "%s", commands[command].rest);
     }
     return (size_t)n;
 }
@@ -206,23 +225,32 @@ static void on_connected(void *cookie, struct tcp_conn *tc, int err)
     bench.connected++;
 }
 
+/* How many of the n bytes are of the reply at hand; *ret_whole: it ends with them. */
+static size_t reply_part(const struct client *c, size_t whole, const uint8_t *p, size_t n,
+                         bool *ret_whole)
+{
+    const uint8_t *end = whole ? NULL : memchr(p, '\n', n);
+    size_t left = whole ? whole - c->reply_bytes : end ? (size_t)(end + 1 - p) : n + 1;
+    *ret_whole = left <= n;
+    return *ret_whole ? left : n;
+}
+
 static void on_received(void *cookie, const uint8_t *p, size_t n)
 {
-    static const char *heads[] = {"$64\r\n", "+OK\r\n", "*10\r\n", "+OK\r\n"};
-    static const size_t sizes[] = {5 + VALUE_BYTES + 2, 5, 5 + MANY * (5 + VALUE_BYTES + 2), 5};
     struct client *c = cookie;
-    enum command command = bench.loading ? SET : bench.command;
-    size_t whole = sizes[command];
-    const char *head = heads[command];
+    uint32_t command = bench.loading ? SET : bench.command;
+    const char *head = commands[command].reply;
+    size_t head_bytes = strlen(head);
     for (size_t i = 0; i < n;) {
-        size_t part = whole - c->reply_bytes < n - i ? whole - c->reply_bytes : n - i;
-        for (size_t k = 0; k < part && c->reply_bytes + k < 5; k++) {
+        bool whole;
+        size_t part = reply_part(c, commands[command].reply_bytes, p + i, n - i, &whole);
+        for (size_t k = 0; k < part && c->reply_bytes + k < head_bytes; k++) {
             if (p[i + k] != (uint8_t)head[c->reply_bytes + k])
                 fail("a wrong reply");
         }
         i += part;
         c->reply_bytes += part;
-        if (c->reply_bytes < whole)
+        if (!whole)
             continue;
         c->reply_bytes = 0;
         if (c->awaited-- == 0)
@@ -348,7 +376,8 @@ static void measure(void)
 {
     static uint32_t turn_tsc[MAX_SAMPLES];
     uint64_t samples = 0, all_tsc = 0;
-    run_until(bench.requests / 10 + 1, bench.pipeline); /* caches and windows as they will be */
+    bool makes = commands[bench.command].reply_bytes == 0; /* the values, so first most of them */
+    run_until(bench.requests / 10 + 1 + (makes ? 2 * bench.keys : 0), bench.pipeline);
     uint64_t first = bench.replies, end = first + bench.requests;
     bench.frames_in = bench.frames_out = bench.turns = 0;
     while (bench.replies < end) {
@@ -370,7 +399,7 @@ static void measure(void)
             : "%s, %u workers, -P %u, %u connections, burst %u, %u keys: %.0f requests in %llu "
               "turns, %llu "
               "frames in, %llu out; busy ns a request: median turn %.1f, 10 %% %.1f, mean %.1f\n",
-        command_name[bench.command], bench.workers, bench.pipeline, bench.connections, bench.burst,
+        commands[bench.command].name, bench.workers, bench.pipeline, bench.connections, bench.burst,
         bench.keys, n, (unsigned long long)bench.turns, (unsigned long long)bench.frames_in,
         (unsigned long long)bench.frames_out, turn_tsc[samples / 2] * turns_ns,
         turn_tsc[samples / 10] * turns_ns, (double)all_tsc * ns / n);
@@ -437,6 +466,8 @@ static void stacks_up(struct engine_config *engine)
 
     engine_config_defaults(engine);
     engine->protected_mode = 0;
+    engine->slowlog_slower_than_us =
+        -1; /* under valgrind any turn may be slow: what is counted must not depend on it */
     struct rte_mempool *to_server = pool("to_server");
     for (uint32_t i = 0; i < bench.workers; i++)
         bench.to_server[i].pool = to_server;
@@ -446,7 +477,6 @@ static void stacks_up(struct engine_config *engine)
     wc.net.pool = pool("server");
     net_defaults(&cc, 1, CLIENT_IP);
     cc.pool = pool("client");
-    clock_gettime(CLOCK_MONOTONIC, &ts); /* worker_create starts its timers there */
     for (uint32_t i = 0; i < bench.workers; i++) {
         wc.id = i;
         wc.rx_ctx = &bench.to_server[i];
@@ -454,7 +484,9 @@ static void stacks_up(struct engine_config *engine)
             fail("no worker");
         bench.worker[i] = all[i];
     }
-    bench.now_ns = (uint64_t)(ts.tv_sec + 1) * 1000000000ull;
+    /* worker_create has started its timers at that clock. A round time behind it, so that the slots of the timing wheel do not depend on when this runs. */
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    bench.now_ns = (((uint64_t)ts.tv_sec * 1000000000ull >> 40) + 1) << 40;
     if (net_create(&bench.net, &cc, &wire, &app, NULL, bench.now_ns) < 0)
         fail("no client stack");
 }
@@ -482,9 +514,9 @@ static void options(int argc, char **argv)
     for (int o; (o = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (o) {
         case 'c':
-            for (bench.command = 0; strcmp(optarg, command_name[bench.command]) != 0;)
-                if (++bench.command == COMMANDS)
-                    fail("--command get, set, mget or mset");
+            for (bench.command = 0; strcmp(optarg, commands[bench.command].name) != 0;)
+                if (++bench.command == ARRAY_LEN(commands))
+                    fail("--command: one of those in the head of frame_bench.c");
             break;
         case 'w': bench.workers = (uint32_t)number(optarg, 1, MAX_WORKERS); break;
         case 'P': bench.pipeline = (uint32_t)number(optarg, 1, MAX_PIPELINE); break;

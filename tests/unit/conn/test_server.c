@@ -494,6 +494,26 @@ static void test_hops_are_counted_by_command(void **state)
     server_down(&s);
 }
 
+/* The worker writes the histogram of its turns, so it is the one to empty it. */
+static void test_resetstat_empties_the_turns(void **state)
+{
+    (void)state;
+    struct server s;
+    server_config(&s);
+    server_link(&s, 1);
+    server_start(&s, 1);
+    struct hist *turns_ns = &link_stats(s.link, 0)->loop_busy_ns;
+    hist_add(turns_ns, 5000);
+    settle(&s);
+    assert_int_equal(turns_ns->count, 1);
+    s.config.stats_epoch++;
+    link_config_publish(s.control, &s.config);
+    settle(&s);
+    assert_int_equal(turns_ns->count, 0);
+    assert_int_equal(hist_quantile(turns_ns, 1000), 0);
+    server_down(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -510,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_scan_meets_what_stays),
         cmocka_unit_test(test_hops_are_counted_by_command),
         cmocka_unit_test(test_the_largest_client_goes),
+        cmocka_unit_test(test_resetstat_empties_the_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -159,6 +159,11 @@ static void test_sums(void **state)
     info_has(f, "keyspace", "db9:keys=1,expires=0,avg_ttl=0");
     assert_null(strstr(RUN(f, "INFO", "keyspace"), "db1:"));
     assert_non_null(strstr(RUN(f, "INFO", "dataplane"), "worker0:busy_ns=77,poll_ns=0,"));
+    for (int i = 0; i < 2000; i++)
+        hist_add(&a->loop_busy_ns, i == 7 ? 123456 : 500);
+    assert_non_null(strstr(RUN(f, "INFO", "dataplane"),
+                           ",loop_busy_p50_ns=511,loop_busy_p99_ns=511,loop_busy_"
+                           "p999_ns=511,loop_busy_max_ns=123456,"));
     f->now_ms += 90061000;
     info_has(f, "server", "uptime_in_seconds:90061");
     info_has(f, "server", "uptime_in_days:1");
