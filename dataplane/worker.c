@@ -545,7 +545,8 @@ static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
 {
     uint64_t since = now_ns - w->last_work_ns;
     uint32_t mode = w->config.idle;
-    if (mode == IDLE_SPIN || (mode == IDLE_ADAPTIVE && since < SPIN_NS)) {
+    /* While it is loaded control has more use for a processor than a worker that looks for more. */
+    if (mode == IDLE_SPIN || (mode == IDLE_ADAPTIVE && since < SPIN_NS && !w->load.on)) {
         if (crowded && mode == IDLE_ADAPTIVE)
             sched_yield(); /* as many workers as processors: a client may want this one */
         else

@@ -1,7 +1,6 @@
 /* load.c: see load.h. In the flow: dump.rdb -> here -> worker's load ring -> dataplane/conn/load.c. */
 #include "control/store/load.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -9,24 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "control/store/feed.h"
 #include "control/store/file_ops.h"
 #include "engine/base/mem.h"
 #include "engine/log/rdb_file.h"
 #include "engine/shard/shard.h"
 
-#define READ_BYTES  (4u << 20)
-#define BATCH_BYTES (48u * 1024)
-#define POLL_NS     50000
-static_assert(BATCH_BYTES + sizeof(struct msg_load) < LIMIT_LINK_MSG_BYTES, "one record");
-
-struct target { /* one worker */
-    struct ring ring;
-    uint8_t *batch; /* struct msg_load, then keys */
-    size_t n;
-    bool answered; /* main thread */
-};
+#define READ_BYTES      (4u << 20)
+#define KEY_BYTES_LEAST 4 /* in a file */
 
 struct load {
     struct load_config c;
@@ -37,7 +27,8 @@ struct load {
     void *ctx;
     const char *stop; /* writer: main thread */
     uint32_t workers;
-    struct target target[LIMIT_WORKERS];
+    bool answered[LIMIT_WORKERS]; /* main thread */
+    struct feed *feed;
     struct mem mem;
     struct rdb_file file;
     int fd;
@@ -67,62 +58,9 @@ static const char *stopped(const struct load *l)
     return __atomic_load_n(&l->stop, __ATOMIC_RELAXED);
 }
 
-/* Waits for room. */
-static bool give(struct load *l, uint32_t i, uint32_t type, const void *p, size_t n)
+static bool given_up(struct load *l)
 {
-    while (!ring_send(&l->target[i].ring, type, p, (uint32_t)n)) {
-        if (stopped(l))
-            return fail(l, "%s", stopped(l));
-        nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
-    }
-    return true;
-}
-
-static bool send_plain(struct load *l, uint32_t type)
-{
-    struct msg_load m = {.id = l->c.id};
-    for (uint32_t i = 0; i < l->workers; i++)
-        if (!give(l, i, type, &m, sizeof(m)))
-            return false;
-    return true;
-}
-
-static bool flush(struct load *l, uint32_t i)
-{
-    struct target *t = &l->target[i];
-    struct msg_load m = {.id = l->c.id};
-    if (t->n == sizeof(m))
-        return true;
-    memcpy(t->batch, &m, sizeof(m));
-    size_t n = t->n;
-    t->n = sizeof(m);
-    return give(l, i, MSG_LOAD_KEYS, t->batch, n);
-}
-
-/* A key longer than a record, in parts. */
-static bool send_long(struct load *l, uint32_t i, const struct msg_load_key *k, struct span body)
-{
-    struct target *t = &l->target[i];
-    size_t head = sizeof(struct msg_load);
-    bool first = true;
-    if (!flush(l, i))
-        return false;
-    while (first || body.n) {
-        size_t at = head, n;
-        if (first) {
-            memcpy(t->batch + at, k, sizeof(*k));
-            at += sizeof(*k);
-        }
-        n = body.n < BATCH_BYTES - at ? body.n : BATCH_BYTES - at;
-        memcpy(t->batch + at, body.p, n);
-        body = span_of(body.p + n, body.n - n);
-        struct msg_load m = {.id = l->c.id, .flags = body.n ? 0 : MSG_LOAD_LAST};
-        memcpy(t->batch, &m, sizeof(m));
-        if (!give(l, i, MSG_LOAD_PART, t->batch, at + n))
-            return false;
-        first = false;
-    }
-    return true;
+    return fail(l, "%s", stopped(l));
 }
 
 static bool on_key(struct load *l, const struct rdb_item *item, uint64_t offset)
@@ -136,35 +74,33 @@ static bool on_key(struct load *l, const struct rdb_item *item, uint64_t offset)
     if (l->file.db >= l->c.databases)
         return fail(l, "%s: byte %" PRIu64 ": a key of database %u; there are %u (databases)",
                     l->path, offset, l->file.db, l->c.databases);
-    if (!rdb_body_key(&r, item->body, &l->mem, &key))
-        return fail(l, "%s: byte %" PRIu64 ": a key that cannot be read", l->path, offset);
-    uint32_t i = shard_of_key(key.s, l->workers);
-    rdb_text_free(&r, &key);
-    struct msg_load_key k = {.offset = offset,
-                             .expire_ms = item->expire_ms,
-                             .idle_s = item->idle_s,
-                             .freq = (int16_t)item->freq,
-                             .db = (uint8_t)l->file.db,
-                             .type = item->type};
-    struct target *t = &l->target[i];
-    l->progress.keys++;
-    if (item->body.n + sizeof(k) > BATCH_BYTES - sizeof(struct msg_load)) {
-        k.bytes = UINT32_MAX;
-        return send_long(l, i, &k, item->body);
+    uint32_t i = 0;
+    if (l->workers > 1) {
+        if (!rdb_body_key(&r, item->body, &l->mem, &key))
+            return fail(l, "%s: byte %" PRIu64 ": a key that cannot be read", l->path, offset);
+        i = shard_of_key(key.s, l->workers);
+        rdb_text_free(&r, &key);
     }
-    if (t->n + sizeof(k) + item->body.n > BATCH_BYTES && !flush(l, i))
-        return false;
-    k.bytes = (uint32_t)item->body.n;
-    memcpy(t->batch + t->n, &k, sizeof(k));
-    memcpy(t->batch + t->n + sizeof(k), item->body.p, item->body.n);
-    t->n += sizeof(k) + item->body.n;
-    return true;
+    __atomic_store_n(&l->progress.keys, l->progress.keys + 1, __ATOMIC_RELAXED);
+    return feed_key(l->feed, i, item, l->file.db, offset) || given_up(l);
+}
+
+/* No more than the rest of the file has room for: whoever wrote it need not tell the truth. */
+static bool on_sizes(struct load *l, const struct rdb_item *item)
+{
+    uint64_t most = l->file.left / KEY_BYTES_LEAST;
+    if (l->file.db >= l->c.databases)
+        return true; /* on_key says it, if a key comes */
+    return feed_sizes(l->feed, l->file.db, item->keys < most ? item->keys : most,
+                      item->expires < most ? item->expires : most) ||
+           given_up(l);
 }
 
 /* At least `need` bytes from where the reader stands. */
 static bool fill(struct load *l, size_t need)
 {
     size_t left = l->buffer_n - l->buffer_at;
+    rdb_file_settle(&l->file);
     memmove(l->buffer, l->buffer + l->buffer_at, left);
     l->buffer_n = left;
     l->buffer_at = 0;
@@ -201,6 +137,7 @@ static bool on_item(struct load *l, const struct rdb_item *item, uint64_t offset
 {
     switch (item->kind) {
     case RDB_ITEM_KEY: return on_key(l, item, offset);
+    case RDB_ITEM_SIZES: return on_sizes(l, item);
     case RDB_ITEM_FUNCTION: l->r.functions++; return true;
     case RDB_ITEM_MODULE_AUX: l->r.modules++; return true;
     default: return true;
@@ -218,7 +155,7 @@ static bool read_file(struct load *l)
         case RDB_FILE_BAD: return damaged(l, offset, l->file.error);
         case RDB_FILE_MORE:
             if (stopped(l))
-                return fail(l, "%s", stopped(l));
+                return given_up(l);
             if (!fill(l, item.need))
                 return false;
             break;
@@ -234,11 +171,8 @@ static bool read_file(struct load *l)
 static void load_main(void *arg)
 {
     struct load *l = arg;
-    bool good = send_plain(l, MSG_LOAD_BEGIN) && read_file(l);
-    for (uint32_t i = 0; i < l->workers && good; i++)
-        good = flush(l, i);
-    if (good)
-        send_plain(l, MSG_LOAD_END);
+    if (!feed_begin(l->feed) || (read_file(l) && !feed_end(l->feed)))
+        given_up(l);
     l->r.keys = l->progress.keys;
     l->r.bytes = l->file.offset;
     uv_async_send(&l->async);
@@ -250,7 +184,7 @@ static void finish_if_over(struct load *l)
 {
     bool all = true;
     for (uint32_t i = 0; i < l->workers; i++)
-        all = all && l->target[i].answered;
+        all = all && l->answered[i];
     if (!l->read_over || l->is_done || !(all || l->r.failed))
         return;
     l->is_done = true;
@@ -293,14 +227,13 @@ void load_message(struct load *l, uint32_t worker, struct span payload)
         l->r.failed = false;
         damaged(l, m.offset, text);
     }
-    l->target[worker].answered = true;
+    l->answered[worker] = true;
     finish_if_over(l);
 }
 
 static void release(struct load *l)
 {
-    for (uint32_t i = 0; i < l->workers; i++)
-        free(l->target[i].batch);
+    feed_close(l->feed);
     if (l->fd >= 0)
         file_ops.close(l->fd);
     mem_fini(&l->mem);
@@ -321,18 +254,15 @@ static bool prepare(struct load *l, const struct load_config *c)
     l->path = strdup(c->path);
     l->buffer_cap = READ_BYTES;
     l->buffer = malloc(l->buffer_cap);
-    bool good = l->path && l->buffer;
-    for (uint32_t i = 0; i < l->workers; i++) {
-        l->target[i].batch = malloc(BATCH_BYTES);
-        l->target[i].n = sizeof(struct msg_load);
-        good = good && l->target[i].batch && link_load_ring(c->link, i, &l->target[i].ring) == 0;
-    }
+    l->feed = feed_open(c->link, c->id, &l->stop);
+    bool good = l->path && l->buffer && l->feed;
     struct stat st;
     l->fd = good ? file_ops.open(l->path, O_RDONLY, 0) : -1;
     if (l->fd < 0 || fstat(l->fd, &st))
         return good ? fail(l, "%s: %s", l->path, strerror(errno)), good : false;
     l->progress.bytes_total = (uint64_t)st.st_size;
     rdb_file_init(&l->file, (uint64_t)st.st_size, c->check);
+    l->file.gathers = true;
     return true;
 }
 

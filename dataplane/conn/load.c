@@ -1,6 +1,6 @@
 /* Loading, seen from a worker: keys that control has cut out of a file become entries.
  *
- *   load ring: MSG_LOAD_BEGIN, MSG_LOAD_KEYS or MSG_LOAD_PART ..., MSG_LOAD_END -> MSG_LOAD_STATE -> MSG_LOADED (in the ordinary ring)
+ *   load ring: MSG_LOAD_BEGIN, MSG_LOAD_SIZES, MSG_LOAD_KEYS or MSG_LOAD_PART ..., MSG_LOAD_END -> MSG_LOAD_STATE -> MSG_LOADED (in the ordinary ring)
  *
  * Until MSG_LOADED clients get -LOADING to all that may not run meanwhile. A value that is wrong is told to control with its place in the file, and
  * the rest of the load is dropped. Nothing read from the ring is believed: lengths are checked, values as in RESTORE. Thread: the worker's. */
@@ -8,7 +8,9 @@
 #include "engine/cmd/rdb_object.h"
 #include "engine/link/msg.h"
 
-#define RECORDS_A_TURN 8 /* of up to 64 KB: some hundred microseconds */
+#define RECORDS_A_TURN 2 /* of up to 48 KB: some hundred microseconds */
+#define KEYS_AT_ONCE   16
+#define SCRATCH_BYTES  4096 /* for a compressed string */
 
 static void tell(struct worker *w)
 {
@@ -29,39 +31,62 @@ static void fail(struct worker *w, uint32_t status, uint64_t offset)
     tell(w);
 }
 
-/* `body`: key and value, as in the file. */
-static void load_key(struct worker *w, const struct msg_load_key *k, struct span body)
-{
-    struct shard *s = &w->shard;
+/* A key whose place in the dict has been asked for. It does not move: `key` may point into itself. */
+struct coming {
+    struct msg_load_key k;
+    struct msg_load_facts facts;
     struct rdb_reader r;
     struct rdb_text key;
+    uint64_t hash;
+};
+
+/* `p`: facts, key and value. False: no key. */
+static bool begin_key(struct worker *w, struct coming *c, struct span p)
+{
+    c->facts = (struct msg_load_facts){-1, -1, -1};
+    if (c->k.flags & MSG_LOAD_FACTS) {
+        if (p.n < sizeof(c->facts))
+            return false;
+        memcpy(&c->facts, p.p, sizeof(c->facts));
+        p = span_of(p.p + sizeof(c->facts), p.n - sizeof(c->facts));
+    }
+    if (c->k.db >= LIMIT_DATABASES || !rdb_body_key(&c->r, p, &w->shard.mem, &c->key))
+        return false;
+    c->hash = shard_hash(&w->shard, c->key.s);
+    ks_prefetch(&w->shard, c->k.db, c->hash);
+    return true;
+}
+
+static uint32_t make_value(struct worker *w, struct coming *c)
+{
+    struct shard *s = &w->shard;
     struct rdb_object o;
-    uint32_t status = MSG_LOAD_OK;
-    if (k->db >= LIMIT_DATABASES || !rdb_body_key(&r, body, &s->mem, &key)) {
-        fail(w, MSG_LOAD_BAD_VALUE, k->offset);
-        return;
+    uint8_t scratch[SCRATCH_BYTES];
+    if (ks_peek(s, c->k.db, c->key.s, c->hash))
+        return MSG_LOAD_TWICE;
+    c->r.scratch = scratch;
+    c->r.scratch_n = sizeof(scratch);
+    if (!rdb_load_object(&c->r, s, c->k.type, &o))
+        return c->r.out_of_memory ? MSG_LOAD_NO_MEMORY : MSG_LOAD_BAD_VALUE;
+    struct entry *e = NULL;
+    if (rdb_left(&c->r) == 0)
+        e = rdb_object_add(&c->r, s, c->k.db, c->key.s, c->hash, &o,
+                           c->facts.expire_ms >= 0 ? c->facts.expire_ms : KS_NO_TTL);
+    if (!e) {
+        rdb_object_free(&c->r, s, &o);
+        return rdb_left(&c->r) ? MSG_LOAD_BAD_VALUE : MSG_LOAD_NO_MEMORY;
     }
-    uint64_t hash = shard_hash(s, key.s);
-    if (ks_peek(s, k->db, key.s, hash)) {
-        status = MSG_LOAD_TWICE;
-    } else if (!rdb_load_object(&r, s, k->type, &o)) {
-        status = r.out_of_memory ? MSG_LOAD_NO_MEMORY : MSG_LOAD_BAD_VALUE;
-    } else {
-        struct entry *e = NULL;
-        status = MSG_LOAD_BAD_VALUE;
-        if (rdb_left(&r) == 0) {
-            e = rdb_object_put(&r, s, k->db, key.s, hash, &o,
-                               k->expire_ms >= 0 ? k->expire_ms : KS_NO_TTL);
-            status = e ? MSG_LOAD_OK : MSG_LOAD_NO_MEMORY;
-        }
-        if (e)
-            ks_set_clock(s, e, k->idle_s, k->freq);
-        else
-            rdb_object_free(&r, s, &o);
-    }
-    rdb_text_free(&r, &key);
+    if (c->k.flags)
+        ks_set_clock(s, e, c->facts.idle_s, c->facts.freq);
+    return MSG_LOAD_OK;
+}
+
+static void end_key(struct worker *w, struct coming *c, uint64_t offset)
+{
+    uint32_t status = w->load.state.status == MSG_LOAD_OK ? make_value(w, c) : w->load.state.status;
+    rdb_text_free(&c->r, &c->key);
     if (status != MSG_LOAD_OK)
-        fail(w, status, k->offset);
+        fail(w, status, offset + c->k.after);
     else
         w->load.state.keys++;
 }
@@ -77,28 +102,41 @@ static void on_begin(struct worker *w, const struct msg_load *m)
     load_set(w, true);
 }
 
-static bool on_keys(struct worker *w, struct span p)
+/* Keys are read, their places in the dict asked for, then the values made: cache misses of many keys overlap. */
+static bool on_keys(struct worker *w, const struct msg_load *m, struct span p)
 {
-    struct msg_load_key k;
-    while (p.n) {
-        if (p.n < sizeof(k))
-            return false;
-        memcpy(&k, p.p, sizeof(k));
-        p = span_of(p.p + sizeof(k), p.n - sizeof(k));
-        if (k.bytes > p.n)
-            return false;
-        if (w->load.state.status == MSG_LOAD_OK)
-            load_key(w, &k, span_of(p.p, k.bytes));
-        p = span_of(p.p + k.bytes, p.n - k.bytes);
+    struct coming coming[KEYS_AT_ONCE];
+    bool good = true;
+    while (p.n && good && w->load.state.status == MSG_LOAD_OK) {
+        uint32_t n = 0;
+        for (; n < KEYS_AT_ONCE && p.n && good; n++) {
+            struct coming *c = &coming[n];
+            good = p.n >= sizeof(c->k);
+            if (!good)
+                break;
+            memcpy(&c->k, p.p, sizeof(c->k));
+            p = span_of(p.p + sizeof(c->k), p.n - sizeof(c->k));
+            size_t bytes = c->k.bytes + (c->k.flags & MSG_LOAD_FACTS ? sizeof(c->facts) : 0);
+            good = bytes <= p.n;
+            if (!good)
+                break;
+            if (!begin_key(w, c, span_of(p.p, bytes))) {
+                fail(w, MSG_LOAD_BAD_VALUE, m->offset + c->k.after);
+                break;
+            }
+            p = span_of(p.p + bytes, p.n - bytes);
+        }
+        for (uint32_t i = 0; i < n; i++)
+            end_key(w, &coming[i], m->offset);
     }
-    return true;
+    return good;
 }
 
 /* A key that is longer than a record: its parts are put together, head first. */
 static bool on_part(struct worker *w, const struct msg_load *m, struct span p)
 {
     struct load_job *l = &w->load;
-    struct msg_load_key k;
+    struct coming c;
     if (l->part_n + p.n > l->part_cap) {
         size_t cap = (l->part_n + p.n) * 2;
         uint8_t *grown = realloc(l->part, cap);
@@ -113,10 +151,13 @@ static bool on_part(struct worker *w, const struct msg_load *m, struct span p)
     l->part_n += p.n;
     if (!(m->flags & MSG_LOAD_LAST))
         return true;
-    bool good = l->part_n >= sizeof(k);
+    bool good = l->part_n >= sizeof(c.k);
     if (good && l->state.status == MSG_LOAD_OK) {
-        memcpy(&k, l->part, sizeof(k));
-        load_key(w, &k, span_of(l->part + sizeof(k), l->part_n - sizeof(k)));
+        memcpy(&c.k, l->part, sizeof(c.k));
+        if (begin_key(w, &c, span_of(l->part + sizeof(c.k), l->part_n - sizeof(c.k))))
+            end_key(w, &c, m->offset);
+        else
+            fail(w, MSG_LOAD_BAD_VALUE, m->offset);
     }
     free(l->part);
     l->part = NULL;
@@ -124,9 +165,22 @@ static bool on_part(struct worker *w, const struct msg_load *m, struct span p)
     return good;
 }
 
+static bool on_sizes(struct worker *w, struct span p)
+{
+    struct msg_load_sizes m;
+    if (p.n != sizeof(m))
+        return false;
+    memcpy(&m, p.p, sizeof(m));
+    if (m.id == w->load.id && w->load.on && m.db < LIMIT_DATABASES)
+        ks_reserve(&w->shard, m.db, m.keys, m.expires);
+    return true;
+}
+
 static bool take(struct worker *w, const struct ring_record *rec)
 {
     struct msg_load m;
+    if (rec->type == MSG_LOAD_SIZES)
+        return on_sizes(w, rec->payload);
     if (rec->payload.n < sizeof(m))
         return false;
     memcpy(&m, rec->payload.p, sizeof(m));
@@ -138,7 +192,7 @@ static bool take(struct worker *w, const struct ring_record *rec)
     if (m.id != w->load.id || !w->load.on)
         return true; /* of a load that was given up */
     switch (rec->type) {
-    case MSG_LOAD_KEYS: return on_keys(w, rest);
+    case MSG_LOAD_KEYS: return on_keys(w, &m, rest);
     case MSG_LOAD_PART: return on_part(w, &m, rest);
     case MSG_LOAD_END:
         w->load.tell_due = true;

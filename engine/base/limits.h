@@ -22,14 +22,16 @@
 #define LIMIT_BATCH_CMDS        64   /* commands that are staged together */
 #define LIMIT_BATCH_ARGS        1024 /* spans of a batch */
 #define LIMIT_LEASE_JOBS        64 /* requests over several shards that one round of leases serves */
-#define LIMIT_RANDOM_DRAWS      (1 << 24) /* SRANDMEMBER, HRANDFIELD with a negative count */
+#define LIMIT_DICT_RESERVE_SEGMENTS \
+    ((size_t)1 << 16) /* of a dict that is told how large it will be: some 10 M keys */
+#define LIMIT_RANDOM_DRAWS    (1 << 24) /* SRANDMEMBER, HRANDFIELD with a negative count */
 
 /* --- dataplane --- */
-#define LIMIT_BURST_PKTS        32
-#define LIMIT_FRAME_BYTES       9216
+#define LIMIT_BURST_PKTS      32
+#define LIMIT_FRAME_BYTES     9216
 
 /* --- link --- */
-#define LIMIT_LINK_RING_BYTES   (1024 * 1024) /* each direction, each worker; power of two */
+#define LIMIT_LINK_RING_BYTES (1024 * 1024) /* each direction, each worker; power of two */
 #define LIMIT_LINK_MSG_BYTES \
     (64 * 1024) /* longest record in a link ring; longer payloads are split */
 #define LIMIT_LINK_BULK_BYTES \

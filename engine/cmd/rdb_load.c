@@ -430,3 +430,14 @@ struct entry *rdb_object_put(struct rdb_reader *r, struct shard *s, uint32_t db,
         rdb_text_free(r, &o->text);
     return e;
 }
+
+struct entry *rdb_object_add(struct rdb_reader *r, struct shard *s, uint32_t db, struct span key,
+                             uint64_t hash, struct rdb_object *o, int64_t expire_ms)
+{
+    if (o->type != OBJ_STRING)
+        return ks_add_object(s, db, key, hash, o->type, o->enc, &o->block, expire_ms);
+    struct entry *e = ks_add(s, db, key, hash, o->text.s, expire_ms);
+    if (e)
+        rdb_text_free(r, &o->text);
+    return e;
+}

@@ -41,6 +41,9 @@ extern const struct snapshot_ops rdb_snapshot_ops; /* rdb_snapshot.c */
  * nothing is left behind. */
 bool rdb_load_object(struct rdb_reader *r, struct shard *s, uint8_t type, struct rdb_object *ret);
 void rdb_object_free(struct rdb_reader *r, struct shard *s, struct rdb_object *o);
+/* Puts it under a key that is not there. NULL: no memory; the object is still the caller's. */
+struct entry *rdb_object_add(struct rdb_reader *r, struct shard *s, uint32_t db, struct span key,
+                             uint64_t hash, struct rdb_object *o, int64_t expire_ms);
 /* Puts it under the key, replacing what is there. NULL: no memory; the object is still the caller's. */
 struct entry *rdb_object_put(struct rdb_reader *r, struct shard *s, uint32_t db, struct span key,
                              uint64_t hash, struct rdb_object *o, int64_t expire_ms);

@@ -34,6 +34,7 @@
  * Thread: the lease holder's. Does not own entries and does not know what they are. */
 #include <string.h>
 
+#include "engine/base/limits.h"
 #include "engine/ds/dict_inline.h"
 
 #define MAX_BUCKETS   40 /* of a segment, after it grew */
@@ -515,6 +516,78 @@ void dict_destroy(struct dict *d)
     dict_free(d, d->spilled, d->spilled_cap * sizeof(*d->spilled));
     dict_free(d, d->dir, sizeof(*d->dir) << d->depth);
     mem_free(d->mem, d, sizeof(*d));
+}
+
+/* How deep segments of that quarter of the hash space lie, and of how many buckets they are, when n entries are spread over all of it: as if it had grown, with
+ * some room for uneven hashes. */
+static uint32_t reserve_depth(size_t n, uint64_t quarter, uint32_t *ret_nb)
+{
+    for (uint32_t depth = 2;; depth++) {
+        size_t each = (n >> depth) + (n >> (depth + 3));
+        uint32_t base = base_buckets(depth, quarter << 62);
+        uint64_t w = word_make(NULL, depth, base, 0);
+        uint32_t grown = grown_buckets(w, quarter << 62);
+        *ret_nb = each <= segment_limit(w) ? base : grown;
+        if (each <= segment_limit(word_make(NULL, depth, grown, 0)) || depth == DICT_MAX_DEPTH)
+            return depth;
+    }
+}
+
+/* The segments of a quarter. False: no memory; those before stay in the directory. */
+static bool reserve_quarter(struct dict *d, uint64_t *dir, uint32_t dir_depth, uint64_t quarter,
+                            size_t n)
+{
+    uint32_t nb, depth = reserve_depth(n, quarter, &nb);
+    size_t from = quarter << (dir_depth - 2), span = (size_t)1 << (dir_depth - depth);
+    for (size_t i = 0; i < (size_t)1 << (dir_depth - 2); i += span) {
+        struct dict_bucket *b = segment_alloc(d, nb);
+        if (!b)
+            return false;
+        dir_fill(d, dir, from + i, span, word_make(b, depth, nb, 0));
+    }
+    return true;
+}
+
+static void reserve_undo(struct dict *d, uint64_t *dir, uint32_t dir_depth)
+{
+    for (size_t i = 0; i < (size_t)1 << dir_depth && dir[i]; i++)
+        if (i == 0 || dir[i] != dir[i - 1])
+            segment_free(d, dict_word_buckets(dir[i]), dict_word_nb(dir[i]));
+    dict_free(d, dir, sizeof(*dir) << dir_depth);
+}
+
+void dict_reserve(struct dict *d, size_t n)
+{
+    uint32_t depth = 0, nb;
+    bool good = d->count == 0 && d->depth == 0 && !d->next;
+    if (n > LIMIT_DICT_RESERVE_SEGMENTS * 128)
+        n = LIMIT_DICT_RESERVE_SEGMENTS * 128;
+    if (!good || n < 4 * MAX_ITEMS)
+        return;
+    for (uint64_t q = 0; q < 4; q++) {
+        uint32_t want = reserve_depth(n, q, &nb);
+        depth = want > depth ? want : depth;
+    }
+    uint64_t *dir = dict_alloc(d, sizeof(*dir) << depth);
+    if (!dir)
+        return;
+    memset(dir, 0, sizeof(*dir) << depth);
+    for (uint64_t q = 0; q < 4 && good; q++)
+        good = reserve_quarter(d, dir, depth, q, n);
+    if (!good) {
+        reserve_undo(d, dir, depth);
+        return;
+    }
+    segment_free(d, dict_word_buckets(d->dir[0]), dict_word_nb(d->dir[0]));
+    dict_free(d, d->dir, sizeof(*d->dir));
+    d->dir = dir;
+    d->depth = depth;
+    d->shift = 63 - depth;
+    d->at_depth[0] = 0;
+    for (uint64_t q = 0; q < 4; q++) {
+        uint32_t at = reserve_depth(n, q, &nb);
+        d->at_depth[at] += 1u << (at - 2);
+    }
 }
 
 size_t dict_count(const struct dict *d)

@@ -37,6 +37,9 @@ void *dict_find(const struct dict *d, uint64_t hash, struct span key);
 void dict_prefetch_bucket(const struct dict *d, uint64_t hash);
 void dict_prefetch_entry(const struct dict *d, uint64_t hash);
 
+/* An empty dict makes room for about n entries with random hashes, at once, so that it need not grow up to there. Much beyond LIMIT_DICT_RESERVE_SEGMENTS it
+ * grows by itself. Without memory for it, or when it is not empty, it stays as it is. */
+void dict_reserve(struct dict *d, size_t n);
 /* The key must not be present. False: no memory, nothing changed. */
 bool dict_insert(struct dict *d, uint64_t hash, void *entry);
 /* The entry moved in memory (realloc): same key, same hash. */

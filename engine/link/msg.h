@@ -46,6 +46,7 @@ enum link_msg {
     MSG_LOAD_KEYS = 49,  /* struct msg_load, then keys, each struct msg_load_key and its bytes */
     MSG_LOAD_PART = 50,  /* struct msg_load, then a part of a longer key; MSG_LOAD_LAST: its last */
     MSG_LOAD_END = 51,   /* struct msg_load: MSG_LOAD_STATE is wanted */
+    MSG_LOAD_SIZES = 52, /* struct msg_load_sizes */
 };
 
 struct msg_door_open {
@@ -111,18 +112,25 @@ struct msg_snapshot_end {
 };
 
 /* Loading. Control cuts a file into keys and gives each to its owner. */
-#define MSG_LOAD_LAST 1u
+#define MSG_LOAD_LAST  1u
+#define MSG_LOAD_FACTS 1u
 struct msg_load {
     uint64_t id; /* of the load: control chooses; what is left over from another one is dropped */
+    uint64_t offset; /* in the file: of its first key */
     uint32_t flags, pad;
 };
 struct msg_load_key { /* unaligned */
-    uint64_t offset;  /* in the file, for who finds it damaged */
-    int64_t expire_ms, idle_s;
+    uint32_t after;   /* offset in the file, from that of the record on, for who finds it damaged */
     uint32_t
         bytes; /* of key and value, as in the file behind the type; UINT32_MAX: all that follows (MSG_LOAD_PART) */
-    int16_t freq; /* -1: none; and so the two above */
-    uint8_t db, type;
+    uint8_t db, type, flags, pad; /* MSG_LOAD_FACTS: before key and value stands msg_load_facts */
+};
+struct msg_load_facts {              /* unaligned */
+    int64_t expire_ms, idle_s, freq; /* -1: none */
+};
+struct msg_load_sizes {
+    uint64_t id, keys, expires; /* about as many come for this database: room may be made */
+    uint32_t db, pad;
 };
 enum msg_load_status { MSG_LOAD_OK, MSG_LOAD_BAD_VALUE, MSG_LOAD_TWICE, MSG_LOAD_NO_MEMORY };
 struct msg_load_state {

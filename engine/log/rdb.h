@@ -90,7 +90,10 @@ void rdb_put_footer(struct rdb_writer *w);
 
 struct rdb_reader {
     const uint8_t *cur, *end;
-    struct mem *mem;    /* for strings that must be made */
+    struct mem *mem; /* for strings that must be made */
+    uint8_t
+        *scratch; /* the caller's: for one such string at a time, instead of `mem`; NULL: none */
+    size_t scratch_n;
     bool failed;        /* too short, or nonsense: everything read from here on is 0 or empty */
     bool out_of_memory; /* then failed as well */
     size_t
@@ -100,8 +103,9 @@ struct rdb_reader {
 /* A string: borrowed from the input, or made. Free it before the next is read into it. */
 struct rdb_text {
     struct span s;
-    uint8_t *owned; /* NULL: borrowed, or in `number` */
+    uint8_t *owned; /* NULL: borrowed, in `number`, or in the reader's scratch space */
     size_t owned_n;
+    size_t scratch_n; /* of that space; 0: not there */
     char number[NUM_I64_CHARS];
 };
 

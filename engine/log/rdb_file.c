@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define SUM_BYTES            16384 /* at least, when the caller lets us gather */
 #define CHECKED_FROM_VERSION 5
 #define DATABASES_MAX        (1u << 20)
 
@@ -100,6 +101,25 @@ static enum rdb_file_status more(struct rdb_file *f, const struct rdb_reader *r,
     return RDB_FILE_MORE;
 }
 
+void rdb_file_settle(struct rdb_file *f)
+{
+    if (f->unsummed_n)
+        f->crc = crc64(f->crc, f->unsummed, f->unsummed_n);
+    f->unsummed_n = 0;
+}
+
+/* Short runs cost as much as long ones, and what was just read lies in the cache. */
+static void sum(struct rdb_file *f, const uint8_t *p, size_t n)
+{
+    if (f->unsummed_n >= SUM_BYTES || f->unsummed + f->unsummed_n != p)
+        rdb_file_settle(f);
+    if (!f->unsummed_n)
+        f->unsummed = p;
+    f->unsummed_n += n;
+    if (!f->gathers)
+        rdb_file_settle(f);
+}
+
 static enum rdb_file_status item(struct rdb_file *f, const struct rdb_reader *r, const uint8_t *p,
                                  struct rdb_item *ret)
 {
@@ -107,7 +127,7 @@ static enum rdb_file_status item(struct rdb_file *f, const struct rdb_reader *r,
         return more(f, r, p, ret);
     ret->bytes = (size_t)(r->cur - p);
     if (!f->no_check)
-        f->crc = crc64(f->crc, p, ret->bytes);
+        sum(f, p, ret->bytes);
     f->offset += ret->bytes;
     if (f->left != UINT64_MAX)
         f->left -= ret->bytes;
@@ -157,6 +177,7 @@ static enum rdb_file_status end(struct rdb_file *f, struct rdb_reader *r, const 
                    f->version);
     }
     f->unchecked = want == 0;
+    rdb_file_settle(f);
     if (!f->no_check && want && want != crc64(f->crc, p, 1))
         return bad(f,
                    "the checksum is wrong: the file says %016llx, its bytes make %016llx; a byte "

@@ -85,9 +85,13 @@ struct rdb_file {
     uint64_t crc;
     uint32_t version; /* 0: the header has not been read */
     uint32_t db;
-    uint64_t keys;  /* met so far */
-    bool ended;     /* RDB_FILE_END was answered */
-    bool no_check;  /* the checksum is not computed (rdbchecksum no) */
+    uint64_t keys; /* met so far */
+    bool ended;    /* RDB_FILE_END was answered */
+    bool no_check; /* the checksum is not computed (rdbchecksum no) */
+    bool gathers;  /* set by a caller who calls rdb_file_settle before he moves or frees bytes that
+                       were taken: they are then summed many items at a time */
+    const uint8_t *unsummed; /* gathers: these were taken and are not in `crc` yet */
+    size_t unsummed_n;
     bool unchecked; /* the file has none */
     char error[160];
 };
@@ -96,6 +100,7 @@ void rdb_file_init(struct rdb_file *f, uint64_t file_bytes, bool check);
 /* n bytes from the file's `offset` on. Strings behind the reader's position are not touched before they are asked for. */
 enum rdb_file_status rdb_file_next(struct rdb_file *f, const uint8_t *p, size_t n,
                                    struct rdb_item *ret);
+void rdb_file_settle(struct rdb_file *f);
 /* The key of a body, made; the reader then stands on the value. False: r->failed. Free it with rdb_text_free. */
 bool rdb_body_key(struct rdb_reader *r, struct span body, struct mem *mem, struct rdb_text *ret);
 

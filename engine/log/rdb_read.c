@@ -147,14 +147,20 @@ static bool get_lzf(struct rdb_reader *r, struct rdb_text *ret)
         r->failed = true;
         return false;
     }
-    ret->owned = mem_alloc(r->mem, n);
-    if (!ret->owned) {
+    uint8_t *to = r->scratch;
+    if (n <= r->scratch_n) {
+        ret->scratch_n = r->scratch_n;
+        r->scratch_n = 0; /* until it is freed */
+    } else {
+        to = ret->owned = mem_alloc(r->mem, n);
+        ret->owned_n = n;
+    }
+    if (!to) {
         r->out_of_memory = r->failed = true;
         return false;
     }
-    ret->owned_n = n;
-    ret->s = span_of(ret->owned, n);
-    if (lzf_decompress(p, (unsigned)from, ret->owned, (unsigned)n) == n)
+    ret->s = span_of(to, n);
+    if (lzf_decompress(p, (unsigned)from, to, (unsigned)n) == n)
         return true;
     rdb_text_free(r, ret);
     r->failed = true;
@@ -202,14 +208,21 @@ void rdb_text_free(struct rdb_reader *r, struct rdb_text *t)
 {
     if (t->owned)
         mem_free(r->mem, t->owned, t->owned_n);
+    if (t->scratch_n)
+        r->scratch_n = t->scratch_n;
     t->owned = NULL;
+    t->scratch_n = 0;
     t->s = span_of("", 0);
 }
 
 bool rdb_get_block(struct rdb_reader *r, struct mem_block *ret)
 {
     struct rdb_text t;
-    if (!rdb_get_string(r, &t))
+    size_t scratch = r->scratch_n;
+    r->scratch_n = 0;
+    bool good = rdb_get_string(r, &t);
+    r->scratch_n = scratch;
+    if (!good)
         return false;
     if (t.owned) {
         *ret = (struct mem_block){t.owned, t.owned_n, t.owned_n};

@@ -1,4 +1,4 @@
-/* rdb_write.c: bytes of RDB values into a block that grows, and the checksum. Format: rdb.h. */
+/* rdb_write.c: bytes of RDB values into a block that grows. Format: rdb.h. */
 #include <liblzf/lzf.h>
 
 #include "engine/log/rdb.h"
@@ -6,40 +6,6 @@
 #define COMPRESS_FROM   20 /* bytes; shorter strings never get shorter */
 #define INT_TEXT_MAX    11 /* "-2147483648" */
 #define FIRST_CAP_BYTES 64
-
-/* ---- CRC-64, eight bytes a step ---- */
-
-static uint64_t crc64_table[8][256];
-
-__attribute__((constructor)) static void crc64_build(void)
-{
-    for (unsigned i = 0; i < 256; i++) {
-        uint64_t c = i;
-        for (int bit = 0; bit < 8; bit++)
-            c = c & 1 ? c >> 1 ^ 0x95ac9329ac4bc9b5 : c >> 1;
-        crc64_table[0][i] = c;
-    }
-    for (unsigned i = 0; i < 256; i++)
-        for (int k = 1; k < 8; k++)
-            crc64_table[k][i] =
-                crc64_table[0][crc64_table[k - 1][i] & 0xff] ^ crc64_table[k - 1][i] >> 8;
-}
-
-uint64_t crc64(uint64_t crc, const void *data, size_t n)
-{
-    const uint8_t *p = data;
-    for (; n >= 8; n -= 8, p += 8) {
-        uint64_t w;
-        memcpy(&w, p, 8);
-        w ^= crc;
-        crc = 0;
-        for (int k = 0; k < 8; k++)
-            crc ^= crc64_table[7 - k][w >> (8 * k) & 0xff];
-    }
-    for (; n; n--, p++)
-        crc = crc64_table[0][(crc ^ *p) & 0xff] ^ crc >> 8;
-    return crc;
-}
 
 /* ---- the block ---- */
 

@@ -21,6 +21,15 @@ struct dict *db_expires(struct shard *s, uint32_t db)
     return s->db[db].expires;
 }
 
+void ks_reserve(struct shard *s, uint32_t db, size_t keys, size_t expires)
+{
+    struct dict *k = db_keys(s, db), *x = expires ? db_expires(s, db) : NULL;
+    if (k)
+        dict_reserve(k, keys);
+    if (x)
+        dict_reserve(x, expires);
+}
+
 void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls, const char *event)
 {
     if (!(cls & (KS_EXPIRED | KS_EVICTED)))

@@ -239,6 +239,30 @@ struct entry *ks_set_object(struct shard *s, uint32_t db, struct span key, uint6
     return e;
 }
 
+struct entry *ks_add_object(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                            enum obj_type type, enum obj_enc enc, const struct mem_block *b,
+                            int64_t expire_ms)
+{
+    struct value v = {.type = type, .enc = enc, .has_block = true, .block = *b};
+    struct entry *e = store_new(s, db, key, hash, &v, expire_ms);
+    if (e)
+        bind_fields(s, db, key, &v);
+    return e;
+}
+
+struct entry *ks_add(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                     struct span value, int64_t expire_ms)
+{
+    struct value v = {.type = OBJ_STRING, .enc = ENC_INT};
+    if (string_like_number(value) && num_parse_i64(value, &v.number))
+        return store_new(s, db, key, hash, &v, expire_ms);
+    v.enc = value.n <= STRING_EMBSTR_MAX ? ENC_EMBSTR : ENC_RAW;
+    v.bytes = value;
+    if (value.n > ENTRY_EMBED_MAX)
+        return set_block_copy(s, db, key, hash, NULL, value, expire_ms);
+    return store_new(s, db, key, hash, &v, expire_ms);
+}
+
 struct entry *ks_copy(struct shard *to, uint32_t db, struct span key, uint64_t hash,
                       const struct entry *e, int64_t expire_ms)
 {

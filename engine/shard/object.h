@@ -44,6 +44,10 @@ static inline void *object_ptr(const struct entry *e)
 struct entry *ks_set_object(struct shard *s, uint32_t db, struct span key, uint64_t hash,
                             enum obj_type type, enum obj_enc enc, const struct mem_block *b,
                             int64_t expire_ms);
+/* The same of a key that is not there, as who asks has made sure. */
+struct entry *ks_add_object(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                            enum obj_type type, enum obj_enc enc, const struct mem_block *b,
+                            int64_t expire_ms);
 /* The object of e, which stays where it is, has another encoding or other memory now. What was there before is the caller's. */
 void object_update(struct entry *e, enum obj_enc enc, const struct mem_block *b);
 /* The same encoding, other memory. */

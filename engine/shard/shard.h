@@ -201,6 +201,16 @@ struct entry *ks_set(struct shard *s, uint32_t db, struct span key, uint64_t has
                      struct span value, int64_t expire_ms);
 struct entry *ks_set_int(struct shard *s, uint32_t db, struct span key, uint64_t hash,
                          int64_t value, int64_t expire_ms);
+/* The same of a key that is not there, as who asks has made sure. */
+struct entry *ks_add(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                     struct span value, int64_t expire_ms);
+/* For many keys that come: room in an empty database; the line that a key will be looked for in. */
+void ks_reserve(struct shard *s, uint32_t db, size_t keys, size_t expires);
+static inline void ks_prefetch(const struct shard *s, uint32_t db, uint64_t hash)
+{
+    if (s->db[db].keys)
+        dict_prefetch_bucket(s->db[db].keys, hash);
+}
 /* As ks_set, but never int-encoded, even when it reads as one (results of INCRBYFLOAT). */
 struct entry *ks_set_text(struct shard *s, uint32_t db, struct span key, uint64_t hash,
                           struct span value, int64_t expire_ms);

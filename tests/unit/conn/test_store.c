@@ -340,9 +340,8 @@ static void put_key(struct rig *r, uint32_t i, const char *key, const char *body
                     uint8_t type, uint64_t offset)
 {
     uint8_t rec[400];
-    struct msg_load m = {.id = 9};
-    struct msg_load_key k = {
-        .offset = offset, .expire_ms = -1, .idle_s = -1, .freq = -1, .type = type};
+    struct msg_load m = {.id = 9, .offset = offset};
+    struct msg_load_key k = {.type = type};
     size_t at = sizeof(m) + sizeof(k), key_n = strlen(key);
     rec[at] = (uint8_t)key_n;
     memcpy(rec + at + 1, key, key_n);
@@ -377,8 +376,7 @@ static void test_clients_wait_for_the_dataset(void **state)
     }
     /* one in parts */
     struct msg_load m = {.id = 9};
-    struct msg_load_key k = {
-        .expire_ms = -1, .idle_s = -1, .freq = -1, .type = RDB_STRING, .bytes = UINT32_MAX};
+    struct msg_load_key k = {.type = RDB_STRING, .bytes = UINT32_MAX};
     uint8_t rec[sizeof(m) + sizeof(k) + 6];
     uint32_t owner = shard_of_key(SPAN("long"), WORKERS);
     memcpy(rec, &m, sizeof(m));

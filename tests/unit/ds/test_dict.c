@@ -440,6 +440,58 @@ static void one_step_is_bounded(void **state)
     dict_destroy(d);
 }
 
+/* A dict that was told how many come: it need not grow for random hashes, holds any others too, and gives all back. */
+static void room_for_many(void **state)
+{
+    static const uint32_t room[] = {0, 100, 3000, 5000, 9000, 14000, IDS, IDS * 4};
+    for (size_t i = 0; i < sizeof(room) / sizeof(room[0]); i++) {
+        for (int spread = EVEN; spread <= LOW_BITS_ONLY; spread++) {
+            make_nodes((enum spread)spread);
+            uint32_t ids = spread == EVEN ? IDS : 2000;
+            struct dict *d = dict_create(&mem, &type);
+            dict_reserve(d, room[i]);
+            size_t empty = dict_bytes(d);
+            for (uint32_t k = 0; k < ids; k++) {
+                insert(d, &nodes[k]);
+                if (spread == EVEN && k < room[i] / 2 && room[i] >= 5000)
+                    assert_int_equal(dict_bytes(d), empty);
+            }
+            dict_reserve(d, IDS * 10); /* not empty: nothing */
+            check_all(d, ids);
+            assert_int_equal(dict_bytes(d), mem.used_bytes);
+            for (uint32_t k = 0; k < ids; k++)
+                take(d, &nodes[k]);
+            check_all(d, ids);
+            dict_destroy(d);
+            assert_int_equal(mem.used_bytes, 0);
+        }
+    }
+}
+
+/* Every allocation of it fails once: it stays small, and good. */
+static void no_memory_for_room(void **state)
+{
+    make_nodes(EVEN);
+    for (uint64_t n = 1;; n++) {
+        struct dict *d = dict_create(&mem, &type);
+        size_t bytes = dict_bytes(d);
+        mem.fail_after = n;
+        dict_reserve(d, IDS);
+        bool failed = dict_bytes(d) == bytes;
+        mem.fail_after = 0;
+        assert_int_equal(dict_bytes(d), mem.used_bytes);
+        for (uint32_t k = 0; k < 1000; k++)
+            insert(d, &nodes[k]);
+        check_all(d, 1000);
+        for (uint32_t k = 0; k < 1000; k++)
+            take(d, &nodes[k]);
+        dict_destroy(d);
+        if (!failed)
+            break;
+        assert_true(n < 10000);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +511,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(shrinks, setup, teardown),
         cmocka_unit_test_setup_teardown(freed_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(one_step_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(room_for_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_memory_for_room, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
