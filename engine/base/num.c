@@ -59,8 +59,38 @@ static inline bool is_blank(uint8_t c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+/* [-]digits[.digits] of at most 15 digits: the quotient of two numbers that a double holds exactly is rounded once, so it is what strtod makes of it.
+ * False: another form, or more of them. */
+static bool parse_short_double(struct span s, double *ret)
+{
+    static const double power[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                   1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    bool minus = s.n && s.p[0] == '-';
+    size_t i = minus, point = 0, digits;
+    uint64_t v = 0;
+    for (; i < s.n && i < 17; i++) {
+        uint32_t d = s.p[i] - (uint32_t)'0';
+        if (d <= 9)
+            v = v * 10 + d;
+        else if (s.p[i] == '.' && !point && i > minus)
+            point = i;
+        else
+            return false;
+    }
+    digits = s.n - minus - (point != 0);
+    if (i < s.n || digits == 0 || digits > 15 || (point && point == s.n - 1))
+        return false;
+    double whole = (double)v;
+    if (point)
+        whole /= power[s.n - 1 - point];
+    *ret = minus ? -whole : whole;
+    return true;
+}
+
 bool num_parse_double(struct span s, double *ret)
 {
+    if (parse_short_double(s, ret))
+        return true;
     char small[512], *text = small, *end;
     if (s.n == 0 || is_blank(s.p[0]))
         return false;

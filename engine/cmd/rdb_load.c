@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "engine/cmd/rdb_object.h"
+#include "engine/cmd/rdb_packed.h"
 #include "engine/cmd/rdb_row.h"
 #include "engine/cmd/rdb_stream.h"
 #include "engine/cmd/zset_value.h"
@@ -110,6 +111,22 @@ static bool list_add(void *ctx, struct span text)
     return lv_push(&b->list, true, text) || no_memory(b->l);
 }
 
+/* A node that is a block of ours. False: it is not, or there is no memory; nothing is read. */
+static bool list_take_node(struct list_load *b)
+{
+    struct rdb_reader before = *b->l->r;
+    struct quicklist *q = lv_ql(&b->list);
+    struct rdb_packed want = {q->block_bytes, q->block_elements, SIZE_MAX, false, false};
+    struct mem_block lp;
+    if (!rdb_take_packed(b->l->r, &want, &lp))
+        return false;
+    if (ql_push_listpack(q, &lp))
+        return true;
+    mem_free(q->mem, lp.p, lp.cap);
+    *b->l->r = before;
+    return false;
+}
+
 static bool list_node(struct list_load *b, uint8_t type)
 {
     uint64_t container = type == RDB_LIST_QUICKLIST_2 ? rdb_get_len(b->l->r) : 2;
@@ -117,13 +134,32 @@ static bool list_node(struct list_load *b, uint8_t type)
         return feed_strings(b->l, 1, list_add, b);
     if (container != 2)
         return bad(b->l);
+    if (type == RDB_LIST_QUICKLIST_2 && b->list.quick && list_take_node(b))
+        return true;
     return feed_blob(b->l, type == RDB_LIST_QUICKLIST ? RDB_LIST_ZIPLIST : RDB_HASH_LISTPACK,
                      list_add, b);
+}
+
+/* One node that is a short list of ours. False: it is not; nothing is read. */
+static bool take_short_list(struct load *l)
+{
+    struct rdb_reader before = *l->r;
+    int64_t fill = l->s->config->list_max_listpack_size;
+    struct rdb_packed want = {LIST_FLAT_BYTES, fill < 0 ? SIZE_MAX : (size_t)fill, SIZE_MAX, false,
+                              false};
+    l->ret->enc = ENC_LISTPACK;
+    if (rdb_get_len(l->r) == 1 && rdb_get_len(l->r) == 2 &&
+        rdb_take_packed(l->r, &want, &l->ret->block))
+        return true;
+    *l->r = before;
+    return false;
 }
 
 static bool load_list(struct load *l, uint8_t type)
 {
     struct list_load b = {.l = l};
+    if (type == RDB_LIST_QUICKLIST_2 && take_short_list(l))
+        return true;
     if (!lv_init(&b.list, &l->s->mem, l->s->config->list_max_listpack_size, NULL, 0))
         return no_memory(l);
     bool good = true;
@@ -184,6 +220,10 @@ static bool load_set(struct load *l, uint8_t type)
     b.set = (struct set){.mem = &l->s->mem,
                          .key = &l->s->hash_key,
                          .max_ints = most < INTSET_MAX ? (size_t)most : INTSET_MAX};
+    if (type == RDB_SET_INTSET && rdb_take_intset(l->r, b.set.max_ints, &l->ret->block)) {
+        l->ret->enc = ENC_INTSET;
+        return true;
+    }
     if (type == RDB_SET)
         n = rdb_get_count(l->r, 1);
     if (l->r->failed || !set_init(&b.set, n <= most))
@@ -263,9 +303,17 @@ static bool load_zset(struct load *l, uint8_t type)
 {
     struct zset_load b = {.l = l};
     bool packed = type == RDB_ZSET_ZIPLIST || type == RDB_ZSET_LISTPACK;
+    const struct engine_config *cfg = l->s->config;
+    struct rdb_packed want = {LP_BYTES_MAX, cfg->zset_max_listpack_entries * 2,
+                              cfg->zset_max_listpack_value, true, true};
+    l->ret->enc = ENC_LISTPACK;
+    if (type == RDB_ZSET_LISTPACK && rdb_take_packed(l->r, &want, &l->ret->block))
+        return true;
     uint64_t n = packed ? 0 : rdb_get_count(l->r, 2);
     if (l->r->failed || !zval_create(&b.v, l->s, packed ? 0 : SIZE_MAX, 0))
         return l->r->failed ? false : no_memory(l);
+    if (b.v.z)
+        zset_reserve(b.v.z, n);
     bool good = packed ? feed_blob(l, type, zset_feed, &b) && (!b.has_member || bad(l))
                        : zset_pairs(&b, type, n);
     if (good && b.v.z && !zval_compact(&b.v, b.longest))
@@ -368,6 +416,11 @@ static bool load_hash(struct load *l, uint8_t type)
                         .key = &l->s->hash_key,
                         .max_entries = cfg->hash_max_listpack_entries,
                         .max_value = cfg->hash_max_listpack_value};
+    struct rdb_packed want = {LP_BYTES_MAX, cfg->hash_max_listpack_entries * 2,
+                              cfg->hash_max_listpack_value, true, false};
+    l->ret->enc = ENC_LISTPACK;
+    if (type == RDB_HASH_LISTPACK && rdb_take_packed(l->r, &want, &l->ret->block))
+        return true;
     if (!hash_init(&b.h, 0))
         return no_memory(l);
     if (!hash_elements(&b, type) || l->r->failed || hash_count(&b.h) == 0) {

@@ -88,6 +88,11 @@ struct zset *zset_create(struct mem *mem, const struct siphash_key *key)
     return NULL;
 }
 
+void zset_reserve(struct zset *z, size_t n)
+{
+    dict_reserve(z->index, n);
+}
+
 static void free_entry(void *ctx, void *entry)
 {
     member_free(ctx, entry);

@@ -62,6 +62,8 @@ struct zset_bound {
 
 struct zset *zset_create(struct mem *mem, const struct siphash_key *key);
 void zset_destroy(struct zset *z);
+/* About n members come; it is empty. */
+void zset_reserve(struct zset *z, size_t n);
 size_t zset_count(const struct zset *z);
 /* Size classes of all its blocks. */
 size_t zset_bytes(const struct zset *z);

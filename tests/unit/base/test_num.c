@@ -1,4 +1,5 @@
 /* Numbers: what redis-server 7.0.15 accepts and how it prints (probed with INCRBY, ZADD, ZSCORE, INCRBYFLOAT). */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -146,6 +147,28 @@ static void long_texts(void **state)
     }
 }
 
+/* Short ones are read without strtod: the same bits, and the same refusals. */
+static void short_doubles_as_strtod(void **state)
+{
+    static const char set[] = "0123456789012345678901234567890123456789..-e+";
+    uint64_t seed = 1;
+    for (int i = 0; i < 300000; i++) {
+        char text[24], *end;
+        size_t n = 1 + (size_t)(seed >> 40) % 18;
+        for (size_t k = 0; k < n; k++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            text[k] = set[(seed >> 33) % (sizeof(set) - 1)];
+        }
+        text[n] = 0;
+        errno = 0;
+        double want = strtod(text, &end), got = 0;
+        bool range = errno == ERANGE && (want == 0 || isinf(want));
+        bool good = num_parse_double(span_of(text, n), &got);
+        if (good != (*end == 0 && !range) || (good && memcmp(&got, &want, 8) != 0))
+            fail_msg("%s: %d, %.17g instead of %.17g", text, good, got, want);
+    }
+}
+
 static void doubles_out(void **state)
 {
     static const struct {
@@ -209,9 +232,13 @@ static void long_doubles_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(integers_in), cmocka_unit_test(integers_out),
-        cmocka_unit_test(floats_in),   cmocka_unit_test(long_texts),
-        cmocka_unit_test(doubles_out), cmocka_unit_test(long_doubles_out),
+        cmocka_unit_test(integers_in),
+        cmocka_unit_test(integers_out),
+        cmocka_unit_test(floats_in),
+        cmocka_unit_test(long_texts),
+        cmocka_unit_test(short_doubles_as_strtod),
+        cmocka_unit_test(doubles_out),
+        cmocka_unit_test(long_doubles_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/log/rdb.h"
+#include "engine/cmd/rdb_object.h"
+#include "engine/ds/listpack_inline.h"
 #include "tests/unit/cmd/harness.h"
 #include "tests/unit/unit.h"
 
@@ -186,6 +187,76 @@ static void test_crc64_of_the_check_string(void **state)
     assert_true(crc == 0xe9c6d914c4b8d9ca);
 }
 
+/* A value of that type out of a listpack that another server may have written: elements in their longest forms, none made into an integer. NULL: refused;
+ * otherwise what the command then answers. */
+static const char *ask_of_listpack(struct harness *h, uint8_t type, const char *const *elements,
+                                   const char *command)
+{
+    static char reply[400];
+    uint8_t lp[400];
+    uint32_t n = LP_HEADER_BYTES;
+    uint16_t count = 0;
+    struct shard *s = &h->shards[0];
+    struct rdb_writer w;
+    struct rdb_reader r;
+    struct rdb_object o;
+    for (; *elements; elements++, count++) {
+        uint32_t len = (uint32_t)strlen(*elements);
+        lp[n] = 0xe0;
+        lp[n + 1] = (uint8_t)len;
+        memcpy(lp + n + 2, *elements, len);
+        lp[n + 2 + len] = (uint8_t)(len + 2);
+        n += len + 3;
+    }
+    lp[n++] = LP_END;
+    memcpy(lp, &n, 4);
+    memcpy(lp + 4, &count, 2);
+    rdb_writer_init(&w, &s->mem, false);
+    if (type == RDB_LIST_QUICKLIST_2)
+        rdb_put(&w, "\1\2", 2);
+    rdb_put_blob(&w, span_of(lp, n));
+    rdb_reader_init(&r, &s->mem, span_of(w.out.p, w.out.len));
+    bool good = rdb_load_object(&r, s, type, &o);
+    rdb_writer_free(&w);
+    if (!good)
+        return NULL;
+    assert_non_null(
+        rdb_object_put(&r, s, 0, SPAN("packed"), shard_hash(s, SPAN("packed")), &o, -1));
+    snprintf(reply, sizeof(reply), "%s", harness_run(h, command));
+    harness_run(h, "DEL packed");
+    return reply;
+}
+
+/* What ours would not look like is made anew: lists, hashes and sorted sets find what is in it. */
+static void test_listpacks_of_others(void **state)
+{
+    static const char *const hash[] = {"12", "a", "f", "-7", NULL};
+    static const char *const twice[] = {"f", "1", "g", "2", "f", "3", NULL};
+    static const char *const odd[] = {"f", "1", "g", NULL};
+    static const char *const zset[] = {"b", "2.5", "a", "1", NULL}; /* not in order */
+    static const char *const nan[] = {"a", "nan", NULL};
+    static const char *const no_score[] = {"a", "1x", NULL};
+    static const char *const list[] = {"300", "x", "5", NULL};
+    struct harness h;
+    harness_init(&h, 1);
+    assert_string_equal(ask_of_listpack(&h, RDB_HASH_LISTPACK, hash, "HINCRBY packed 12b 1"),
+                        ":1\r\n");
+    assert_string_equal(ask_of_listpack(&h, RDB_HASH_LISTPACK, hash, "HGET packed 12"),
+                        "$1\r\na\r\n");
+    assert_string_equal(ask_of_listpack(&h, RDB_HASH_LISTPACK, hash, "HINCRBY packed f 9"),
+                        ":2\r\n");
+    assert_null(ask_of_listpack(&h, RDB_HASH_LISTPACK, twice, "PING"));
+    assert_null(ask_of_listpack(&h, RDB_HASH_LISTPACK, odd, "PING"));
+    assert_string_equal(ask_of_listpack(&h, RDB_ZSET_LISTPACK, zset, "ZRANGE packed 0 -1"),
+                        "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
+    assert_null(ask_of_listpack(&h, RDB_ZSET_LISTPACK, twice, "PING"));
+    assert_null(ask_of_listpack(&h, RDB_ZSET_LISTPACK, nan, "PING"));
+    assert_null(ask_of_listpack(&h, RDB_ZSET_LISTPACK, no_score, "PING"));
+    assert_string_equal(ask_of_listpack(&h, RDB_LIST_QUICKLIST_2, list, "LPOS packed 300"),
+                        ":0\r\n");
+    harness_fini(&h);
+}
+
 /* Long runs are folded; every length and every start agree with a byte at a time. */
 static void test_crc64_of_long_runs(void **state)
 {
@@ -210,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_every_type_comes_back),
         cmocka_unit_test(test_each_allocation_fails),
         cmocka_unit_test(test_damage_is_refused),
+        cmocka_unit_test(test_listpacks_of_others),
         cmocka_unit_test(test_crc64_of_the_check_string),
         cmocka_unit_test(test_crc64_of_long_runs),
     };
