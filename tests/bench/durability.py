@@ -18,7 +18,7 @@ from report import client_bound, print_head, print_others, ratio_said, spread, v
 
 POLICIES, CLIENTS = ("no", "everysec", "always"), (1, 16, 256)
 TARGET = {("everysec", 1): 3, ("everysec", 16): 3, ("everysec", 256): 3, ("always", 256): 2}
-SECONDS, RATE, PHASE_SECONDS = 1.5, 20000, 4
+SECONDS, RATE, PHASE_SECONDS = 1.2, 20000, 3
 PHASES = {"nothing else": None, "BGSAVE": "rdb_bgsave_in_progress", "BGREWRITEAOF": "aof_rewrite_in_progress"}
 P99_RATIO, LOAD_RATIO, TURN_US = 1.3, 2.0, 100
 
