@@ -61,8 +61,12 @@ class StoredBarewire(Stored, Barewire):
         self.dir = tempfile.mkdtemp(prefix="bw-bench-", dir=folder)
         super().__init__(tag, options.mtu, build, options=["--dir", self.dir, "--save", "", "--auto-aof-rewrite-percentage", "0"])
 
+    def start(self):
+        super().start()
+        self.path = self.lab("socket")
+
     def socket(self):
-        return self.lab("socket")
+        return self.path
 
     def log_text(self):
         return self.lab("log")
