@@ -11,6 +11,7 @@
 #include "control/config/check.h"
 #include "control/config/config.h"
 #include "control/tools/backup.h"
+#include "control/tools/import.h"
 
 /* Becomes another of our programs: the one that `variable` names, or the first of `places`, which are relative to our own. */
 static int become(const char *program, const char *variable, const char *const *places,
@@ -82,6 +83,11 @@ static int verify(int argc, char **argv)
     return verify_main(argc - 1, argv + 1);
 }
 
+static int import(int argc, char **argv)
+{
+    return import_main(argc - 1, argv + 1);
+}
+
 static int version(int argc, char **argv)
 {
     (void)argc;
@@ -133,6 +139,8 @@ static const struct word {
     {"restore", "DIR [--into DATADIR] [--backup NUMBER | --to TIME]",
      "make the files of a server from a backup, as they were at any time", restore},
     {"verify", "DIR", "look at every byte of all backups", verify},
+    {"import", "dump.rdb | appendonlydir | HOST:PORT [--once] [-s SOCKET | -h HOST -p PORT]",
+     "take over the data of a Redis, from its files or while it runs", import},
     {"config-sample", "", "a commented barewire.conf with every directive", sample},
     {"config-docs", "", "the table of directives as Markdown", docs},
     {"version", "", "print the version", version},
