@@ -196,7 +196,8 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     if (c->loading)
         load_set(w, true);
     w->nowhere = (struct reply){.muted = true, .resp = 2};
-    w->cmd = route_cmd(w, NULL, NULL, 0, NULL);
+    w->cmd = route_cmd(w, NULL, NULL, 0, &w->out);
+    w->out.sink = &conn_sink;
     w->cmd.may_hold = true;
     struct net_wire wire = c->wire;
     wire.tx = wire_tx;

@@ -60,6 +60,8 @@ static inline void prefetch_entries(struct batch *b)
             b->mixed = true;
         if (likely_(s->dict == dict)) {
             e = dict_candidate(s->bucket, s->hash);
+            if (unlikely_(!e) && unlikely_(dict_state_reach(s->bucket)))
+                e = dict_candidate_displaced(dict, s->hash);
             __builtin_prefetch(e);
         } else if (s->dict) {
             __builtin_prefetch(dict_candidate(s->bucket, s->hash));
@@ -81,34 +83,41 @@ static inline bool after_request(struct worker *w, const struct conn *c)
     return after_command(w, &w->shard);
 }
 
-/* A row of plain requests of one client: what is the same for all of them is asked once. */
-static inline struct staged *execute_plain(struct worker *w, struct batch *b, struct staged *s,
-                                           struct staged *end)
+_Static_assert(offsetof(struct staged, argv) == offsetof(struct staged, desc) + 8 &&
+                   offsetof(struct cmd, argv) == offsetof(struct cmd, desc) + 8 &&
+                   offsetof(struct staged, candidate) == offsetof(struct staged, hash) + 8 &&
+                   offsetof(struct cmd, candidate) == offsetof(struct cmd, hash) + 8,
+               "two pairs, each copied as one");
+
+/* A row of plain requests of one client: what is the same for all of them is asked once. one: there is only one. */
+static inline __attribute__((always_inline)) struct staged *
+execute_row(struct worker *w, struct batch *b, struct staged *s, const struct staged *end, bool one)
 {
     struct conn *c = s->conn;
     struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
     struct reply *r = &w->out;
-    if (likely_(w->out_conn != c))
+    if (likely_(!w->out_conn))
+        out_begin(w, c);
+    else if (w->out_conn != c)
         out_start(w, c);
-    r->resp = c->ses.resp;
-    cmd->out = r;
+    else
+        r->resp = c->ses.resp;
     cmd->session = &c->ses;
     cmd->db = c->ses.db;
-    cmd->parser = NULL;
     c->ses.last_ms = w->now_ms;
     do {
         const struct cmd_desc *d = s->desc;
-        cmd->argv = s->argv;
+        memcpy(&cmd->desc, &s->desc, 16);
+        memcpy(&cmd->hash, &s->hash, 16);
         cmd->argc = s->argc;
-        cmd->desc = d;
-        cmd->hash = s->hash;
         c->ses.last_cmd = d;
         c->ses.commands++;
         if (likely_(!(d->flags & CMD_DENYOOM) || !shard_full(&w->shard)) || cmd_has_room(cmd)) {
             /* Where an entry has left the dict, those that were found before may be gone. */
-            cmd->candidate = likely_(b->dict->departed == b->departed) ? s->candidate : NULL;
+            if (unlikely_(b->dict->departed != b->departed))
+                cmd->candidate = NULL;
             d->fn(cmd);
-            cmd_ended(cmd);
+            cmd_ended_on(cmd, &w->shard);
             w->cmd_calls[d->index]++;
             if (unlikely_(r->errors))
                 route_errors(w, r, d);
@@ -118,8 +127,9 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
             route_refused(w, r);
         }
         s++;
-        if (s == end || s->conn != c) {
-            out_end(w);
+        if (one || s == end || s->conn != c) {
+            if (likely_(out_end(w)))
+                return s;
             break;
         }
     } while ((s->way & WAY_PLAIN) && likely_(c->out_bytes <= LIMIT_CONN_OUT_PAUSE_BYTES));
@@ -128,11 +138,15 @@ static inline struct staged *execute_plain(struct worker *w, struct batch *b, st
     return s;
 }
 
+static __attribute__((noinline)) struct staged *
+execute_plain(struct worker *w, struct batch *b, struct staged *s, const struct staged *end)
+{
+    return execute_row(w, b, s, end, false);
+}
+
 static inline bool plain_client(const struct conn *c)
 {
-    return likely_(!c->closing && !c->throttled && c->nslots == 0 &&
-                   c->ses.reply_mode == SESSION_REPLY_ON && c->ses.authenticated &&
-                   c->ses.mode == 0);
+    return likely_(!c->closing && !c->throttled && c->nslots == 0 && session_plain(&c->ses));
 }
 
 /* A plain request runs in place now, with all that follow. */
@@ -166,7 +180,6 @@ static bool execute_here(struct worker *w, struct staged *s)
     cmd->argv = s->argv;
     cmd->argc = s->argc;
     cmd->desc = d;
-    cmd->out = r;
     cmd->session = ses;
     cmd->db = ses->db;
     cmd->hash = s->hash;
@@ -187,6 +200,7 @@ static bool execute_here(struct worker *w, struct staged *s)
     } else {
         route_refused(w, r);
     }
+    cmd->parser = NULL;
     if (unlikely_(ses->reply_mode != SESSION_REPLY_ON || ses->close_asap || ses->close_after_reply))
         route_after(c);
     after_request(w, c);
@@ -233,7 +247,8 @@ static void execute(struct worker *w, struct batch *b)
 {
     for (struct staged *s = b->cmd, *end = b->end, *from; s != end;) {
         if (likely_(s->way & WAY_PLAIN) && likely_(plain_now(w, s->conn)))
-            s = execute_plain(w, b, s, end);
+            s = s + 1 == end || s[1].conn != s->conn ? execute_row(w, b, s, end, true)
+                                                     : execute_plain(w, b, s, end);
         else if ((s->way & WAY_TIMED) && plain_now(w, s->conn))
             s = execute_timed(w, b, s);
         else if ((s->way & WAY_PLAIN) && plain_beside(w, s))

@@ -33,12 +33,12 @@ struct staged {
         uint64_t kind; /* the same as one word, to be copied from a struct known */
     };
     uint64_t hash;
-    struct dict
-        *dict; /* my own shard's, free to touch: where `hash` is looked up; NULL: not known yet */
-    union {
+    union { /* beside hash, as in struct cmd: they are copied as one */
         const struct dict_bucket *bucket; /* until the entries are prefetched */
         struct entry *candidate;          /* then */
     };
+    struct dict
+        *dict; /* my own shard's, free to touch: where `hash` is looked up; NULL: not known yet */
     const char *protocol_error; /* WAY_ERROR */
 };
 _Static_assert(sizeof(struct staged) == 64, "positions in a batch are found by shifts");

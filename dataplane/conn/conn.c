@@ -208,19 +208,19 @@ static __attribute__((noinline)) void input_waits(struct conn *c, const uint8_t 
     update_hold(c);
 }
 
-void conn_input(struct conn *c, const uint8_t *p, size_t n)
+void conn_input_waits(struct conn *c, const uint8_t *p, const uint8_t *end)
 {
-    struct worker *w = c->w;
-    struct stats_worker *stats = w->stats;
-    const uint8_t *end = p + n;
-    STAT_ADD(stats->net_input_bytes, n);
-    STAT_INC(stats->reads);
+    if (unlikely_(p != end) && !c->closing)
+        input_waits(c, p, (size_t)(end - p));
+}
+
+void conn_input_on(struct conn *c, const uint8_t *p, const uint8_t *end)
+{
     if (likely_(c->state == 0) || (!conn_blocked(c) && !c->closing)) {
         if (likely_(!c->inq.p && !c->backlog.p) || conn_held(c) == 0)
             p = batch_feed(c, p, end);
     }
-    if (unlikely_(p != end) && !c->closing)
-        input_waits(c, p, (size_t)(end - p));
+    conn_input_waits(c, p, end);
 }
 
 /* Feeds one waiting queue; false: the client is blocked again (or gone) and the rest was put back. */
@@ -450,7 +450,7 @@ static void *on_accepted(void *ctx, struct tcp_conn *tc)
 
 static void on_received(void *cookie, const uint8_t *p, size_t n)
 {
-    conn_input(cookie, p, n);
+    conn_receive(cookie, p, n);
 }
 
 static void on_peer_closed(void *cookie)

@@ -102,16 +102,18 @@ struct conn {
     struct worker *w;
     struct tcp_conn *tc; /* CONN_TCP; NULL once the transport is gone */
     uint64_t door;       /* CONN_DOOR */
-    uint8_t kind;
     union {
         struct {
-            bool paused;    /* waits for a lease or for control: requests behind it wait */
-            bool throttled; /* too much output: requests wait */
-            bool closing;   /* no more requests; the transport is being closed */
-            bool peer_fin;  /* the peer has ended its direction */
+            bool paused;      /* waits for a lease or for control: requests behind it wait */
+            bool throttled;   /* too much output: requests wait */
+            bool closing;     /* no more requests; the transport is being closed */
+            bool peer_fin;    /* the peer has ended its direction */
+            uint8_t tail_len; /* of part->tail */
         };
-        uint32_t state; /* the four at once; 0: goes on as always */
+        uint32_t state;          /* the first four at once; 0: goes on as always */
+        uint64_t state_and_tail; /* all of it; 0: nothing is left of what came before */
     };
+    uint8_t kind;
     bool fin_said;            /* tcp_close was called */
     bool dead;                /* on w->dead, freed at the end of the turn */
     bool dirty;               /* on w->dirty */
@@ -119,7 +121,6 @@ struct conn {
     bool journal_waits;       /* paused because the journal is full */
     bool loader;              /* control replays a log */
     bool postponed;           /* paused by CLIENT PAUSE */
-    uint8_t tail_len;         /* of part->tail */
     struct partial *part;     /* NULL: nothing is kept */
     struct monitor *monitor;  /* NULL: it does not watch */
     struct inq backlog;       /* requests staged and put back, parsed first */
@@ -321,12 +322,14 @@ static inline bool conn_stopped(const struct conn *c)
 _Static_assert(sizeof(struct conn) <= 448,
                "a size class: a million idle clients pay for the next one");
 struct conn *conn_create(struct worker *w, enum conn_kind kind, enum session_source source);
-void conn_input(struct conn *c, const uint8_t *p, size_t n);
-void conn_resume(struct conn *c); /* pause or throttle ended: parse what waits */
-void conn_close(struct conn *c);  /* no more requests; close when the output has left */
-void conn_kill(struct conn *c);   /* now */
-void conn_gone(struct conn *c);   /* the transport is gone */
-void conn_mark(struct conn *c);   /* look at it at the end of the turn */
+void conn_input_on(struct conn *c, const uint8_t *p, const uint8_t *end); /* in any state */
+void conn_input_waits(struct conn *c, const uint8_t *p,
+                      const uint8_t *end); /* what could not be parsed now, if there is any */
+void conn_resume(struct conn *c);          /* pause or throttle ended: parse what waits */
+void conn_close(struct conn *c);           /* no more requests; close when the output has left */
+void conn_kill(struct conn *c);            /* now */
+void conn_gone(struct conn *c);            /* the transport is gone */
+void conn_mark(struct conn *c);            /* look at it at the end of the turn */
 void conns_turn_end_now(struct worker *w);
 /* Acks, closes, frees. */
 static inline void conns_turn_end(struct worker *w)
@@ -357,6 +360,8 @@ void inq_append(struct inq *q, const void *p, size_t n);
 
 /* stage.c, batch.c */
 void batch_init(struct batch *b);
+/* Bytes of a client, in order, as its transport brings them. */
+extern void (*conn_receive)(struct conn *c, const uint8_t *p, size_t n);
 const uint8_t *batch_feed(struct conn *c, const uint8_t *p,
                           const uint8_t *end); /* returns what it left */
 /* It has not run: it was put back, or queued. */
@@ -409,19 +414,16 @@ static inline void out_close(struct worker *w)
     if (w->out_conn)
         out_close_now(w);
 }
-/* out_open where the writer is not c's. */
-static inline void out_start(struct worker *w, struct conn *c)
+/* out_open where no writer is open. */
+static inline void out_begin(struct worker *w, struct conn *c)
 {
-    struct reply *r = &w->out;
+    struct reply *r = &w->out;    /* its sink was filled in by worker_create */
+    uint64_t start = c->ses.resp; /* not failed, not muted, no errors: one word */
     size_t room;
     uint8_t *p;
-    out_close(w);
     w->out_conn = c;
-    r->sink = &conn_sink;
     r->ctx = c;
-    r->resp = c->ses.resp;
-    r->failed = r->muted = false;
-    r->errors = 0;
+    memcpy(&r->resp, &start, sizeof(start));
     if (likely_(c->tc && !c->out_first) && likely_((p = tcp_tx_reserve(c->tc, &room)) != NULL)) {
         c->room = r->cur = p;
         c->room_heap = false;
@@ -431,13 +433,22 @@ static inline void out_start(struct worker *w, struct conn *c)
     c->room = r->cur = r->end = NULL;
     c->room_heap = true;
 }
-/* out_close where the writer is open. */
-static inline void out_end(struct worker *w)
+_Static_assert(offsetof(struct reply, errors) + sizeof(uint32_t) ==
+                   offsetof(struct reply, resp) + sizeof(uint64_t),
+               "resp, failed, muted, errors");
+/* out_open where the writer is not c's. */
+static inline void out_start(struct worker *w, struct conn *c)
+{
+    out_close(w);
+    out_begin(w, c);
+}
+/* out_close where the writer is open. True: all that was written is in the transport's queue. */
+static inline bool out_end(struct worker *w)
 {
     struct conn *c = w->out_conn;
     if (unlikely_(!c || c->room_heap)) { /* NULL: the client was closed meanwhile */
         out_close(w);
-        return;
+        return false;
     }
     struct reply *r = &w->out;
     struct stats_worker *stats = w->stats;
@@ -448,8 +459,11 @@ static inline void out_end(struct worker *w)
         STAT_ADD(stats->net_output_bytes, n);
         tcp_tx_commit(c->tc, n);
     }
-    if (unlikely_(r->failed || c->state)) /* out of blocks: it holds none */
+    if (unlikely_(r->failed || c->state)) { /* out of blocks: it holds none */
         out_close_odd(w, c);
+        return false;
+    }
+    return true;
 }
 void out_pump(struct conn *c); /* heap blocks -> transport */
 struct slot *slot_new(struct conn *c);

@@ -80,7 +80,7 @@ static void on_data(struct worker *w, struct span p)
     if (!c)
         return; /* closed a moment ago */
     c->door_unacked += p.n - sizeof(m);
-    conn_input(c, p.p + sizeof(m), p.n - sizeof(m));
+    conn_receive(c, p.p + sizeof(m), p.n - sizeof(m));
     batch_run(w); /* the bytes lie in the ring only until ring_release */
     conn_mark(c);
 }

@@ -121,6 +121,7 @@ static void run_aside(struct worker *w, struct batch *b, struct staged *s)
     size_t off = w->aside->replies.len;
     call(w, cmd);
     cmd->may_hold = true;
+    cmd->out = &w->out; /* where batch.c lets it be */
     reply_heap_finish(&r, &w->aside->replies);
     slot_pin(slot, w->aside, off, w->aside->replies.len - off);
     if (unlikely_(w->shard.after)) {
@@ -219,6 +220,7 @@ struct mail_cmd *hop_serve(struct worker *w, struct mail *m, struct mail_cmd *mc
     reply_heap_finish(&r, &m->replies);
     STAT_ADD(w->stats->mail_served, n);
     cmd->client = 0;
+    cmd->out = &w->out;
     account(w, d, m, first, start);
     return mc;
 }

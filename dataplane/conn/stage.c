@@ -128,9 +128,9 @@ void batch_prepare(struct worker *w)
 
 /* ---- staging ---- */
 
-static inline void stage_bucket(struct staged *s)
+static inline void stage_bucket(struct staged *s, const struct dict *dict, uint64_t hash)
 {
-    s->bucket = dict_bucket_of(s->dict, s->hash);
+    s->bucket = dict_bucket_of(dict, hash);
     __builtin_prefetch(s->bucket);
 }
 
@@ -157,7 +157,7 @@ static __attribute__((noinline)) void stage_owner(struct worker *w, struct stage
     }
     s->dict = w->shard.db[s->conn->ses.db].keys;
     if (s->dict)
-        stage_bucket(s);
+        stage_bucket(s, s->dict, s->hash);
 }
 
 /* What a client that protected mode refuses everything has left. */
@@ -222,7 +222,7 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
         if (w->count > 1)
             stage_owner(w, s, key);
         else if ((s->dict = w->shard.db[c->ses.db].keys) != NULL)
-            stage_bucket(s);
+            stage_bucket(s, s->dict, s->hash);
     }
     if (!cmd->gathered && cmd->argv[0].p == line + 8 && *line == '*')
         known_learn(w, line, d, how, cmd->argc, cmd->argv[0].n);
@@ -232,8 +232,8 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
 }
 
 /* Stages requests that lie whole in [p, end) and begin as one before them did, up to the first that does not or until `until` are staged.
- * Nothing is executed here, so what the client may do does not change on the way. Where bytes are left over, b->cut says whether more
- * of them may make them such a request. */
+ * Nothing is executed here, so what the client may do does not change on the way. Where bytes are left over, and only then, b->cut says
+ * whether more of them may make them such a request. */
 static inline __attribute__((always_inline)) const uint8_t *
 stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end,
             struct staged *until, bool aes)
@@ -243,10 +243,12 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
     struct span *argv = b->args_end;
     struct dict *dict = w->count == 1 ? w->shard.db[c->ses.db].keys : NULL;
     const struct known *k = b->known;
-    b->cut = false;
+    bool cut = false;
     while (s != until) {
         if (unlikely_(end - p < KNOWN_BYTES)) {
-            b->cut = p != end && known_prefix(k, p, (size_t)(end - p));
+            if (likely_(p == end))
+                goto whole;
+            cut = known_prefix(k, p, (size_t)(end - p));
             break;
         }
         uint64_t head = load64(p), name = load64(p + 8);
@@ -262,27 +264,44 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
         argv->p = p + 8;
         argv->n = k->name_len;
         const uint8_t *q = p + 10 + k->name_len;
+        uint32_t x;
+        uint64_t hash;
+        if (a_end == argv + 2 && likely_(end - q >= RESP_ARG_MIN) &&
+            likely_(resp_two_digits(x = resp_load32(q)))) {
+            /* a key and nothing else: its length stays in a register, and is known to be 10 at least */
+            size_t n = resp_two_length(x) + 10;
+            *a = span_of(q + 5, n);
+            q += 7 + n;
+            if (unlikely_(q > end)) {
+                cut = true;
+                break;
+            }
+            hash = stage_hash(w, span_of(q - 2 - n, n), aes);
+            goto staged;
+        }
         do {
             const uint8_t *at = q;
             q = resp_arg(at, end, a++);
             if (unlikely_(!q)) {
-                b->cut = end - at < RESP_ARG_MIN &&
-                         (at >= end || resp_arg_begins(at, (size_t)(end - at)));
+                cut = end - at < RESP_ARG_MIN &&
+                      (at >= end || resp_arg_begins(at, (size_t)(end - at)));
                 goto out;
             }
         } while (a != a_end);
         if (unlikely_(q > end)) {
-            b->cut = true;
+            cut = true;
             break;
         }
+        hash = stage_hash(w, argv[1], aes);
+    staged:
         s->conn = c;
         s->desc = k->desc;
         s->argv = argv;
         s->kind = k->kind;
         s->dict = dict;
-        s->hash = stage_hash(w, argv[1], aes);
+        s->hash = hash;
         if (likely_(dict != NULL))
-            stage_bucket(s);
+            stage_bucket(s, dict, hash);
         else if (w->count > 1)
             stage_owner(w, s, argv[1]);
         argv = a_end;
@@ -290,10 +309,43 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
         s++;
     }
 out:
+    b->cut = cut;
+whole:
     b->end = s;
     b->args_end = argv;
     return p;
 }
+
+/* A burst's bytes of a client from which nothing waits: whole requests that are known are staged right here, in one function from the
+ * stack's call on. What else there is goes to receive_rest. */
+static __attribute__((noinline)) void receive_rest(struct conn *c, const uint8_t *p,
+                                                   const uint8_t *end);
+
+static inline __attribute__((always_inline)) void receive(struct conn *c, const uint8_t *p,
+                                                          size_t n, bool aes)
+{
+    struct worker *w = c->w;
+    struct batch *b = w->batch;
+    const uint8_t *end = p + n;
+    STAT_ADD(w->stats->net_input_bytes, n);
+    STAT_INC(w->stats->reads);
+    if (unlikely_(c->state_and_tail || c->nslots >= LIMIT_CONN_SLOTS || !c->ses.authenticated ||
+                  !w->known_ready || ((uintptr_t)c->inq.p | (uintptr_t)c->backlog.p) ||
+                  (c->part && !resp_parser_idle(&c->part->parser)))) {
+        conn_input_on(c, p, end);
+        return;
+    }
+    p = stage_known(w, c, p, end, b->full, aes);
+    if (unlikely_(p != end)) /* or the batch is full, which whoever comes next will find */
+        receive_rest(c, p, end);
+}
+
+static void receive_any(struct conn *c, const uint8_t *p, size_t n)
+{
+    receive(c, p, n, false);
+}
+
+void (*conn_receive)(struct conn *c, const uint8_t *p, size_t n) = receive_any;
 
 typedef const uint8_t *stage_fn(struct worker *w, struct conn *c, const uint8_t *p,
                                 const uint8_t *end, struct staged *until);
@@ -315,10 +367,17 @@ KEY_HASH_AES static const uint8_t *stage_known_aes(struct worker *w, struct conn
     return stage_known(w, c, p, end, until, true);
 }
 
+KEY_HASH_AES static void receive_aes(struct conn *c, const uint8_t *p, size_t n)
+{
+    receive(c, p, n, true);
+}
+
 __attribute__((constructor(KEY_HASH_CHOSEN))) static void choose(void)
 {
-    if (key_hash_is_aes)
+    if (key_hash_is_aes) {
         stage_known_here = stage_known_aes;
+        conn_receive = receive_aes;
+    }
 }
 #endif
 
@@ -493,4 +552,12 @@ const uint8_t *batch_feed(struct conn *c, const uint8_t *p, const uint8_t *end)
             return p;
     }
     return feed_on(c, p, end);
+}
+
+static __attribute__((noinline)) void receive_rest(struct conn *c, const uint8_t *p,
+                                                   const uint8_t *end)
+{
+    if (p == end || feed_rest(c, &p, end))
+        p = feed_on(c, p, end);
+    conn_input_waits(c, p, end);
 }

@@ -173,10 +173,11 @@ input_at(struct net *net, struct tcp_conn *tc, const struct rte_mbuf *m, const u
     if (unlikely_(!checksums_ok(net, m, p, total)))
         return false;
 
-    c->last_rx_ns = net->now_ns;
+    const uint64_t now = net->now_ns;
+    c->last_rx_ns = now;
     if (ts && rcv_nxt == tc->rcv_acked) { /* take_timestamp */
         tc->ts_recent = tsval;
-        c->ts_recent_ns = net->now_ns;
+        c->ts_recent_ns = now;
     }
     if (ack != una && unlikely_(!ack_one(tc, net, c, ack)))
         ack_other(tc, p, ack);

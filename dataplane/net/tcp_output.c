@@ -46,12 +46,14 @@ static __attribute__((noinline)) uint32_t window_select(struct tcp_conn *tc)
 static inline uint32_t window_field(struct tcp_conn *tc, const struct net *net)
 {
     uint8_t s = tc->rcv_wscale;
-    uint32_t field = (tc->rcv_edge - tc->rcv_nxt + (1u << s) - 1) >> s, wnd = field << s;
+    uint32_t nxt = tc->rcv_nxt;
+    /* Rounded up: of what is 1 less rounded down, and a unit more; signed, for a window of 0. */
+    uint32_t field = (uint32_t)((int32_t)(tc->rcv_edge - nxt - 1) >> s) + 1, wnd = field << s;
     uint32_t rest = net->rcv_buf - tc->rx_hold - tc->ooo_bytes - wnd;
     if (unlikely_(rest >= net->window_rest)) /* or negative */
         return window_select(tc);
     ASSERT(field <= 0xffff);
-    tc->rcv_edge = tc->rcv_nxt + wnd;
+    tc->rcv_edge = nxt + wnd;
     return field;
 }
 
@@ -114,19 +116,20 @@ build_at(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c, struct 
     /* Offset, flags and window as one word. */
     uint32_t word = (ts ? 0x80u : 0x50u) | flags << 8 |
                     (uint32_t)be16((uint16_t)window_field(tc, net)).raw << 16;
-    th->seq = be32(seq);
-    th->ack = be32(tc->rcv_nxt);
+    be32_t wire_seq = be32(seq), ack = be32(tc->rcv_nxt);
+    th->seq = wire_seq;
+    th->ack = ack;
     memcpy(&th->off, &word, sizeof(word));
     /* Words of 32 bits in a sum of 64: no carry is lost. The pseudo header's length is the packet's less
      * 20, which in one's complement may be taken from the field. */
     uint64_t sum = (uint64_t)c->tcp_sum + total + (uint16_t)(0xffff - be16(sizeof(*ip)).raw);
-    sum += (uint64_t)word + th->seq.raw + th->ack.raw;
+    sum += (uint64_t)word + wire_seq.raw + ack.raw;
     if (ts) {
         be32_t *stamp = (be32_t *)(void *)((uint8_t *)(th + 1) + 4);
-        stamp[0] = be32(net->now_ms + c->ts_offset);
-        sum += stamp[0].raw;
-        stamp[1] = be32(tc->ts_recent);
-        sum += stamp[1].raw;
+        be32_t sent = be32(net->now_ms + c->ts_offset), echo = be32(tc->ts_recent);
+        stamp[0] = sent;
+        stamp[1] = echo;
+        sum += (uint64_t)sent.raw + echo.raw;
     }
     m->ol_flags = 0;
     m->data_len = (uint16_t)(hdr + len);
@@ -708,19 +711,20 @@ static inline __attribute__((always_inline)) bool output_one(struct net *net, st
     if (unlikely_(!s || s->next || !s->len || c->lost_bytes || net_tx_full(net)))
         return false;
     uint32_t len = s->len, nxt = tc->snd_nxt, flight = nxt - tc->snd_una, then = flight + len;
+    uint64_t now = net->now_ns;
     if (unlikely_(then > tc->cwnd || then > tc->snd_wnd) ||
-        (!flight && unlikely_(net->now_ns - c->last_tx_ns > c->rto_ns)))
+        (!flight && unlikely_(now - c->last_tx_ns > c->rto_ns)))
         return false;
     struct rte_mbuf *m = s->m;
     s->seq = nxt;
     s->flags = TXS_SENT;
-    s->sent_ns = net->now_ns;
+    s->sent_ns = now;
     memcpy((uint8_t *)m + offsetof(struct rte_mbuf, rearm_data), &rearm_plain, sizeof(rearm_plain));
     net->tx[net->tx_count++] = m;
     net->out_segs++;
     tc->snd_nxt = nxt + len;
     tc->q_unsent = NULL;
-    c->last_tx_ns = net->now_ns;
+    c->last_tx_ns = now;
     build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, TH_ACK | TH_PSH, 14, true,
              true);
     tc->flags &= ~TF_DIRTY;

@@ -120,10 +120,12 @@ uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
         return reserve_other(tc, room);
     /* The first reply after all others were acknowledged: no limit is near. */
     struct rte_mempool_cache *cache = net->cache;
-    if (unlikely_(!cache->len))
+    uint32_t mss = tc->mss, left = cache->len;
+    if (unlikely_(!left || mss > net->cfg.snd_buf_bytes))
         return reserve_other(tc, room);
-    struct rte_mbuf *m = cache->objs[--cache->len];
+    struct rte_mbuf *m = cache->objs[--left];
     struct tx_seg *s = m->buf_addr;
+    cache->len = left;
     s->next = NULL;
     s->m = m;
     s->off = 0;
@@ -132,9 +134,7 @@ uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
     tc->q_head = tc->q_tail = tc->q_unsent = s;
     tc->cold->q_segs = 1;
     net->q_segs++;
-    *room = tc->mss;
-    if (unlikely_(tc->mss > net->cfg.snd_buf_bytes))
-        *room = net->cfg.snd_buf_bytes;
+    *room = mss;
     return (uint8_t *)s + TX_PAYLOAD_OFF;
 }
 

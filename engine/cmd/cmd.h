@@ -153,10 +153,10 @@ struct host {
 };
 
 struct cmd {
+    const struct cmd_desc *desc;
     struct span *argv;
     uint32_t argc;
     uint32_t db;
-    const struct cmd_desc *desc;
     struct session *
         session; /* the client's; on another worker than home: NULL (commands with a key never need it) */
     uint64_t client; /* its id, where session is NULL; cmd_client */
@@ -164,6 +164,8 @@ struct cmd {
     struct shard_set *shards;
     struct shard *shard; /* the shard of the first key, or the part's shard */
     uint64_t hash;       /* of the first key, when there is one */
+    struct entry
+        *candidate; /* of that key: perhaps its entry (engine/shard/access_inline.h), or NULL */
     struct host *host;
     int64_t now_us; /* unix time */
     struct resp_parser
@@ -175,8 +177,6 @@ struct cmd {
     bool waits;   /* set by the command: it does, and there is no reply */
     bool part;    /* one part of a split: write the part's form, the aggregator makes the reply */
     bool in_exec; /* one of a transaction's: it must not wait, and memory was asked for before */
-    struct entry *
-        candidate; /* of the first key: perhaps its entry (engine/shard/access_inline.h), or NULL */
 };
 
 /* Finds the command and subcommand of argv and checks arity. NULL: the error was written. */

@@ -46,6 +46,12 @@ static inline struct span effect_number(char *to, int64_t v)
 void cmd_say_expire(struct cmd *c, struct span key, int64_t when_ms);
 /* The command is over: whoever runs a command calls it behind it (cmd_call does). */
 void cmd_effects_end(struct cmd *c);
+/* of a command that ran on one shard */
+static inline void cmd_ended_on(struct cmd *c, const struct shard *s)
+{
+    if (unlikely_(s->listen & LISTEN_JOURNAL))
+        cmd_effects_end(c);
+}
 static inline void cmd_ended(struct cmd *c)
 {
     if (unlikely_(c->shard && (c->shard->listen & LISTEN_JOURNAL)))

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "engine/base/bytes.h"
 #include "engine/base/ip.h"
@@ -69,6 +71,20 @@ struct session {
         char *end_text[2]; /* the door: heap, freed by session_fini */
     };
 };
+
+/* No answer is held back, no password is asked for, no mode is on: one comparison for three fields. */
+static inline bool session_plain(const struct session *s)
+{
+    const struct session plain = {.reply_mode = SESSION_REPLY_ON, .mode = 0, .authenticated = true};
+    const struct session mask = {.reply_mode = 0xff, .mode = 0xff, .authenticated = true};
+    uint64_t have, want, of;
+    _Static_assert(offsetof(struct session, no_touch) == offsetof(struct session, resp) + 7,
+                   "one word");
+    memcpy(&have, &s->resp, 8);
+    memcpy(&want, &plain.resp, 8);
+    memcpy(&of, &mask.resp, 8);
+    return (have & of) == want;
+}
 
 enum session_end { SESSION_PEER, SESSION_LOCAL };
 #define SESSION_END_BYTES 64

@@ -603,6 +603,20 @@ void dict_rehome(struct dict *d, struct mem *mem)
     d->mem = mem;
 }
 
+void *dict_candidate_displaced(const struct dict *d, uint64_t hash)
+{
+    uint64_t w = d->dir[dict_dir_index(d, hash)];
+    const struct dict_bucket *b = dict_word_buckets(w);
+    uint32_t nb = dict_word_nb(w), i = dict_home_index(w, hash);
+    for (uint32_t left = probe_limit(b + i, nb); left; left--) {
+        i = i + 1 == nb ? 0 : i + 1;
+        uint32_t m = dict_bucket_match(b + i, dict_tag_of(hash));
+        if (m)
+            return dict_slot_get(b + i, (uint32_t)__builtin_ctz(m));
+    }
+    return NULL;
+}
+
 void *dict_find_rest(const struct dict *d, uint64_t hash, struct span key)
 {
     uint64_t w = d->dir[dict_dir_index(d, hash)];

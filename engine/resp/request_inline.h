@@ -59,6 +59,19 @@ static __attribute__((noinline, unused)) bool resp_arg_begins(const uint8_t *q, 
     return true;
 }
 
+/* The first four bytes of an argument are the header of one of 10 to 99 bytes: its length less 10 is resp_two_length(x). "$10\r" subtracted:
+ * two digits leave 0..8 and 0..9 in the middle bytes, and adding 7 and 6 carries into no upper half. */
+#define RESP_TWO_DIGITS ('$' | '1' << 8 | '0' << 16 | (uint32_t)'\r' << 24)
+static inline __attribute__((always_inline)) bool resp_two_digits(uint32_t x)
+{
+    uint32_t two = x - RESP_TWO_DIGITS;
+    return ((two | (two + 0x00060700)) & 0xfff0f0ff) == 0;
+}
+static inline __attribute__((always_inline)) uint32_t resp_two_length(uint32_t x)
+{
+    return ((x - RESP_TWO_DIGITS) * 0xa01) >> 16 & 0xff;
+}
+
 /* Reads one argument at q. Returns the byte behind it, which may lie beyond `end` (by less than 128): the caller looks before it takes
  * the request. NULL: look closer. */
 static inline __attribute__((always_inline)) const uint8_t *
@@ -67,10 +80,8 @@ resp_arg(const uint8_t *q, const uint8_t *end, struct span *ret)
     if (unlikely_(end - q < RESP_ARG_MIN))
         return NULL;
     uint32_t x = resp_load32(q);
-    /* "$10\r" subtracted: two digits leave 0..8 and 0..9 in the middle bytes, and adding 7 and 6 carries into no upper half. */
-    uint32_t two = x - ('$' | '1' << 8 | '0' << 16 | (uint32_t)'\r' << 24);
-    if (likely_(((two | (two + 0x00060700)) & 0xfff0f0ff) == 0)) {
-        size_t n = ((two * 0xa01) >> 16 & 0xff) + 10;
+    if (likely_(resp_two_digits(x))) {
+        size_t n = resp_two_length(x) + 10;
         ret->p = q + 5;
         ret->n = n;
         return q + 7 + n;

@@ -412,9 +412,51 @@ static void test_output_is_full_before_a_cut_request(void **state)
     }
 }
 
+/* One client fills the batch to its last place; whoever comes next in the same turn finds it full, whatever it says. */
+static void test_full_batch_is_found_by_the_next_client(void **state)
+{
+    static const char get[] = "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000001\r\n";
+    static const struct {
+        const char *text, *more, *want;
+    } next[] = {
+        {get, "", "$-1\r\n"},
+        {"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", "", "$-1\r\n"},
+        {"*2\r\n$3\r\nGET\r\n$16\r\nkey:0000", "00000001\r\n", "$-1\r\n"},
+        {"*2\r\n$3\r\nGE", "T\r\n$1\r\nk\r\n", "$-1\r\n"},
+        {"PING\r\n", "", "+PONG\r\n"},
+        {"*1\r\n$4\r\nPING\r\n", "", "+PONG\r\n"},
+        {"*x\r\n", "", "-ERR Protocol error: invalid multibulk length\r\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(next); i++) {
+        for (uint32_t requests = LIMIT_BATCH_CMDS - 1; requests <= LIMIT_BATCH_CMDS + 1;
+             requests++) {
+            struct server s;
+            server_up(&s, 1, 0);
+            struct tcp_conn *a = fake_connect(s.net[0]), *b = fake_connect(s.net[0]);
+            uint8_t row[(LIMIT_BATCH_CMDS + 1) * sizeof(get)];
+            for (uint32_t k = 0; k < requests; k++)
+                memcpy(row + k * (sizeof(get) - 1), get, sizeof(get) - 1);
+            fake_send(a, row, requests * (sizeof(get) - 1));
+            fake_send(b, next[i].text, strlen(next[i].text));
+            settle(&s);
+            if (*next[i].more)
+                fake_send(b, next[i].more, strlen(next[i].more));
+            settle(&s);
+            assert_int_equal(a->out_len, requests * 5);
+            assert_int_equal(b->out_len, strlen(next[i].want));
+            assert_memory_equal(b->out, next[i].want, b->out_len);
+            server_down(&s);
+            fake_free(a);
+            fake_free(b);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_full_batch_is_found_by_the_next_client),
         cmocka_unit_test(test_replies_do_not_depend_on_segments),
         cmocka_unit_test(test_maxmemory_in_a_batch),
         cmocka_unit_test(test_clients_share_a_batch),

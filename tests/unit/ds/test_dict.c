@@ -11,7 +11,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "engine/ds/dict.h"
+#include "engine/ds/dict_inline.h"
 
 #define IDS 20000
 
@@ -321,6 +321,37 @@ static void allocation_failures(void **state)
         }
 }
 
+/* A burst's look-up in steps: with the buckets behind the first an entry of its tag is found for all that are in; without
+ * them it is not for some, or the test sees nothing. */
+static void candidates_of_displaced_entries(void **state)
+{
+    make_nodes(EVEN);
+    struct dict *d = dict_create(&mem, &type);
+    uint32_t displaced = 0, own = 0;
+    for (uint32_t i = 0; i < IDS; i++)
+        insert(d, &nodes[i]);
+    for (uint32_t i = 0; i < IDS; i++) {
+        uint64_t hash = nodes[i].hash;
+        const struct dict_bucket *b = dict_bucket_of(d, hash);
+        const struct node *e = dict_candidate(b, hash);
+        if (!e) {
+            displaced++;
+            assert_true(dict_state_reach(b) != 0);
+            e = dict_candidate_displaced(d, hash);
+        }
+        assert_non_null(e);
+        assert_int_equal(dict_tag_of(e->hash), dict_tag_of(hash));
+        own += e == &nodes[i];
+    }
+    assert_true(displaced > IDS / 100);
+    assert_true(own > IDS / 100 * 90);
+    for (uint32_t i = 0; i < IDS; i++)
+        take(d, &nodes[i]);
+    for (uint32_t i = 0; i < IDS; i++)
+        assert_null(dict_candidate_displaced(d, nodes[i].hash));
+    dict_destroy(d);
+}
+
 /* No memory for long: inserts are refused in the end, and nothing breaks. */
 static void out_of_memory_for_long(void **state)
 {
@@ -508,6 +539,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(random_degenerate, setup, teardown),
         cmocka_unit_test_setup_teardown(allocation_failures, setup, teardown),
         cmocka_unit_test_setup_teardown(out_of_memory_for_long, setup, teardown),
+        cmocka_unit_test_setup_teardown(candidates_of_displaced_entries, setup, teardown),
         cmocka_unit_test_setup_teardown(shrinks, setup, teardown),
         cmocka_unit_test_setup_teardown(freed_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(one_step_is_bounded, setup, teardown),
