@@ -282,6 +282,11 @@ static void on_sample(uv_timer_t *t)
 {
     struct control *c = t->data;
     admin_tick(c->admin, now_ms());
+    const char *failed = admin_offload_failed(c->admin);
+    if (failed) /* workers write no log */
+        log_warning("The port's %s does not do what it promises: software does it from now on "
+                    "(INFO dataplane: net_offload, offload_lost, offload_wrong)",
+                    failed);
     store_tick(c->store, now_ms());
 }
 

@@ -16,6 +16,7 @@
 #include "dataplane/keeper.h"
 #include "dataplane/options.h"
 #include "dataplane/port/port.h"
+#include "dataplane/wire.h"
 #include "dataplane/worker.h"
 #include "engine/base/mem.h"
 #include "engine/link/link.h"
@@ -74,11 +75,7 @@ static int workers_create(const struct options *o, struct link *link, struct por
                               .config = &engine,
                               .loading = o->load != 0,
                               .rx = port_rx,
-                              .wire = {.tx = port_tx,
-                                       .tx_ip_checksum = info->tx_ip_checksum,
-                                       .tx_tcp_checksum = info->tx_tcp_checksum,
-                                       .rx_checksum = info->rx_checksum,
-                                       .tx_multi_seg = info->tx_multi_seg}};
+                              .wire = port_wire(info)};
 
     first_config(link, &engine);
     net_config_defaults(&c.net);
@@ -123,10 +120,10 @@ static void workers_destroy(void)
 
 static const char *offload_words(const struct port_info *i)
 {
-    if (i->tx_ip_checksum && i->tx_tcp_checksum && i->rx_checksum)
-        return "checksums both ways";
+    if (i->tx_tcp_checksum && i->rx_checksum)
+        return i->tx_tso ? "checksums both ways, TSO" : "checksums both ways";
     if (i->tx_tcp_checksum)
-        return "transmit checksums";
+        return i->tx_tso ? "transmit checksums, TSO" : "transmit checksums";
     return i->rx_checksum ? "receive checksums" : "none";
 }
 
@@ -156,13 +153,16 @@ static void banner(const struct options *o, const struct port_info *i, char *to,
     snprintf(to, n,
              "workers: %u, each with a queue pair, a TCP stack and a shard\n"
              "port: %s on %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, MTU %u; %s\n"
-             "offloads: %s%s; flows to workers: %s\n"
+             "offloads: %s%s%s; flows to workers: %s\n"
              "frames: %s\n"
              "hugepages: %s\n"
              "degraded: %s\n",
              (unsigned)o->workers, i->driver, *o->net_port ? i->device : "no network", i->mac[0],
              i->mac[1], i->mac[2], i->mac[3], i->mac[4], i->mac[5], i->mtu, where, offload_words(i),
-             i->tx_multi_seg ? ", multi-segment frames" : "",
+             i->rx_vlan_strip ? ", VLAN tags taken out" : "",
+             i->tx_tcp_checksum || i->rx_checksum || i->rx_vlan_strip
+                 ? ", each in trial until it is seen to work (INFO: net_offload)"
+                 : "",
              i->queues == 1 ? "one queue"
              : i->rss       ? "RSS"
                             : "by the device's queues",
@@ -211,6 +211,7 @@ static int serve(struct options *o, struct link *link, char *err, size_t err_len
                              .hugepages = o->hugepages,
                              .eal_args = o->eal_args,
                              .instance = o->instance,
+                             .vlan = (uint16_t)o->vlan,
                              .mbufs = (uint32_t)o->mbufs,
                              .steer = steering(o)};
     struct port_info info;

@@ -336,6 +336,7 @@ static void copy_pools(struct worker *w)
         used += rte_mempool_in_use_count(pool[i]);
         total += pool[i]->size;
     }
+    STAT_SET(w->stats->rx_queues, w->stats->rx_pkts != 0);
     STAT_SET(w->stats->mbufs_in_use, used);
     STAT_SET(w->stats->mbufs_total, total);
 }

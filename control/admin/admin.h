@@ -33,6 +33,8 @@ void admin_free(struct admin *a);
 
 /* Every 100 ms: samples for instantaneous_*. `now_ms`: unix time. */
 void admin_tick(struct admin *a, int64_t now_ms);
+/* An offload of the port that the workers have found to fail since this was asked last, in words; or NULL. */
+const char *admin_offload_failed(struct admin *a);
 /* The link was opened anew: baselines of the old pages are void. (A dataplane that began anew in the same link is seen by itself.) */
 void admin_link_changed(struct admin *a, struct link *l);
 /* CONFIG RESETSTAT. */

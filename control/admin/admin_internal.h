@@ -67,6 +67,7 @@ struct admin {
     int64_t sampled_ms;
     uint64_t startup_memory;
     bool startup_known;
+    uint8_t offload[STATS_OFFLOADS]; /* as admin_offload_failed has told */
     char run_id[41], replid[41];
     struct link_cmdstat own_cmd[LINK_COMMANDS]; /* commands that control ran itself */
     struct error_row own_errors[STATS_ERRORS];
@@ -97,6 +98,8 @@ void admin_forget_baselines(struct admin *a);
 /* Another dataplane in the same link: its counters begin at zero. */
 void admin_follow_generation(struct admin *a);
 uint64_t admin_rate(const struct rate *r);
+/* enum stats_offload_state: the largest of the workers. */
+unsigned admin_offload_state(const struct admin *a, int kind);
 double admin_busy_pct(const struct admin *a, uint32_t worker);
 
 /* host.c */

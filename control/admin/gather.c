@@ -223,6 +223,28 @@ uint64_t admin_rate(const struct rate *r)
     return sum / ADMIN_SAMPLES;
 }
 
+unsigned admin_offload_state(const struct admin *a, int kind)
+{
+    unsigned most = OFFLOAD_NONE;
+    for (uint32_t w = 0; w < link_workers(a->link) && w < LIMIT_WORKERS; w++) {
+        uint64_t state = STAT_GET(link_stats(a->link, w)->offload[kind]);
+        if (state > most && state <= OFFLOAD_FAILED)
+            most = (unsigned)state;
+    }
+    return most;
+}
+
+const char *admin_offload_failed(struct admin *a)
+{
+    for (int k = 0; k < STATS_OFFLOADS; k++) {
+        unsigned was = a->offload[k];
+        a->offload[k] = (uint8_t)admin_offload_state(a, k);
+        if (a->offload[k] == OFFLOAD_FAILED && was != OFFLOAD_FAILED)
+            return stats_offload_words[k];
+    }
+    return NULL;
+}
+
 void admin_tick(struct admin *a, int64_t now_ms)
 {
     uint64_t commands = 0, in = 0, out = 0, used = 0, keys = 0;

@@ -573,6 +573,13 @@ static void lines_worker(const struct gathered *g, struct config_text *t, uint32
               v[M_rx_pkts], v[M_tx_pkts]);
 }
 
+static void lines_offloads(const struct gathered *g, struct config_text *t)
+{
+    for (int k = 0; k < STATS_OFFLOADS; k++)
+        text_addf(t, "net_offload_%s:%s\r\n", stats_offload_names[k],
+                  stats_offload_states[admin_offload_state(g->a, k)]);
+}
+
 static void lines_dataplane(const struct gathered *g, struct config_text *t)
 {
     static const char *const states[] = {"none", "starting", "running", "stopped"};
@@ -586,6 +593,7 @@ static void lines_dataplane(const struct gathered *g, struct config_text *t)
     text_addf(t, "hops_per_command:%.4f\r\n", ratio(g->total[M_mail_sent], g->total[M_commands]));
     for (uint32_t w = 0; w < g->workers; w++)
         lines_worker(g, t, w);
+    lines_offloads(g, t);
     lines_metrics(g, t, METRIC_NONE);
     lines_metrics(g, t, METRIC_DATAPLANE);
     lines_metrics(g, t, METRIC_DATAPLANE_MAX);

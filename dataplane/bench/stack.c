@@ -13,6 +13,7 @@
 #include "dataplane/net/net.h"
 #include "dataplane/options.h"
 #include "dataplane/port/port.h"
+#include "dataplane/wire.h"
 #include "engine/base/assert.h"
 
 #define FIRST_PORT 1024
@@ -242,12 +243,7 @@ static bool choose_cpu(int cpu)
 static int net_up(struct stack *s, const struct options *o, const struct port_info *info)
 {
     struct net_config c;
-    struct net_wire wire = {.tx = port_tx,
-                            .ctx = s->q,
-                            .tx_ip_checksum = info->tx_ip_checksum,
-                            .tx_tcp_checksum = info->tx_tcp_checksum,
-                            .rx_checksum = info->rx_checksum,
-                            .tx_multi_seg = info->tx_multi_seg};
+    struct net_wire wire = port_wire(info);
     struct tcp_app app = {.ctx = s,
                           .connected = on_connected,
                           .received = on_received,
@@ -255,6 +251,7 @@ static int net_up(struct stack *s, const struct options *o, const struct port_in
                           .writable = on_writable,
                           .closed = on_closed};
     net_config_defaults(&c);
+    wire.ctx = s->q;
     options_to_net(o, &c);
     memcpy(c.mac, info->mac, sizeof(c.mac));
     c.mtu = info->mtu;
@@ -289,6 +286,7 @@ struct transport *transport_stack(const struct options *o, const char *host, uin
                              .hugepages = o->hugepages,
                              .eal_args = o->eal_args,
                              .instance = o->instance,
+                             .vlan = (uint16_t)o->vlan,
                              .mbufs = (uint32_t)o->mbufs,
                              .steer = {.ip = o->ip, .vlan = (uint16_t)o->vlan}};
     struct port_info info;

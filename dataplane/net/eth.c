@@ -14,14 +14,20 @@ static bool vlan_matches(const struct net *net, uint16_t tci)
     return (tci & 0xfff) == net->cfg.vlan;
 }
 
+/* The port says that it has taken the tag out: does the same tag stand in the frame all the same? */
+static bool still_tagged(struct net *net, const struct rte_mbuf *m, uint16_t type, const uint8_t *p,
+                         uint32_t n)
+{
+    const struct vlan_hdr *vh = (const void *)p;
+    bool lie = type == ETH_TYPE_VLAN && n >= sizeof(*vh) && from_be16(vh->tci) == m->vlan_tci;
+    offload_vlan_seen(net, lie);
+    return lie;
+}
+
 const uint8_t *eth_classify(struct net *net, const struct rte_mbuf *m, uint16_t *type,
                             uint32_t *len)
 {
     struct stats_worker *st = net->stats;
-    if (unlikely_(m->nb_segs != 1)) {
-        STAT_INC(st->drop_multi_seg);
-        return NULL;
-    }
     uint32_t n = m->data_len;
     if (unlikely_(n < sizeof(struct eth_hdr))) {
         STAT_INC(st->drop_short);
@@ -32,7 +38,7 @@ const uint8_t *eth_classify(struct net *net, const struct rte_mbuf *m, uint16_t 
     n -= sizeof(*eh);
     uint16_t t = from_be16(eh->type), tci = 0;
     bool tagged = false;
-    if (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) {
+    if ((m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) && !still_tagged(net, m, t, p, n)) {
         tci = m->vlan_tci;
         tagged = true;
     } else if (t == ETH_TYPE_VLAN) {
@@ -46,6 +52,8 @@ const uint8_t *eth_classify(struct net *net, const struct rte_mbuf *m, uint16_t 
         tagged = true;
         p += sizeof(*vh);
         n -= sizeof(*vh);
+        if (net->wire.rx_vlan_strip && vlan_matches(net, tci))
+            offload_vlan_seen(net, true);
     }
     if (unlikely_((tagged || net->cfg.vlan) && !(tagged && vlan_matches(net, tci)))) {
         STAT_INC(st->drop_ethertype);

@@ -40,16 +40,9 @@ bool ip4_allowed(const struct net *net, uint32_t src)
     return false;
 }
 
-static bool ip4_checksum_ok(const struct net *net, const struct rte_mbuf *m,
-                            const struct ip4_hdr *ip, uint32_t hl)
+/* Three additions: what a port says of it is not asked. */
+static bool ip4_checksum_ok(const struct ip4_hdr *ip, uint32_t hl)
 {
-    if (net->wire.rx_checksum) {
-        uint64_t f = m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-        if (f == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
-            return true;
-        if (f == RTE_MBUF_F_RX_IP_CKSUM_BAD)
-            return false;
-    }
     uint64_t sum = hl == 20 ? csum_ip4_20(ip) : csum_add(ip, hl, 0);
     return csum_fold(sum) == 0xffff;
 }
@@ -89,7 +82,7 @@ const uint8_t *ip4_check(struct net *net, const struct rte_mbuf *m, const uint8_
         STAT_INC(st->drop_ip_length);
         return NULL;
     }
-    if (unlikely_(!ip4_checksum_ok(net, m, ip, hl))) {
+    if (unlikely_(!ip4_checksum_ok(ip, hl))) {
         STAT_INC(st->drop_ip_checksum);
         return NULL;
     }

@@ -125,7 +125,6 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->rto_min_ns = cfg->rto_min_ms * NSEC_PER_MS;
     net->rto_min_u = (uint32_t)(net->rto_min_ns >> 10);
     net->rto_max_ns = cfg->rto_max_ms * NSEC_PER_MS;
-    net->tx_offload = wire->tx_ip_checksum || wire->tx_tcp_checksum;
     net->broadcast = cfg->ip | ~cfg->netmask;
     net->admission_mark = cfg->pool->size / 16;
     net->pressure_on = net->pool_mbufs / 4 * 3;
@@ -140,6 +139,8 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->stats = stats;
     if (!stats)
         net->stats = net->own_stats = calloc(1, sizeof(*stats));
+    if (net->stats)
+        offload_init(net);
     net->conns_bytes = sizeof(struct tcp_conn) * (size_t)n;
     net->cold_bytes = sizeof(struct tcp_cold) * (size_t)n;
     net->conns = net_map(net->conns_bytes);
@@ -354,6 +355,8 @@ static bool net_classify(struct net *net, struct rte_mbuf *m, struct tcp_seg *se
 void net_frame_general(struct net *net, struct rte_mbuf *m)
 {
     struct tcp_seg seg;
+    if (unlikely_(m->nb_segs != 1) && !(m = net_join(net, m)))
+        return;
     if (!net_classify(net, m, &seg))
         return;
     STAT_INC(net->stats->tcp_in_segs);

@@ -22,9 +22,12 @@ struct net_wire {
     uint16_t (*tx)(void *ctx, struct rte_mbuf **pkts, uint16_t n);
     void *ctx;
     bool tx_ip_checksum,
-        tx_tcp_checksum; /* the port does them: ol_flags are set, pseudo-header filled */
-    bool rx_checksum;    /* ol_flags of received mbufs tell; else software */
-    bool tx_multi_seg;   /* chains may be sent; else every frame is one linear mbuf */
+        tx_tcp_checksum; /* the port does them: ol_flags are set, pseudo-header filled. IP's is asked for with TSO only */
+    bool rx_checksum;     /* ol_flags of received mbufs tell of TCP's; else software */
+    bool tx_multi_seg;    /* chains may be sent; else every frame is one linear mbuf */
+    bool tx_tso;          /* and are cut into segments of tso_segsz, each with its sums */
+    uint16_t tx_max_segs; /* of such a chain; 0: no limit of the port's */
+    bool rx_vlan_strip;   /* the tag of a received frame is in vlan_tci */
 };
 
 /* Byte-stream callbacks to the application (conn). They may call any tcp_* function below on any connection of the same net. */

@@ -15,6 +15,7 @@
 
 #include "dataplane/net/flow.h"
 #include "dataplane/net/net.h"
+#include "dataplane/net/offload.h"
 #include "dataplane/net/tcp_trace.h"
 #include "dataplane/net/wheel.h"
 #include "engine/base/assert.h"
@@ -204,6 +205,8 @@ struct net {
     uint32_t now_ms;   /* the timestamp option's clock */
     uint32_t out_segs; /* of this pass: added to the statistics at its end */
     bool tx_offload;   /* the port sums something */
+    bool tso;          /* and cuts */
+    struct offload off;
     uint64_t rto_min_ns, rto_max_ns;
     uint32_t rto_min_u; /* in units of 1.024 us, rounded down */
     uint32_t broadcast;
@@ -213,7 +216,8 @@ struct net {
     uint32_t window_rest;
     uint64_t mac_wide; /* cfg.mac in the upper 48 bits: a frame's first eight bytes << 16 */
     uint64_t delack_ns;
-    uint32_t l2_len; /* of every frame: Ethernet and perhaps a VLAN tag */
+    uint32_t l2_len;    /* of every frame: Ethernet and perhaps a VLAN tag */
+    uint32_t rx_l2_len; /* of received ones, less what the port takes out */
     /* cfg.pool's cache of the lcore that runs the loop, or net_no_cache. Found anew by net_input,
      * used in place: what rte_mempool's inlines do, without their look-up each time. */
     struct rte_mempool_cache *cache;
@@ -330,6 +334,8 @@ static inline __attribute__((always_inline)) void net_free_segment(struct net *n
 }
 /* Any frame, each thing about it looked at and counted by its own reason. */
 void net_frame_general(struct net *net, struct rte_mbuf *m);
+/* One linear frame of a chain, kept until net_input_done; NULL: dropped and counted. */
+struct rte_mbuf *net_join(struct net *net, const struct rte_mbuf *m);
 bool net_admits(const struct net *net);
 void *net_map(size_t bytes);
 void net_unmap(void *p, size_t bytes);

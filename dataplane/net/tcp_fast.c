@@ -122,20 +122,17 @@ static inline __attribute__((always_inline)) void take_window(struct tcp_conn *t
  * with it. The pseudo header's TCP length is the packet's less 20, which one's complement lets us take
  * from the field as it stands on the wire. */
 static inline __attribute__((always_inline)) bool
-checksums_ok(const struct net *net, const struct rte_mbuf *m, const uint8_t *p, uint32_t total)
+checksums_ok(struct net *net, const struct rte_mbuf *m, const uint8_t *p, uint32_t total)
 {
-    const uint64_t good = RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
-    const uint64_t bad = RTE_MBUF_F_RX_IP_CKSUM_BAD | RTE_MBUF_F_RX_L4_CKSUM_BAD;
-    if (net->wire.rx_checksum) {
-        if (m->ol_flags & bad) /* or one of the codes that share the bit */
-            return false;
-        if ((m->ol_flags & good) == good)
-            return true;
-    }
     uint64_t pseudo = (uint64_t)load16(p + AT_TOTAL) +
                       (uint16_t)(be16(IP_PROTO_TCP).raw + (0xffff - be16(20).raw));
     if (unlikely_(!csum_good(csum_ip4_20(p + AT_IP))))
         return false;
+    if (net->wire.rx_checksum) {
+        int whole = offload_rx_told(net, m->ol_flags);
+        if (whole >= 0)
+            return whole;
+    }
     uint32_t n = total - 12;
     return csum_good(likely_(n <= CSUM_SHORT) ? csum_short(p + AT_ADDRS, n, pseudo)
                                               : csum_add(p + AT_ADDRS, n, pseudo));
@@ -159,7 +156,7 @@ input_at(struct net *net, struct tcp_conn *tc, const struct rte_mbuf *m, const u
      * inside our window (a packet shorter than its headers has a length beyond any); an ACK inside the
      * flight, of new data or with data; a window of the peer's that is open and stays so. */
     if (unlikely_((load16(p + AT_OFF) & ~(TH_PSH << 8)) != (TH_ACK << 8 | doff << 2) ||
-                  total > m->data_len - net->l2_len || get_be32(p + AT_SEQ) != rcv_nxt ||
+                  total > m->data_len - net->rx_l2_len || get_be32(p + AT_SEQ) != rcv_nxt ||
                   len > tc->rcv_edge - rcv_nxt || tc->ooo_bytes))
         return false;
     uint32_t ack = get_be32(p + AT_ACK), wnd = get_be16(p + AT_WND) << tc->snd_wscale;
@@ -225,6 +222,7 @@ struct rx_frame {
 struct rx_want {
     uint32_t min_len;
     uint16_t vlan;
+    const struct net *net;
     uint64_t mac_wide;
 #if defined(__SSE4_1__)
     __m128i head, head_mask;
@@ -233,8 +231,9 @@ struct rx_want {
 
 static inline void want_init(struct rx_want *w, const struct net *net)
 {
-    w->min_len = net->l2_len + 40;
+    w->min_len = net->rx_l2_len + 40;
     w->vlan = net->cfg.vlan;
+    w->net = net;
     w->mac_wide = net->mac_wide;
 #if defined(__SSE4_1__)
     const uint8_t mask[16] = {[0] = 0xff, 0xff,        0xff, 0xff, 0xff,
@@ -255,6 +254,16 @@ static bool vlan_plain(const struct rx_want *w, const uint8_t *p)
            (load32(p + 12) & (0xffffff | TOS_ODD << 24)) == 0x450008; /* 08 00 45 on the wire */
 }
 
+/* The port has taken the tag out; p: the frame. */
+static __attribute__((noinline)) bool stripped_plain(const struct rx_want *w,
+                                                     const struct rte_mbuf *m, const uint8_t *p)
+{
+    return w->net->off.rx_vlan == OFFLOAD_ON && m->data_len >= w->min_len && m->nb_segs == 1 &&
+           (m->vlan_tci & 0xfff) == w->vlan && csum_load64(p) << 16 == w->mac_wide &&
+           (load32(p + AT_FRAG) & 0xff00ff3f) == IP_PROTO_TCP << 24 &&
+           (load32(p + 12) & (0xffffff | TOS_ODD << 24)) == 0x450008;
+}
+
 /* To our MAC, in our VLAN, IPv4 without options or fragments, TCP. The rest (lengths, checksums,
  * addresses, ports) is the business of who takes the frame. p: 14 bytes in front of what should be the
  * IP header. */
@@ -263,11 +272,11 @@ static inline bool plain_tcp(const struct rx_want *w, const struct rte_mbuf *m, 
     const uint32_t frag_proto = IP_PROTO_TCP << 24, frag_proto_mask = 0xff00ff3f;
     if (unlikely_(m->data_len < w->min_len || m->nb_segs != 1 ||
                   (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED)))
-        return false;
+        return stripped_plain(w, m, p);
     if (unlikely_((load32(p + AT_FRAG) & frag_proto_mask) != frag_proto))
         return false;
     if (unlikely_(w->vlan))
-        return vlan_plain(w, p);
+        return !w->net->wire.rx_vlan_strip && vlan_plain(w, p);
 #if defined(__SSE4_1__)
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
     return _mm_testz_si128(_mm_xor_si128(v, w->head), w->head_mask);
@@ -307,7 +316,7 @@ void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
     uint64_t bytes = 0;
     const struct engine_config *e = net->cfg.engine;
     bool all_allowed = !(e && (e->net_allow_count | e->net_allow6_count));
-    unsigned tag = net->l2_len - (unsigned)sizeof(struct eth_hdr);
+    unsigned tag = net->rx_l2_len - (unsigned)sizeof(struct eth_hdr);
 
     for (uint16_t i = 0; i < n; i++) {
         struct rte_mbuf *m = pkts[i];

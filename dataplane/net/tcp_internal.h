@@ -79,6 +79,8 @@ enum tcp_state {
 #define TXS_RETX       4 /* sent more than once: no RTT sample (Karn, RFC 6298 3) */
 #define TXS_SACKED     8 /* the peer says that it has all of it */
 #define TXS_PARKED     16
+#define TXS_NOTED      32 /* its acknowledgment tells of an offload (offload.h) */
+#define TXS_TSO        64 /* went in a packet that the port cuts: m may be linked (tcp_tso.c) */
 
 struct tx_seg {
     struct tx_seg *next;
@@ -89,12 +91,22 @@ struct tx_seg {
     uint16_t len;
     uint16_t parked; /* TXS_PARKED: payload bytes that were allocated */
     uint8_t flags;
+    uint8_t round; /* TXS_NOTED */
 };
 static_assert(sizeof(struct tx_seg) <= 48, "leaves room for 14+4+40+60 header bytes");
 
 static inline uint8_t *tx_seg_data(const struct tx_seg *s)
 {
     return (uint8_t *)s + TX_PAYLOAD_OFF + s->off; /* s stands at buf_addr */
+}
+
+/* m is to be used or freed: it is no part of a chain any more, if nobody else holds it. */
+static inline void tx_seg_unchain(struct tx_seg *s)
+{
+    if (!(s->flags & TXS_TSO) || rte_mbuf_refcnt_read(s->m) != 1)
+        return;
+    s->m->next = NULL;
+    s->m->nb_segs = 1;
 }
 
 /* ---- reassembly ---- */
@@ -436,8 +448,16 @@ bool tcp_output(struct tcp_conn *tc);
 /* The same for each connection in net->dirty; returns frames that had to make room meanwhile. */
 unsigned tcp_output_dirty(struct net *net);
 void tcp_send_rst(struct tcp_conn *tc);
+/* Headers in front of the `len` octets at buf_addr + off; port: their sum is the port's. */
+void tcp_build(struct tcp_conn *tc, struct rte_mbuf *m, unsigned off, uint32_t len, uint32_t seq,
+               uint32_t flags, bool port);
 /* An ACK of what was received up to now, ahead of the output pass; left out when there is no room. */
 void tcp_send_ack(struct tcp_conn *tc);
+
+/* ---- tcp_tso.c ---- */
+/* Sends segments from *ps on, which was never sent, as one packet with sequence number seq; `room`: octets that the windows allow.
+ * Returns the octets sent, and in *ps the last segment; 0: the first must go alone. */
+uint32_t tcp_tso_send(struct tcp_conn *tc, struct tx_seg **ps, uint32_t seq, uint32_t room);
 
 /* ---- tcp_reply.c: answers without a connection ---- */
 /* RFC 9293 3.10.7.1: the reset for a segment that belongs to no connection. */
@@ -510,8 +530,8 @@ static inline void tcp_schedule_ack(struct net *net, struct tcp_conn *tc)
 /* The next octets in order: counts, schedules the ACK, calls `received`. */
 static inline void tcp_deliver(struct net *net, struct tcp_conn *tc, const uint8_t *p, uint32_t len)
 {
-    if (unlikely_(len > tc->rcv_mss))
-        tc->rcv_mss = len > UINT16_MAX ? UINT16_MAX : (uint16_t)len;
+    if (unlikely_(len > tc->rcv_mss)) /* or several, put together on their way */
+        tc->rcv_mss = (uint16_t)(len > net->cfg.mtu - 40u ? net->cfg.mtu - 40u : len);
     tc->rcv_nxt += len;
     tcp_schedule_ack(net, tc);
     net->app.received(tc->cookie, p, len);

@@ -70,41 +70,12 @@ static bool window_update_due(const struct tcp_conn *tc)
     return cur < buf / 4 || free - cur >= buf / 2;
 }
 
-/* The port sums: flags, lengths and the pseudo header's sum for it. */
-static __attribute__((noinline)) void offload(const struct net *net, struct rte_mbuf *m,
-                                              uint8_t *l3, unsigned l3_len, uint32_t l4_len,
-                                              const struct tcp_cold *c, uint64_t tcp_sum,
-                                              const uint8_t *payload, uint32_t len)
-{
-    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(l3 + l3_len);
-    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)l3;
-    bool v6 = l3_len == sizeof(struct ip6_hdr);
-    m->ol_flags = v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
-    if (v6)
-        ;
-    else if (net->wire.tx_ip_checksum)
-        m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
-    else
-        ip->csum = csum_finish((uint64_t)c->ip_sum + ip->total_len.raw);
-    if (net->wire.tx_tcp_checksum) {
-        m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
-        th->csum = csum_fold(v6 ? ip6_pseudo_sum((const void *)l3, l4_len, IP_PROTO_TCP)
-                                : ip4_pseudo_sum(ip, (uint16_t)l4_len));
-    } else {
-        th->csum = csum_finish(csum_add(payload, len, tcp_sum));
-    }
-    m->tx_offload = 0;
-    m->l2_len = c->l2_len;
-    m->l3_len = l3_len & 0x1ff;
-    m->l4_len = l4_len - len;
-}
-
-/* Headers in front of the `len` bytes at buf_addr + off. l2, ts and sums (the port has no offloads) are
- * constants in the common case, so that all offsets are. */
+/* Headers in front of the `len` bytes at buf_addr + off. l2, ts, sums (a short one is likely) and port (its
+ * sum is the port's) are constants in the common case, so that all offsets are. */
 static inline __attribute__((always_inline)) void
 build_at(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c, struct rte_mbuf *m,
          uint8_t *buf, unsigned off, uint32_t len, uint32_t seq, uint32_t flags, unsigned l2,
-         bool ts, bool sums)
+         bool ts, bool sums, bool port)
 {
     const unsigned hdr = l2 + 40u + (ts ? 12u : 0u);
     uint8_t *payload = buf + off, *frame = payload - hdr;
@@ -134,20 +105,18 @@ build_at(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c, struct 
     m->ol_flags = 0;
     m->data_len = (uint16_t)(hdr + len);
     m->pkt_len = hdr + len;
-    if (sums || likely_(!net->tx_offload)) {
-        uint32_t ip_sum = c->ip_sum + total; /* two of 16 bits */
-        ip->csum = (uint16_t) ~(ip_sum + (ip_sum >> 16));
+    uint32_t ip_sum = c->ip_sum + total; /* two of 16 bits */
+    ip->csum = (uint16_t) ~(ip_sum + (ip_sum >> 16));
+    if (!port)
         th->csum = csum_finish(sums && likely_(len <= CSUM_SHORT) ? csum_short(payload, len, sum)
                                                                   : csum_add(payload, len, sum));
-    } else {
-        offload(net, m, frame + l2, sizeof(*ip), hdr - l2 - (uint32_t)sizeof(*ip) + len, c, sum,
-                payload, len);
-    }
+    else
+        offload_sum(net, m, frame + l2, sizeof(*ip), hdr - l2 - (uint32_t)sizeof(*ip) + len, len);
 }
 
 /* The same over IPv6, whose header has no checksum. */
 static __attribute__((noinline)) void build6(struct tcp_conn *tc, struct rte_mbuf *m, unsigned off,
-                                             uint32_t len, uint32_t seq, uint32_t flags)
+                                             uint32_t len, uint32_t seq, uint32_t flags, bool port)
 {
     const struct net *net = tc->net;
     const struct tcp_cold *c = tc->cold;
@@ -174,23 +143,23 @@ static __attribute__((noinline)) void build6(struct tcp_conn *tc, struct rte_mbu
     m->data_off = (uint16_t)(frame - (uint8_t *)m->buf_addr);
     m->data_len = (uint16_t)(hdr + len);
     m->pkt_len = hdr + len;
-    if (unlikely_(net->tx_offload))
-        offload(net, m, l3, sizeof(struct ip6_hdr), l4_len, c, sum, payload, len);
+    if (port)
+        offload_sum(net, m, l3, sizeof(struct ip6_hdr), l4_len, len);
     else
         th->csum = csum_finish(csum_add(payload, len, sum));
 }
 
 /* The same for any frame. */
-static __attribute__((noinline)) void build(struct tcp_conn *tc, struct rte_mbuf *m, unsigned off,
-                                            uint32_t len, uint32_t seq, uint32_t flags)
+__attribute__((noinline)) void tcp_build(struct tcp_conn *tc, struct rte_mbuf *m, unsigned off,
+                                         uint32_t len, uint32_t seq, uint32_t flags, bool port)
 {
     bool ts = tc->flags & TF_TS;
     unsigned l2 = tc->cold->l2_len;
     if (unlikely_(tcp_is6(tc))) {
-        build6(tc, m, off, len, seq, flags);
+        build6(tc, m, off, len, seq, flags, port);
         return;
     }
-    build_at(tc->net, tc, tc->cold, m, m->buf_addr, off, len, seq, flags, l2, ts, false);
+    build_at(tc->net, tc, tc->cold, m, m->buf_addr, off, len, seq, flags, l2, ts, false, port);
     m->data_off = (uint16_t)(off - l2 - 40u - (ts ? 12u : 0u));
 }
 
@@ -203,8 +172,6 @@ static __attribute__((noinline)) void clear_ect(const struct tcp_conn *tc, struc
         return;
     }
     ip->tos = 0;
-    if (tc->net->wire.tx_ip_checksum)
-        return;
     ip->csum = 0;
     ip->csum = csum_finish(csum_ip4_20(ip));
 }
@@ -218,9 +185,6 @@ static void options_end(const struct tcp_conn *tc, struct rte_mbuf *m, unsigned 
     memcpy(&old, &th->off, sizeof(old));
     th->off = (uint8_t)(th->off + (len / 4 << 4));
     memcpy(&new, &th->off, sizeof(new));
-    m->l4_len = m->l4_len + len;
-    if (tc->net->wire.tx_tcp_checksum)
-        return;
     th->csum = csum_finish((uint64_t)(uint16_t)~th->csum + (uint16_t)~old + new); /* RFC 1624 */
 }
 
@@ -280,7 +244,7 @@ static __attribute__((noinline)) bool send_bare(struct tcp_conn *tc, uint32_t se
     } else if (tc->flags & TF_SACK) {
         tc->cold->dup_acks_due = 0;
     }
-    build(tc, m, TX_PAYLOAD_OFF, opt, seq, flags | ece(tc));
+    tcp_build(tc, m, TX_PAYLOAD_OFF, opt, seq, flags | ece(tc), false);
     if (opt)
         options_end(tc, m, opt);
     if (tc->flags & TF_ECN)
@@ -376,6 +340,13 @@ static inline void arm_rexmit(const struct net *net, struct tcp_conn *tc, struct
         tcp_timer_set_at(tc, c, TT_REXMIT, net->now_ns + c->rto_ns);
 }
 
+/* New text, and long enough: what is sent again is always summed here, so that no port can hold a connection up. */
+static inline bool port_sums(const struct tcp_conn *tc, uint32_t len)
+{
+    return tc->net->tx_offload && len >= OFFLOAD_MIN &&
+           offload_on(tc->net, OFFLOAD_SUM, tcp_is6(tc));
+}
+
 /* Sends a segment of the queue, for the first time or again. False: no buffer for the copy. */
 static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_seg *s)
 {
@@ -383,7 +354,7 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
     struct tcp_cold *c = tc->cold;
     struct rte_mbuf *m = s->m;
     unsigned off = (unsigned)(TX_PAYLOAD_OFF + s->off);
-    bool again = s->flags & TXS_SENT;
+    bool again = s->flags & TXS_SENT, port = !again && port_sums(tc, s->len);
     uint32_t flags = TH_ACK | ece(tc);
     if (unlikely_(!m ||
                   rte_mbuf_refcnt_read(m) > 1)) { /* parked, or the wire has it: its bytes stay */
@@ -393,6 +364,7 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
         off = TX_PAYLOAD_OFF;
         memcpy((uint8_t *)m->buf_addr + off, tx_seg_data(s), s->len);
     } else {
+        tx_seg_unchain(s);
         rte_mbuf_refcnt_set(m, 2);
     }
     if (!s->next) {
@@ -404,7 +376,9 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
         flags |= TH_CWR;
         c->loss->cwr_due = false;
     }
-    build(tc, m, off, s->len, s->seq, flags);
+    tcp_build(tc, m, off, s->len, s->seq, flags, port);
+    if (port)
+        offload_note(net, s, tcp_is6(tc));
     tcp_trace_out(tc, again, (uint8_t)flags, s->seq, s->len, 0);
     if ((tc->flags & TF_ECN) && (again || (tc->flags & TF_PROBE_DUE)))
         clear_ect(tc, m);
@@ -514,6 +488,20 @@ static inline void restart_idle(struct tcp_conn *tc)
         c->ssthresh = old / 4 * 3;
 }
 
+/* Several segments as one packet that the port cuts, as far as both windows go. 0: *ps goes alone. */
+static uint32_t output_cut(struct tcp_conn *tc, struct tx_seg **ps, uint32_t cwnd)
+{
+    uint32_t pipe = tcp_pipe(tc), room = tc->snd_una + tc->snd_wnd - tc->snd_nxt;
+    if (pipe >= cwnd || (int32_t)room <= 0)
+        return 0;
+    uint32_t sent = tcp_tso_send(tc, ps, tc->snd_nxt, room < cwnd - pipe ? room : cwnd - pipe);
+    if (!sent)
+        return 0;
+    ack_sent(tc, tc->cold);
+    tc->cold->last_tx_ns = tc->net->now_ns;
+    return sent;
+}
+
 static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
@@ -538,13 +526,17 @@ static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
         if (net_tx_full(net) || (n < s->len && !tcp_queue_split(tc, s, (uint16_t)n)))
             return false;
         s->seq = tc->snd_nxt;
-        if (!send_seg(tc, s))
-            return false;
-        s->flags |= TXS_SENT;
-        tc->snd_nxt += s->len;
+        uint32_t sent = net->tso ? output_cut(tc, &s, cwnd) : 0;
+        if (!sent) {
+            if (!send_seg(tc, s))
+                return false;
+            s->flags |= TXS_SENT;
+            sent = s->len;
+        }
+        tc->snd_nxt += sent;
         tc->q_unsent = s->next;
         if (tc->flags & TF_RECOVERY)
-            c->loss->prr_out += s->len;
+            c->loss->prr_out += sent;
         tc->flags &= ~TF_PROBE_DUE;
         if (!s->next && (tc->flags & TF_APP_CLOSED))
             fin_sent(tc);
@@ -648,16 +640,25 @@ static inline __attribute__((always_inline)) bool output_fast(struct net *net, s
         uint32_t len = s->len, flags = s->next ? TH_ACK : TH_ACK | TH_PSH;
         if (unlikely_(seq_lt(limit, nxt + len) || net_tx_full(net)))
             break;
+        uint32_t cut = !plain && net->tso ? tcp_tso_send(tc, &s, nxt, limit - nxt) : 0;
+        if (cut) {
+            nxt += cut;
+            continue;
+        }
         s->seq = nxt;
         s->flags = TXS_SENT;
         s->sent_ns = net->now_ns;
         if (plain) { /* s stands at buf_addr; never sent before, so that nothing is cut off */
             memcpy((uint8_t *)m + offsetof(struct rte_mbuf, rearm_data), &rearm_plain,
                    sizeof(rearm_plain));
-            build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, flags, 14, true, true);
+            build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, flags, 14, true, true,
+                     false);
         } else {
+            bool port = port_sums(tc, len);
             rte_mbuf_refcnt_set(m, 2);
-            build(tc, m, TX_PAYLOAD_OFF, len, nxt, flags);
+            tcp_build(tc, m, TX_PAYLOAD_OFF, len, nxt, flags, port);
+            if (port)
+                offload_note(net, s, tcp_is6(tc));
         }
         net->tx[net->tx_count++] = m;
         nxt += len;
@@ -725,8 +726,8 @@ static inline __attribute__((always_inline)) bool output_one(struct net *net, st
     tc->snd_nxt = nxt + len;
     tc->q_unsent = NULL;
     c->last_tx_ns = now;
-    build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, TH_ACK | TH_PSH, 14, true,
-             true);
+    build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, TH_ACK | TH_PSH, 14, true, true,
+             false);
     tc->flags &= ~TF_DIRTY;
     ack_sent(tc, c);
     arm_rexmit(net, tc, c);

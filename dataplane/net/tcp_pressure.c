@@ -90,6 +90,7 @@ static bool park(struct tcp_conn *tc, struct tx_seg **pp)
     tc->flags |= TF_PARKED;
     net->q_segs--;
     net->parked_bytes += bytes;
+    tx_seg_unchain(s);
     net_free_own(net, s->m);
     STAT_INC(net->stats->tcp_parked_segs);
     return true;

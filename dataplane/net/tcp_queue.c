@@ -168,8 +168,14 @@ void tcp_queue_drop(struct tcp_conn *tc, struct tx_seg *s)
 {
     struct net *net = tc->net;
     tc->cold->q_segs--;
-    if (likely_(!(s->flags & TXS_PARKED))) {
+    if (likely_(!(s->flags & (TXS_PARKED | TXS_TSO)))) {
         net->q_segs--;
+        net_free_own(net, s->m);
+        return;
+    }
+    if (!(s->flags & TXS_PARKED)) {
+        net->q_segs--;
+        tx_seg_unchain(s);
         net_free_own(net, s->m);
         return;
     }
@@ -178,6 +184,15 @@ void tcp_queue_drop(struct tcp_conn *tc, struct tx_seg *s)
     net->parked_bytes -= sizeof(*s) + s->parked;
     STAT_SET(net->stats->tcp_parked_bytes, net->parked_bytes);
     free(s);
+}
+
+static __attribute__((noinline)) void acked_marked(struct tcp_conn *tc, struct tx_seg *s,
+                                                   const struct tcp_seg *seg, uint64_t *sent_ns)
+{
+    if (!(s->flags & TXS_SACKED))
+        *sent_ns = s->sent_ns;
+    if (s->flags & TXS_NOTED)
+        offload_outcome(tc, s, seg);
 }
 
 uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t *sent_ns)
@@ -199,8 +214,10 @@ uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t 
         }
         removed += s->len;
         unmark(tc, s, s->len);
-        if (!(s->flags & TXS_SACKED))
+        if (likely_(!(s->flags & (TXS_SACKED | TXS_NOTED))))
             *sent_ns = s->sent_ns;
+        else
+            acked_marked(tc, s, seg, sent_ns);
         struct tx_seg *next = s->next;
         if (unlikely_(care)) {
             if (!(s->flags & TXS_SACKED))
@@ -231,7 +248,8 @@ bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n)
     rest->len = (uint16_t)(s->len - n);
     rest->seq = s->seq + n;
     rest->flags =
-        s->flags & ~TXS_PARKED; /* a segment that was sent is cut only when the path's MTU shrank */
+        s->flags & ~(TXS_PARKED | TXS_NOTED |
+                     TXS_TSO); /* a segment that was sent is cut only when the path's MTU shrank */
     rest->sent_ns = s->sent_ns;
     memcpy(tx_seg_data(rest), tx_seg_data(s) + n, rest->len);
     rest->next = s->next;

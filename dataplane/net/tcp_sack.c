@@ -27,6 +27,8 @@ static void seg_sacked(struct tcp_conn *tc, struct tx_seg *s)
         s->flags &= (uint8_t)~TXS_LOST;
         c->lost_bytes -= s->len;
     }
+    if (s->flags & TXS_NOTED)
+        offload_outcome(tc, s, NULL);
     s->flags |= TXS_SACKED;
     c->sacked_bytes += s->len;
     c->loss->delivered += s->len;

@@ -3,19 +3,13 @@
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/tcp_internal.h"
 
-static bool tcp_checksum_ok(const struct net *net, const struct rte_mbuf *m, const uint8_t *l3,
-                            bool v6, const uint8_t *p, uint32_t len)
+static bool tcp_checksum_ok(struct net *net, const struct rte_mbuf *m, const uint8_t *l3, bool v6,
+                            const uint8_t *p, uint32_t len)
 {
-    if (net->wire.rx_checksum) {
-        uint64_t f = m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
-        /* NONE: not in the packet, but the data is known to be whole (virtio, local peers). */
-        if (f == RTE_MBUF_F_RX_L4_CKSUM_GOOD || f == RTE_MBUF_F_RX_L4_CKSUM_NONE)
-            return true;
-        if (f == RTE_MBUF_F_RX_L4_CKSUM_BAD)
-            return false;
-    }
     uint64_t pseudo = v6 ? ip6_pseudo_sum((const void *)l3, len, IP_PROTO_TCP)
                          : ip4_pseudo_sum((const void *)l3, (uint16_t)len);
+    if (net->wire.rx_checksum)
+        return offload_rx_sum(net, m->ol_flags, p, len, pseudo);
     return csum_fold(csum_add(p, len, pseudo)) == 0xffff;
 }
 

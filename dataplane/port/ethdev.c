@@ -9,20 +9,23 @@
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 
-static void choose_offloads(const struct rte_eth_dev_info *d, enum port_kind kind, bool rss,
-                            struct rte_eth_conf *conf)
+static void choose_offloads(const struct rte_eth_dev_info *d, const struct ethdev_setup *s,
+                            bool rss, struct rte_eth_conf *conf)
 {
-    const uint64_t rx_sum = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
-    const uint64_t tx_sum = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+    const uint64_t cut =
+        RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS | RTE_ETH_TX_OFFLOAD_TCP_TSO;
 
-    /* The TAP driver "offloads" checksums to software of its own, per packet and after a copy: ours is cheaper. */
-    if (kind != PORT_TAP) {
-        if ((d->rx_offload_capa & rx_sum) == rx_sum)
-            conf->rxmode.offloads |= rx_sum;
-        if ((d->tx_offload_capa & tx_sum) == tx_sum)
-            conf->txmode.offloads |= tx_sum;
-    }
     conf->txmode.offloads |= d->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    /* The TAP driver "offloads" checksums and cutting to software of its own, per packet and after a copy: ours is cheaper. */
+    if (s->kind != PORT_TAP) {
+        conf->rxmode.offloads |= d->rx_offload_capa & RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
+        conf->txmode.offloads |= d->tx_offload_capa & RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+        if ((d->tx_offload_capa & cut) == cut) /* IP's sum is of use where packets are cut only */
+            conf->txmode.offloads |=
+                d->tx_offload_capa & (RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM);
+        if (s->vlan)
+            conf->rxmode.offloads |= d->rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
+    }
     if (rss) {
         conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf->rx_adv_conf.rss_conf.rss_hf =
@@ -37,12 +40,17 @@ static void describe(const struct rte_eth_conf *conf, const struct rte_eth_dev_i
     info->tx_tcp_checksum = conf->txmode.offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
     info->rx_checksum = conf->rxmode.offloads & RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
     info->tx_multi_seg = conf->txmode.offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    info->tx_tso = conf->txmode.offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO;
+    info->rx_vlan_strip = conf->rxmode.offloads & RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
+    if (d->tx_desc_lim.nb_seg_max)
+        info->tx_max_segs = RTE_MIN(info->tx_max_segs, d->tx_desc_lim.nb_seg_max);
     info->rss = conf->rxmode.mq_mode == RTE_ETH_MQ_RX_RSS;
     snprintf(info->driver, sizeof(info->driver), "%s", d->driver_name);
 }
 
 static int setup_queues(const struct ethdev_setup *s, const struct rte_eth_dev_info *d,
-                        const struct rte_eth_conf *conf, char *err, size_t err_len)
+                        const struct rte_eth_conf *conf, struct port_info *info, char *err,
+                        size_t err_len)
 {
     uint16_t rx_desc = s->kind == PORT_AF_XDP ? PORT_RX_DESC : s->kind == PORT_TAP ? 256 : 1024;
     uint16_t tx_desc = rx_desc;
@@ -50,6 +58,7 @@ static int setup_queues(const struct ethdev_setup *s, const struct rte_eth_dev_i
 
     if (r < 0)
         return port_fail(err, err_len, r, "%s: ring sizes: %s", d->driver_name, strerror(-r));
+    info->tx_max_segs = tx_desc / 4; /* a packet must find room in the ring, and not be all of it */
     for (uint16_t q = 0; q < s->queues; q++) {
         unsigned socket = rte_lcore_to_socket_id(s->first_worker + q);
         struct rte_eth_rxconf rxc = d->default_rxconf;
@@ -92,14 +101,14 @@ int ethdev_start(const struct ethdev_setup *s, struct port_info *info, char *err
     bool rss = s->queues > 1 && s->kind != PORT_TAP &&
                (d.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP));
     memset(&conf, 0, sizeof(conf));
-    choose_offloads(&d, s->kind, rss, &conf);
+    choose_offloads(&d, s, rss, &conf);
     /* af_packet states one frame size whatever framesz it was given; the interface's MTU was looked at by host_check. */
     conf.rxmode.mtu = s->kind == PORT_AF_PACKET ? RTE_MIN(s->mtu, RTE_ETHER_MTU) : s->mtu;
     r = rte_eth_dev_configure(s->port_id, s->queues, s->queues, &conf);
     if (r < 0)
         return port_fail(err, err_len, r, "%s could not be configured: %s%s%s", d.driver_name,
                          strerror(-r), *port_log_last() ? "; DPDK says: " : "", port_log_last());
-    r = setup_queues(s, &d, &conf, err, err_len);
+    r = setup_queues(s, &d, &conf, info, err, err_len);
     if (r < 0)
         return r;
     /* -ENOTSUP: the device has the MTU it has; host_check has looked at it. */

@@ -1,6 +1,7 @@
 /* Setting up one ethdev; private to port. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <rte_mempool.h>
@@ -11,6 +12,7 @@ struct ethdev_setup {
     uint16_t port_id, queues, mtu;
     uint32_t first_worker; /* the worker of queue 0 */
     enum port_kind kind;
+    bool vlan;                    /* frames have a tag */
     struct rte_mempool **rx_pool; /* `queues` of them */
 };
 

@@ -350,6 +350,7 @@ static int devices_start(struct port *p, const struct port_config *c, struct por
                                  .mtu = p->mtu,
                                  .first_worker = i,
                                  .kind = p->spec.kind,
+                                 .vlan = c->vlan != 0,
                                  .rx_pool = &p->rx_pool[i]};
         int r = ethdev_start(&s, info, err, err_len);
         if (r < 0)
@@ -377,7 +378,11 @@ static void describe(const struct port *p, struct port_info *info)
     if (!strcmp(p->spec.name, NO_NETWORK))
         return;
     if (!info->tx_tcp_checksum || !info->rx_checksum)
-        degrade(info, "checksums in software (%s has no offload)", info->driver);
+        degrade(info, "%s in software (%s has no offload)",
+                info->tx_tcp_checksum ? "receive checksums"
+                : info->rx_checksum   ? "transmit checksums"
+                                      : "checksums",
+                info->driver);
     if (p->workers == 1)
         return;
     if (p->spec.kind == PORT_AF_PACKET)
@@ -497,6 +502,20 @@ uint16_t port_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
     struct port_queue *q = ctx;
 
     return rte_eth_tx_burst(q->port_id, q->queue_id, pkts, n);
+}
+
+uint16_t port_tx_offloaded(void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+    struct port_queue *q = ctx;
+    uint16_t ready = rte_eth_tx_prepare(q->port_id, q->queue_id, pkts, n);
+
+    if (unlikely_(
+            ready ==
+            0)) { /* the driver wants none of it: as if it were lost, and the stack's trust goes with it */
+        rte_pktmbuf_free(pkts[0]);
+        return 1;
+    }
+    return rte_eth_tx_burst(q->port_id, q->queue_id, pkts, ready);
 }
 
 bool port_steers(const struct port *p)

@@ -53,6 +53,7 @@ struct port_config {
     enum port_hugepages hugepages;
     const char *eal_args;    /* extra, from eal-args; may be NULL */
     const char *instance;    /* EAL file prefix */
+    uint16_t vlan;           /* 0: untagged */
     uint32_t mbufs;          /* in `pool` of each worker, for data to be sent; 0: default */
     struct port_steer steer; /* AF_XDP; without an address every frame is ours */
 };
@@ -63,8 +64,10 @@ struct port_info { /* what came out of it, for banner and INFO */
     uint16_t mtu;
     uint32_t queues;
     bool hugepages, rss, tx_ip_checksum, tx_tcp_checksum, rx_checksum, tx_multi_seg, promiscuous;
-    char degraded[512]; /* plain words, "" when nothing is */
-    char steering[64];  /* how frames are told apart from Linux's; "": all are ours */
+    bool tx_tso, rx_vlan_strip;
+    uint16_t tx_max_segs; /* of a packet that is cut */
+    char degraded[512];   /* plain words, "" when nothing is */
+    char steering[64];    /* how frames are told apart from Linux's; "": all are ours */
 };
 
 struct port_queue { /* one worker's way in and out */
@@ -85,6 +88,8 @@ struct port_queue *port_queue(struct port *p, uint32_t worker);
 /* ctx is a struct port_queue: they fit worker_config.rx and net_wire.tx. */
 uint16_t port_rx(void *ctx, struct rte_mbuf **pkts, uint16_t n);
 uint16_t port_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n);
+/* The same for a port with tx_tcp_checksum: the driver first brings what the flags ask into the form that its device wants. */
+uint16_t port_tx_offloaded(void *ctx, struct rte_mbuf **pkts, uint16_t n);
 bool port_link_up(struct port *p);
 /* Is there an XDP program of ours? The next two: one thread at a time, and not a worker: they make system calls. 0 or -errno. */
 bool port_steers(const struct port *p);

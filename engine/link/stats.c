@@ -1,7 +1,14 @@
-/* The one part of the statistics page that is more than a store. */
+/* The parts of the statistics page that are more than a store. */
 #include "engine/link/stats.h"
 
 #include <string.h>
+
+const char *const stats_offload_names[STATS_OFFLOADS] = {"tx_checksum", "tso", "rx_checksum",
+                                                         "vlan_strip"};
+const char *const stats_offload_words[STATS_OFFLOADS] = {
+    "transmit checksum offload", "segmentation offload (TSO)", "receive checksum offload",
+    "VLAN tag stripping"};
+const char *const stats_offload_states[OFFLOAD_FAILED + 1] = {"none", "trial", "on", "failed"};
 
 void stats_count_error(struct stats_worker *s, const char *code)
 {

@@ -8,6 +8,20 @@
 
 #define STATS_ERRORS 32
 
+/* What ports do for the stack (dataplane/net/offload.h); of several families or workers the largest state counts. */
+enum stats_offload {
+    STATS_OFFLOAD_TX_SUM,
+    STATS_OFFLOAD_TSO,
+    STATS_OFFLOAD_RX_SUM,
+    STATS_OFFLOAD_VLAN_STRIP,
+    STATS_OFFLOADS
+};
+enum stats_offload_state { OFFLOAD_NONE, OFFLOAD_TRIAL, OFFLOAD_ON, OFFLOAD_FAILED };
+
+extern const char *const stats_offload_names[STATS_OFFLOADS],
+    *const stats_offload_words[STATS_OFFLOADS];
+extern const char *const stats_offload_states[OFFLOAD_FAILED + 1];
+
 /* Error replies by their first word ("ERR", "WRONGTYPE"). A slot is taken when its code is first seen (code before count); the last slot
  * collects what finds no room. Writer: the worker. */
 struct stats_error {
@@ -21,7 +35,8 @@ struct stats_worker {
 #undef METRIC
     uint64_t db_keys[16], db_expires[16], db_avg_ttl_ms[16];
     struct stats_error errors[STATS_ERRORS];
-    struct hist loop_busy_ns; /* length of a turn that did work */
+    uint64_t offload[STATS_OFFLOADS]; /* enum stats_offload_state */
+    struct hist loop_busy_ns;         /* length of a turn that did work */
 };
 
 #define STAT_GET(f)    __atomic_load_n(&(f), __ATOMIC_RELAXED)

@@ -379,34 +379,15 @@ static void transmit(struct sim *s, struct sim_node *n, const uint8_t *p, uint32
     }
 }
 
-/* What a NIC with checksum offload puts on the wire; the mbuf itself is not the NIC's to change. */
-static const uint8_t *nic_checksums(const struct sim_node *n, const struct rte_mbuf *m,
-                                    uint8_t *copy)
+/* A frame as the node's card puts it on the wire. */
+static void put_out(void *ctx, const uint8_t *p, uint32_t len)
 {
-    const uint8_t *p = rte_pktmbuf_mtod(m, const uint8_t *);
-    uint64_t flags = m->ol_flags & (RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_TCP_CKSUM);
-    if (!flags)
-        return p;
-    uint32_t l2 = l2_bytes(n), len = m->pkt_len;
-    SIM_CHECK(n->sim,
-              (n->wire.tx_ip_checksum || n->wire.tx_tcp_checksum) && m->l2_len == l2 &&
-                  m->l3_len == sim_ip_bytes(p + l2) && is_tcp(n, p, len),
-              "node %u asks its port for what it cannot do", n->id);
-    memcpy(copy, p, len);
-    uint8_t *ip = copy + l2;
-    uint16_t sum;
-    if (flags & RTE_MBUF_F_TX_IP_CKSUM) {
-        ip[10] = ip[11] = 0;
-        sum = tap_checksum(ip, 20, 0);
-        memcpy(ip + 10, &sum, 2);
-    }
-    if ((flags & RTE_MBUF_F_TX_L4_MASK) ==
-        RTE_MBUF_F_TX_TCP_CKSUM) { /* over the pseudo sum there */
-        uint32_t hl = sim_ip_bytes(ip);
-        sum = tap_checksum(ip + hl, len - l2 - hl, 0);
-        memcpy(ip + hl + 16, &sum, 2);
-    }
-    return copy;
+    struct sim_node *node = ctx;
+    struct sim *s = node->sim;
+    SIM_CHECK(s, len <= node->cfg.mtu + l2_bytes(node), "node %u sends %u bytes over a MTU of %u",
+              node->id, len, node->cfg.mtu);
+    tap_sent(s, node, p, len);
+    transmit(s, node, p, len);
 }
 
 static uint16_t sim_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
@@ -418,14 +399,8 @@ static uint16_t sim_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
         take = (uint16_t)sim_between(s, 0, n - 1u);
     for (uint16_t i = 0; i < take; i++) {
         struct rte_mbuf *m = pkts[i];
-        SIM_CHECK(s, m->nb_segs == 1 && !m->next && m->pkt_len == m->data_len,
-                  "node %u sends a frame of %u pieces", node->id, m->nb_segs);
-        SIM_CHECK(s, m->pkt_len <= node->cfg.mtu + l2_bytes(node),
-                  "node %u sends %u bytes over a MTU of %u", node->id, m->pkt_len, node->cfg.mtu);
-        uint8_t copy[LIMIT_FRAME_BYTES];
-        const uint8_t *p = nic_checksums(node, m, copy);
-        tap_sent(s, node, p, m->pkt_len);
-        transmit(s, node, p, m->pkt_len);
+        const char *bad = nic_send(&node->nic, m, l2_bytes(node), put_out, node);
+        SIM_CHECK(s, !bad, "node %u asks its card for what it cannot do: %s", node->id, bad);
         node->stale -= node->stale > 0;
         if (!node->nic_hold) {
             rte_pktmbuf_free(m);
@@ -490,6 +465,23 @@ struct sim_node *sim_node(struct sim *s, uint32_t ip, const struct sim_node *mac
     n->wire.tx = sim_tx;
     n->wire.ctx = n;
     return n;
+}
+
+void sim_node_card(struct sim_node *n)
+{
+    struct sim *s = n->sim;
+    n->nic = (struct nic){.ip_sum = true,
+                          .tcp_sum = sim_random(s) % 2 == 0,
+                          .rx_sum = sim_random(s) % 4 == 0,
+                          .strip = sim_random(s) % 2 == 0,
+                          .max_segs = (uint16_t)sim_between(s, 2, 64)};
+    n->nic.tso = n->nic.tcp_sum && sim_random(s) % 4 != 0;
+    n->wire.tx_ip_checksum = n->nic.ip_sum;
+    n->wire.tx_tcp_checksum = n->nic.tcp_sum;
+    n->wire.tx_multi_seg = n->wire.tx_tso = n->nic.tso;
+    n->wire.tx_max_segs = n->nic.max_segs;
+    n->wire.rx_checksum = n->nic.rx_sum;
+    n->wire.rx_vlan_strip = n->nic.strip;
 }
 
 void sim_node_net(struct sim_node *n, const struct tcp_app *app)
@@ -602,9 +594,7 @@ static struct rte_mbuf *frame_mbuf(struct sim_node *n, struct sim_frame *f)
     rte_pktmbuf_attach_extbuf(m, f->block + BLOCK_HEAD, 0, (uint16_t)f->len, info);
     m->data_len = (uint16_t)f->len;
     m->pkt_len = f->len;
-    if (n->wire.rx_checksum) /* as a NIC tells what it saw */
-        m->ol_flags |= f->bad ? RTE_MBUF_F_RX_IP_CKSUM_BAD | RTE_MBUF_F_RX_L4_CKSUM_BAD
-                              : RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+    nic_receive(&n->nic, m);
     return m;
 }
 

@@ -14,6 +14,7 @@
 
 #include "dataplane/net/tcp_internal.h"
 #include "dataplane/worker.h"
+#include "tests/nic/nic.h"
 
 #define SIM_NODES 8
 #define SIM_US    1000ull
@@ -58,6 +59,7 @@ struct sim_node {
     uint64_t step_next_ns;      /* UINT64_MAX: only with frames */
     struct rte_mbuf *inbox[32]; /* a worker's receive queue */
     uint16_t inbox_len;
+    struct nic nic; /* set by sim_node_card */
     uint64_t sent, lost, corrupted, duplicated, marked;
 };
 
@@ -116,6 +118,8 @@ void sim_init(struct sim *s, uint64_t seed);
 void sim_fini(struct sim *s);
 /* Defaults for a node: address, secret, pools. mac_of: the node whose host it shares, or NULL. */
 struct sim_node *sim_node(struct sim *s, uint32_t ip, const struct sim_node *mac_of);
+/* Gives the node a network card that does something for it, by seed; before its stack is made. */
+void sim_node_card(struct sim_node *n);
 /* Makes the node's stack of node->cfg and node->wire. */
 void sim_node_net(struct sim_node *n, const struct tcp_app *app);
 /* Makes `count` nodes from `first` on the workers of one server. cfg: of the server. */

@@ -409,9 +409,7 @@ static void node_config(struct sim *s, struct sim_node *n)
         n->nic_hold = (uint32_t)sim_between(s, 1, ARRAY_LEN(n->held));
     if (sim_random(s) % 4 == 0)
         n->refuse_ppm = (uint32_t)sim_between(s, 1000, 500000);
-    n->wire.tx_ip_checksum = sim_random(s) % 4 == 0;
-    n->wire.tx_tcp_checksum = sim_random(s) % 4 == 0;
-    n->wire.rx_checksum = sim_random(s) % 4 == 0;
+    sim_node_card(n);
     n->step = step;
     n->step_ctx = n;
     n->step_next_ns = SIM_START;

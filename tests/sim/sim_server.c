@@ -90,6 +90,7 @@ static void setup(uint64_t seed, bool verbose)
         if (small)
             n->cfg.rcv_buf_bytes = n->cfg.snd_buf_bytes = buf;
         line(n);
+        sim_node_card(n);
     }
     for (unsigned i = 0; i < STACKS; i++) {
         struct sim_node *n = run.stack[i] = sim_node(s, SERVER_IP + 1 + i, NULL);

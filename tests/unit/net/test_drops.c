@@ -331,6 +331,7 @@ static void test_chains_and_overlong_bursts(void **state)
     rte_pktmbuf_append(a, 100);
     rte_pktmbuf_append(b, 100);
     rte_pktmbuf_chain(a, b);
+    a->pkt_len++; /* lengths that lie; test_tcp_offload.c has those that do not */
     net_input(p.stack->net, &a, 1, p.w.now_ns);
     net_input_done(p.stack->net);
     assert_int_equal(p.stack->stats.drop_multi_seg, 1);
@@ -373,32 +374,6 @@ static void test_vlan(void **state)
     DROPS(&p, t, n + 4, drop_ethertype);
     peer_down(&p);
 }
-
-static void test_rx_offload_flags(void **state)
-{
-    (void)state;
-    struct peer p;
-    uint8_t f[256];
-    peer_up(&p, NULL);
-    p.stack->net->wire.rx_checksum = true;
-    uint32_t n = syn_frame(&p, f);
-    static const uint64_t flags[] = {RTE_MBUF_F_RX_IP_CKSUM_BAD,
-                                     RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_BAD};
-    for (unsigned i = 0; i < 2; i++) {
-        struct rte_mbuf *m = rte_pktmbuf_alloc(p.pool);
-        memcpy(rte_pktmbuf_append(m, (uint16_t)n), f, n);
-        m->ol_flags = flags[i];
-        net_input(p.stack->net, &m, 1, p.w.now_ns);
-        net_input_done(p.stack->net);
-    }
-    assert_int_equal(p.stack->stats.drop_ip_checksum, 1);
-    assert_int_equal(p.stack->stats.drop_tcp_checksum, 1);
-    tcp_of(f)->csum ^= 0x55; /* unknown: software still looks */
-    DROPS(&p, f, n, drop_tcp_checksum);
-    peer_down(&p);
-}
-
-/* ---- ARP ---- */
 
 static void arp_frame(struct peer *p, uint8_t *f, uint16_t op, uint32_t spa, uint32_t tpa)
 {
@@ -744,7 +719,7 @@ int main(void)
         cmocka_unit_test(test_no_listener),
         cmocka_unit_test(test_chains_and_overlong_bursts),
         cmocka_unit_test(test_vlan),
-        cmocka_unit_test(test_rx_offload_flags),
+
         cmocka_unit_test(test_arp_answer_and_learn),
         cmocka_unit_test(test_arp_lies),
         cmocka_unit_test(test_neighbour_resolution),

@@ -165,18 +165,23 @@ static void send_frame(struct wire *w, struct wire_host *h, const uint8_t *p, ui
     }
 }
 
+static void wire_out(void *ctx, const uint8_t *p, uint32_t len)
+{
+    struct wire_host *h = ctx;
+    assert_true(len <= h->cfg.mtu + 18u || h->nic.whole);
+    send_frame(h->wire, h, p, len);
+}
+
 static uint16_t wire_tx(void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
     struct wire_host *h = ctx;
     uint16_t take = h->tx_refuse_after && n > h->tx_refuse_after ? h->tx_refuse_after : n;
     for (uint16_t i = 0; i < take; i++) {
         struct rte_mbuf *m = pkts[i];
-        assert_int_equal(m->nb_segs, 1);
-        assert_null(m->next);
-        assert_int_equal(m->pkt_len, m->data_len);
-        assert_true(m->pkt_len <= h->cfg.mtu + 18u);
         assert_true(rte_mbuf_refcnt_read(m) >= 1);
-        send_frame(h->wire, h, rte_pktmbuf_mtod(m, const uint8_t *), m->pkt_len);
+        const char *bad = nic_send(&h->nic, m, h->cfg.vlan ? 18 : 14, wire_out, h);
+        if (bad)
+            fail_msg("the port is asked for %s", bad);
         if (!h->nic_hold) {
             rte_pktmbuf_free(m);
             continue;
@@ -252,6 +257,12 @@ static struct wire_host *host_new(struct wire *w, const uint8_t mac[6])
 
 struct wire_host *wire_host_net(struct wire *w, const struct net_config *cfg, struct tcp_app *app)
 {
+    return wire_host_nic(w, cfg, app, &(struct nic){0});
+}
+
+struct wire_host *wire_host_nic(struct wire *w, const struct net_config *cfg, struct tcp_app *app,
+                                const struct nic *nic)
+{
     static const uint8_t none[6];
     uint8_t mac[6] = {2, 0, 0, 0, 0, (uint8_t)(w->hosts + 1)};
     struct wire_host *h = host_new(w, memcmp(cfg->mac, none, 6) ? cfg->mac : mac);
@@ -261,7 +272,16 @@ struct wire_host *wire_host_net(struct wire *w, const struct net_config *cfg, st
     h->reserve = cfg->reserve ? cfg->reserve : wire_pool(255, 512);
     h->cfg.pool = h->pool;
     h->cfg.reserve = h->reserve;
-    struct net_wire nw = {.tx = wire_tx, .ctx = h};
+    h->nic = *nic;
+    struct net_wire nw = {.tx = wire_tx,
+                          .ctx = h,
+                          .tx_ip_checksum = nic->ip_sum,
+                          .tx_tcp_checksum = nic->tcp_sum,
+                          .tx_multi_seg = nic->tso,
+                          .tx_tso = nic->tso,
+                          .tx_max_segs = nic->max_segs,
+                          .rx_checksum = nic->rx_sum,
+                          .rx_vlan_strip = nic->strip};
     assert_int_equal(net_create(&h->net, &h->cfg, &nw, app, &h->stats, w->now_ns), 0);
     return h;
 }
@@ -307,6 +327,27 @@ static void ext_free(void *addr, void *opaque)
     free(e);
 }
 
+/* The same frame as a chain. */
+static struct rte_mbuf *in_pieces(struct wire *w, struct rte_mbuf *m, uint32_t piece)
+{
+    struct rte_mbuf *tail = m;
+    uint32_t len = m->pkt_len, n = piece < len ? piece : len;
+    m->data_len = (uint16_t)n;
+    for (uint32_t at = n; at < len; at += n) {
+        struct rte_mbuf *s = rte_pktmbuf_alloc(w->shells);
+        assert_non_null(s);
+        n = len - at < piece ? len - at : piece;
+        rte_pktmbuf_attach(s, m);
+        s->data_off = (uint16_t)(m->data_off + at);
+        s->data_len = (uint16_t)n;
+        s->next = NULL;
+        s->nb_segs = 1;
+        tail = tail->next = s;
+        m->nb_segs++;
+    }
+    return m;
+}
+
 static struct rte_mbuf *frame_mbuf(struct wire *w, struct wire_frame *f)
 {
     struct rte_mbuf *m = rte_pktmbuf_alloc(w->shells);
@@ -320,7 +361,8 @@ static struct rte_mbuf *frame_mbuf(struct wire *w, struct wire_frame *f)
     rte_pktmbuf_attach_extbuf(m, f->data, 0, (uint16_t)f->len, &e->info);
     m->data_len = (uint16_t)f->len;
     m->pkt_len = f->len;
-    return m;
+    nic_receive(&w->host[f->to].nic, m);
+    return w->host[f->to].rx_piece ? in_pieces(w, m, w->host[f->to].rx_piece) : m;
 }
 
 static void host_turn(struct wire *w, struct wire_host *h, struct rte_mbuf **pkts, uint16_t n)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "dataplane/net/net.h"
+#include "tests/nic/nic.h"
 
 #define WIRE_HOSTS 8
 #define WIRE_MS    1000000ull
@@ -50,6 +51,8 @@ struct wire_host {
     void (*on_frame)(void *ctx, struct wire_host *h, const uint8_t *p, uint32_t len);
     void *frame_ctx;
     uint16_t tx_refuse_after; /* 0: never; else the wire takes so many frames a call */
+    struct nic nic;           /* what its port does; zero: nothing */
+    uint32_t rx_piece;        /* frames come in buffers of so many bytes; 0: in one */
     uint32_t nic_hold;        /* sent mbufs that the "NIC" keeps before it frees them */
     struct rte_mbuf *held[256];
     uint32_t held_count;
@@ -83,6 +86,9 @@ void wire_fini(struct wire *w);
 struct rte_mempool *wire_pool(unsigned n, unsigned room);
 /* cfg: ip and what differs from the defaults; MAC, pools and secret are filled in where missing. */
 struct wire_host *wire_host_net(struct wire *w, const struct net_config *cfg, struct tcp_app *app);
+/* The same with a port that does more. */
+struct wire_host *wire_host_nic(struct wire *w, const struct net_config *cfg, struct tcp_app *app,
+                                const struct nic *nic);
 struct wire_host *wire_host_raw(struct wire *w, const uint8_t mac[6]);
 void wire_config(struct net_config *c, uint32_t ip);
 /* Puts a frame on the wire towards `to`, at now + delay. */
