@@ -165,7 +165,7 @@ static int read_all(struct repository *r)
     DIR *d = opendir(r->dir);
     const struct dirent *e;
     int rc = d ? 0 : -errno;
-    while (!rc && (e = readdir(d)) != NULL) {
+    while (!rc && d && (e = readdir(d)) != NULL) {
         uint64_t id = id_of(e->d_name);
         struct backup *grown = id ? realloc(r->backup, (r->n + 1) * sizeof *r->backup) : NULL;
         if (id && !grown)
