@@ -354,11 +354,14 @@ static int open_link(struct control *c)
 {
     char err[512];
     bool fresh;
-    int rc = store_before_link(c->config);
-    if (rc)
-        return rc;
-    rc = link_open_control(&c->link, c->config->dataplane.instance, c->config->dataplane.workers,
-                           &fresh, err, sizeof err);
+    int rc;
+    do { /* again: a dataplane has died in between */
+        rc = store_before_link(c->config);
+        if (rc)
+            return rc;
+        rc = link_open_control(&c->link, c->config->dataplane.instance,
+                               c->config->dataplane.workers, &fresh, err, sizeof err);
+    } while (rc == -EAGAIN);
     if (rc) {
         log_warning("Cannot open the link: %s", err);
         return rc;

@@ -167,13 +167,15 @@ static void wait_and_restart(struct supervise *s, const char *why)
 static void it_died(struct supervise *s, const char *why)
 {
     enum life life = s->life;
+    /* Adopted, or one that a control before us had just started was faster than ours. */
+    bool others = s->adopted || link_dp_alive(s->bridge->link);
     s->adopted = false;
     s->pid = 0;
     if (life == LIFE_STOPPING) {
         enter(s, LIFE_NONE, 1000);
         uv_timer_stop(&s->timer);
         s->ops->stopped(s->ctx);
-    } else if (life == LIFE_STARTING && !s->ever_ran) {
+    } else if (life == LIFE_STARTING && !s->ever_ran && !others) {
         enter(s, LIFE_NONE, 1000);
         uv_timer_stop(&s->timer);
         s->ops->failed(s->ctx, why);
@@ -270,10 +272,7 @@ static void on_timer(uv_timer_t *t)
     switch (s->life) {
     case LIFE_NONE: break;
     case LIFE_WAITING:
-        if (s->ops->ready && !s->ops->ready(s->ctx))
-            break;
-        /* Somebody may have started one by hand in the meantime. */
-        supervise_start(s);
+        supervise_start(s); /* somebody may have started one by hand in the meantime */
         break;
     case LIFE_STARTING:
         if (gone(s)) {
@@ -307,7 +306,10 @@ void supervise_start(struct supervise *s)
 {
     pid_t pid;
     if (!link_dp_alive(s->bridge->link)) {
-        spawn(s);
+        if (!s->ops->ready || s->ops->ready(s->ctx))
+            spawn(s);
+        else if (s->life == LIFE_NONE)
+            enter(s, LIFE_WAITING, TICK_MS);
         return;
     }
     enum link_dp_state state = link_dp_state(s->bridge->link, &pid);

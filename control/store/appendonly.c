@@ -245,8 +245,9 @@ static bool has_incr(const struct manifest *m, uint64_t seq)
     return false;
 }
 
-/* The log goes on behind what was written into it from these rings. What was written is on the disk by now (look_at). 0 or -errno; -ENOENT: the log is off,
- * or what is in the rings is of none (of one that was switched off, or had no base yet). */
+/* The log goes on behind what was written into it from these rings. What was written is on the disk by now (look_at). 0 or -errno; NOT_OURS: the log is
+ * off, or what is in the rings is of none (of one that was switched off, or had no base yet). */
+#define NOT_OURS 1
 static int go_on(struct appendonly *a, struct link *l)
 {
     uint64_t written[LIMIT_WORKERS];
@@ -258,7 +259,7 @@ static int go_on(struct appendonly *a, struct link *l)
     bool good = (plan == APPENDONLY_BASE_RDB || plan == APPENDONLY_LOG) && has_incr(&a->m, seq);
     if (plan == APPENDONLY_OFF || (!seq && plan != APPENDONLY_REFUSED)) {
         appendonly_unmap(a);
-        return -ENOENT;
+        return NOT_OURS;
     }
     int rc = good ? 0 : -EINVAL;
     if (!rc) {
@@ -281,7 +282,7 @@ static int go_on(struct appendonly *a, struct link *l)
 void appendonly_adopt(struct appendonly *a)
 {
     int rc = go_on(a, a->bridge->link);
-    if (rc == -ENOENT)
+    if (rc == NOT_OURS)
         return;
     if (rc) {
         log_warning("The append-only log of the running dataplane cannot be gone on with: %s",
@@ -292,6 +293,25 @@ void appendonly_adopt(struct appendonly *a)
     a->grown_from = a->rdb_bytes + a->total_bytes;
     a->running = true;
     appendonly_publish(a);
+}
+
+static uint64_t in_rings(struct link *l)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < link_workers(l); i++) {
+        struct ring r;
+        n += link_journal_ring(l, i, &r) == 0 ? ring_backlog(&r) : 0;
+    }
+    return n;
+}
+
+static void forget_rings(struct link *l)
+{
+    for (uint32_t i = 0; i < link_workers(l); i++) {
+        struct ring r;
+        if (link_journal_ring(l, i, &r) == 0)
+            ring_resync(&r);
+    }
 }
 
 /* All of it, or -errno. */
@@ -314,19 +334,18 @@ int appendonly_rescue(const struct config *config)
     struct link *l;
     struct config copy = *config;
     struct appendonly a = {.config = &copy};
-    uint64_t waiting = 0;
     int rc = 0;
-    if (!config->control.appendonly || link_open_leftover(&l, config->dataplane.instance))
+    if (link_open_leftover(&l, config->dataplane.instance))
         return 0;
-    for (uint32_t i = 0; i < link_workers(l); i++) {
-        struct ring r;
-        waiting += link_journal_ring(l, i, &r) == 0 ? ring_backlog(&r) : 0;
-    }
+    uint64_t waiting = in_rings(l);
     if (waiting)
-        rc = rescue(&a, l);
-    if (rc == -ENOENT)
+        rc = config->control.appendonly ? rescue(&a, l) : NOT_OURS;
+    if (rc == NOT_OURS) {
+        forget_rings(l);
+        waiting = 0;
         rc = 0;
-    else if (rc)
+    }
+    if (rc)
         log_warning("A server left %llu bytes of writes in memory when it died, and they cannot be "
                     "put into its log: %s. To start without them remove /dev/shm/barewire-%s",
                     (unsigned long long)waiting, strerror(-rc), config->dataplane.instance);
@@ -371,8 +390,28 @@ void appendonly_down(struct appendonly *a)
         journal_drain(a->journal, false);
 }
 
-bool appendonly_drained(const struct appendonly *a)
+/* The dataplane was alive when this control came, and died before it was attached to. */
+static void take_over(struct appendonly *a)
 {
+    struct link *l = a->bridge->link;
+    int rc = a->config->control.appendonly ? go_on(a, l) : NOT_OURS;
+    if (rc == NOT_OURS) {
+        forget_rings(l);
+    } else if (rc) {
+        log_warning("What a dead dataplane has written cannot be put into the log: %s",
+                    strerror(-rc));
+        a->ops->failed(a->ctx);
+    } else {
+        journal_drain(a->journal, false);
+    }
+}
+
+bool appendonly_drained(struct appendonly *a)
+{
+    if (!a->journal && in_rings(a->bridge->link)) {
+        take_over(a);
+        return false;
+    }
     return !a->rewrite && (!a->journal || journal_status(a->journal).drained);
 }
 

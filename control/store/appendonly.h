@@ -56,7 +56,7 @@ void appendonly_adopt(struct appendonly *a);
 void appendonly_down(struct appendonly *a);
 /* A snapshot is written: no-appendfsync-on-rewrite. */
 void appendonly_rest_fsync(struct appendonly *a, bool on);
-bool appendonly_drained(const struct appendonly *a);
+bool appendonly_drained(struct appendonly *a);
 void appendonly_config_changed(struct appendonly *a);
 /* Every 100 ms: what has become of the disk is logged; `up`: a dataplane has its data, and the log begins or ends as CONFIG SET has it. */
 void appendonly_tick(struct appendonly *a, bool up);

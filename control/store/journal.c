@@ -352,7 +352,9 @@ static enum step step(struct journal *j, enum journal_fsync policy, bool drainin
     bool took = take(j);
     if (m->corrupt && j->status.error != EBADMSG)
         set_error(j, EBADMSG);
-    if (draining && m->rest_worker >= 0 && !took && m->len < MERGE_BATCH_BYTES)
+    if (draining && m->starved && !m->len)
+        return STEP_RETRY; /* neither is a record without an end, nor is all taken */
+    if (draining && m->rest_worker >= 0 && !took && !m->starved && m->len < MERGE_BATCH_BYTES)
         drop_rest(j);
     bool ends = m->rest_worker < 0 || m->rest_skips;
     bool writes = ends ? m->len || m->open || m->marked : m->len >= MERGE_BATCH_BYTES;

@@ -213,8 +213,10 @@ static bool take_record(struct merge *m, uint32_t worker, struct span p)
         m->alone = true;
         return false;
     }
-    if (t == TURN_NOW && !put_record(m, &h, body))
+    if (t == TURN_NOW && !put_record(m, &h, body)) {
+        m->starved = true;
         return false;
+    }
     m->rest_skips = t == TURN_WRITTEN || m->discards;
     m->rest_at = body.n;
     m->rest_bytes = h.m.bytes - body.n;
@@ -232,8 +234,10 @@ static bool take_more(struct merge *m, uint32_t worker, struct span p)
         m->corrupt = true;
         return false;
     }
-    if (!m->rest_skips && !merge_put(m, p.p + sizeof more, n))
+    if (!m->rest_skips && !merge_put(m, p.p + sizeof more, n)) {
+        m->starved = true;
         return false;
+    }
     m->rest_at += n;
     m->rest_bytes -= n;
     if (!m->rest_bytes)
@@ -266,7 +270,7 @@ static bool take_from(struct merge *m, uint32_t worker)
 bool merge_take(struct merge *m)
 {
     bool any = true, some = false;
-    m->alone = false;
+    m->alone = m->starved = false;
     while (any && m->link) {
         any = m->blocked = false;
         for (uint32_t i = 0; i < m->workers; i++)

@@ -27,6 +27,7 @@ struct merge {
     bool rest_skips;               /* it is in the log already */
     bool blocked;                  /* a record waits for another worker's */
     bool alone;                    /* a record wants to begin a group */
+    bool starved;                  /* there was no memory for what could have been taken */
     bool corrupt;                  /* a ring makes no sense: what is in it cannot be had */
     bool marked;                   /* the group has numbers of records without bytes */
     uint64_t cut;                  /* id of the one that is waited for; 0: none */

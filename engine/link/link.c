@@ -223,6 +223,23 @@ static int replace(struct link **ret, int old_fd, const char *path, uint32_t wor
     return rc;
 }
 
+/* Its journal holds what clients were told of and no file has. */
+static bool has_journal(int fd, size_t total)
+{
+    struct link *l;
+    char err[64];
+    uint64_t n = 0;
+    if (map(&l, fd, total, true, err, sizeof err))
+        return false;
+    for (uint32_t i = 0; i < l->workers; i++) {
+        struct ring r;
+        n += link_journal_ring(l, i, &r) == 0 ? ring_backlog(&r) : 0;
+    }
+    munmap(l->h, l->total);
+    free(l);
+    return n != 0;
+}
+
 int link_open_control(struct link **ret, const char *instance, uint32_t workers, bool *ret_fresh,
                       char *err, size_t err_len)
 {
@@ -241,6 +258,10 @@ int link_open_control(struct link **ret, const char *instance, uint32_t workers,
     enum verdict v = look(fd, &h);
     /* With the dataplane's lock in hand no dataplane can attach while the region is replaced. */
     bool fresh = lock_take(fd, LINK_LOCK_DATAPLANE);
+    if (fresh && v == REGION_OURS && has_journal(fd, h.total_bytes)) {
+        close(fd);
+        return fail(err, err_len, -EAGAIN, "%s holds writes that are in no file yet", path);
+    }
     if (fresh) {
         rc = replace(&l, fd, path, workers, err, err_len);
         if (rc)

@@ -37,7 +37,8 @@ struct link_control { /* writer: control */
 struct link; /* one process's mapping */
 
 /* Control: creates the region, or attaches to a living one of the same layout (its worker count may then differ from `workers`: ask
- * link_workers). `ret_fresh`: it was created, so no dataplane knows it. A region whose dataplane is dead is replaced by a fresh one.
+ * link_workers). `ret_fresh`: it was created, so no dataplane knows it. A region whose dataplane is dead is replaced by a fresh one;
+ * -EAGAIN: but not as long as its journal rings hold something (link_open_leftover).
  * Every call counts link_control_generation up. -EBUSY: another control has it; -EPROTO: a living dataplane of another layout;
  * -EINVAL: the name; err is filled in every case. */
 int link_open_control(struct link **ret, const char *instance, uint32_t workers, bool *ret_fresh,

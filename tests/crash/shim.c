@@ -4,6 +4,7 @@
  *   BAREWIRE_SHIM="delay MS"      they take that much longer
  *   BAREWIRE_SHIM="cut N DIR"     at the N-th call that changes files of DIR's filesystem, before it is made, the filesystem is shut down and the process ends
  *   BAREWIRE_SHIM="end N DIR"     the same, but the filesystem goes on: a process that dies between two of its steps
+ *   BAREWIRE_SHIM="pause N PREFIX" before the N-th call that opens or changes a file whose path begins so, the process stands still (SIGSTOP)
  *   BAREWIRE_SHIM_LOG=PATH        a line for each fsync: inode, size of the file when it was called, CLOCK_REALTIME in ns when it was over and when it
  *                               began; and one for the cut
  *
@@ -80,10 +81,15 @@ static void note(const char *fmt, ...)
 /* A call that changes files of that filesystem is about to be made. */
 static void step(const char *what, bool ours)
 {
-    if (!ours || (strcmp(shim.mode, "cut") != 0 && strcmp(shim.mode, "end") != 0) ||
+    bool pauses = strcmp(shim.mode, "pause") == 0;
+    if (!ours || (!pauses && strcmp(shim.mode, "cut") != 0 && strcmp(shim.mode, "end") != 0) ||
         __atomic_add_fetch(&shim.calls, 1, __ATOMIC_SEQ_CST) != shim.number)
         return;
     note("%s %ld before %s\n", shim.mode, shim.number, what);
+    if (pauses) {
+        raise(SIGSTOP);
+        return;
+    }
     int fd = *shim.mode == 'c' ? open(shim.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (fd >= 0)
         ioctl(fd, FS_IOC_SHUTDOWN, &(unsigned){GOING_FLAGS_NOLOGFLUSH});
@@ -197,7 +203,7 @@ int open(const char *path, int flags, ...)
     va_start(ap, flags);
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
     va_end(ap);
-    if (flags & O_CREAT)
+    if ((flags & O_CREAT) || strcmp(shim.mode, "pause") == 0)
         step("open", under(path));
     return real(path, flags, mode);
 }
