@@ -310,6 +310,7 @@ static void copy_stats(struct worker *w)
     STAT_SET(s->eviction_exceeding_ms, ss->over_now_ms);
     STAT_SET(s->not_counted_memory, w->shard.lazy_bytes);
     STAT_SET(s->oom_refused, ss->oom_refused);
+    STAT_SET(s->load_refused, ss->load_refused);
     STAT_SET(s->dirty, ss->dirty);
     STAT_SET(s->used_memory, w->shard.mem.used_bytes);
     STAT_SET(s->peak_memory, w->shard.mem.peak_bytes);

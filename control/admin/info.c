@@ -422,7 +422,7 @@ static const struct field stats_fields[] = {
     STAT("tracking_total_keys", tracking_keys),
     STAT("tracking_total_items", tracking_items),
     STAT("tracking_total_prefixes", tracking_prefixes),
-    TEXT("unexpected_error_replies", "0"),
+    STAT("unexpected_error_replies", load_refused),
     STAT("total_error_replies", error_replies),
     TEXT("dump_payload_sanitizations", "0"),
     STAT("total_reads_processed", reads),

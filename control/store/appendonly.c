@@ -17,6 +17,7 @@
 #include "engine/log/aof.h"
 
 #define POLL_MS     2
+#define FULL_MS     5000
 #define RESCUE_MS   10000
 #define PATIENCE_MS 2000 /* a process that was killed may have an fsync to end first */
 #define PATH_BYTES  8192
@@ -497,10 +498,46 @@ int appendonly_close(struct appendonly *a)
     return rc;
 }
 
+/* Workers without room for what they have to write down; at most once in five seconds. */
+static void tell_full(struct appendonly *a)
+{
+    uint32_t full = 0;
+    int64_t now = (int64_t)uv_now(a->loop);
+    for (uint32_t i = 0; i < link_workers(a->bridge->link); i++)
+        full += STAT_GET(link_stats(a->bridge->link, i)->journal_full) != 0;
+    if (a->told_full == (full != 0) || (full && a->full_ms && now - a->full_ms < FULL_MS))
+        return;
+    a->told_full = full != 0;
+    if (full) {
+        a->full_ms = now;
+        log_warning("The disk does not keep up: the journal of %u worker%s is full, writes wait "
+                    "(journal_stalls)",
+                    full, full == 1 ? "" : "s");
+    } else {
+        log_notice("The journal has room again: writes go on");
+    }
+}
+
+/* As Redis does of its own files, it goes on. */
+static void tell_refused(struct appendonly *a)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < link_workers(a->bridge->link); i++)
+        n += STAT_GET(link_stats(a->bridge->link, i)->load_refused);
+    if (n > a->told_refused)
+        log_warning("%llu commands of the append-only log were refused when it was loaded: the "
+                    "dataset is not what they "
+                    "were to make of it (INFO unexpected_error_replies, errorstats, commandstats)",
+                    (unsigned long long)(n - a->told_refused));
+    a->told_refused = n;
+}
+
 void appendonly_tick(struct appendonly *a, bool up)
 {
     if (up)
         follow_config(a);
+    tell_refused(a);
+    tell_full(a);
     if (!a->journal)
         return;
     appendonly_cut_torn(a);

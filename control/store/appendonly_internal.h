@@ -50,6 +50,9 @@ struct appendonly {
     uint64_t torn_at, torn_group;
     bool torn_before, empty_before; /* the file looked at last was */
     uv_timer_t poll;
+    bool told_full;
+    int64_t full_ms; /* when it was told last */
+    uint64_t told_refused;
     int told_error; /* of the journal, in the log */
     uint64_t told_missing;
     /* rewrite.c */

@@ -237,6 +237,17 @@ static void let_go(struct worker *w)
     }
 }
 
+/* Nothing expires by itself while there is no room: nobody would wait with it. */
+static void stand_still(struct worker *w)
+{
+    struct journal_out *j = &w->journal;
+    bool full = j->full;
+    if (j->still == full || w->lease.holder != LEASE_FREE)
+        return;
+    j->still = full;
+    w->shard.still_until_ms = full ? INT64_MAX : w->pause.until_ms;
+}
+
 /* Full from a half on, so that what has begun still finds room (a batch, and what was there before it); and again room below a quarter. */
 static void look_at_room(struct worker *w)
 {
@@ -244,8 +255,14 @@ static void look_at_room(struct worker *w)
     uint64_t backlog = ring_backlog(&j->ring);
     bool full = j->queue_at < j->queue_len ||
                 backlog > (j->full ? LIMIT_LINK_JOURNAL_BYTES / 4 : LIMIT_LINK_JOURNAL_BYTES / 2);
-    if (full != j->full)
+    if (full != j->full) {
         __atomic_store_n(&j->full, full, __ATOMIC_RELAXED);
+        STAT_SET(w->stats->journal_full, full);
+    }
+    if (full || j->still) {
+        STAT_SET(w->stats->journal_queue_bytes, j->queue_len - j->queue_at);
+        stand_still(w);
+    }
     bool any = full;
     for (uint32_t i = 0; i < w->count; i++)
         any |= __atomic_load_n(&w->all[i]->journal.full, __ATOMIC_RELAXED);
@@ -422,12 +439,15 @@ static void wind_up(struct worker *w)
     block_disk(w);
     out_close(w);
     __atomic_store_n(&j->full, false, __ATOMIC_RELAXED);
+    STAT_SET(w->stats->journal_full, 0);
+    STAT_SET(w->stats->journal_queue_bytes, 0);
+    stand_still(w);
     j->any_full = false;
     j->error = 0;
     careful_set(w, CAREFUL_JOURNAL, false);
     if (j->held)
         let_go(w);
-    j->busy = j->queue_at < j->queue_len;
+    j->busy = j->queue_at < j->queue_len || j->still;
 }
 
 void journal_turn_end_now(struct worker *w)
@@ -442,7 +462,7 @@ void journal_turn_end_now(struct worker *w)
         journal_close(w);
     if (j->queue_at < j->queue_len)
         queue_flush(j);
-    if (j->ring.pos != before || j->any_full || w->count > 1)
+    if (j->ring.pos != before || j->any_full || j->still || w->count > 1)
         look_at_room(w);
     look_at_error(w);
     if (j->ring.pos != before && (j->always || j->asks || !list_empty(&j->waits) ||

@@ -18,6 +18,7 @@ struct journal_out {
     bool begins;       /* JOURNAL_BEGINS */
     bool full;         /* no room: writes wait. Read by other workers (relaxed) */
     bool any_full;     /* mine, or another worker's */
+    bool still;        /* my shard stands still until there is room */
     uint8_t error;     /* what the writer told last (errno) */
     struct effects fx; /* of this turn on my shard, or of the round of leases that runs */
     struct ring ring;

@@ -101,7 +101,8 @@ void pause_begin(struct worker *w, int64_t until_ms, bool all)
         p->all = false;
         return;
     }
-    w->shard.still_until_ms = p->until_ms;
+    if (!w->journal.still)
+        w->shard.still_until_ms = p->until_ms;
     careful_set(w, CAREFUL_PAUSE, true);
     p->timer.fire = time_is_up;
     client_timer_set(w, &p->timer, deadline_ns(w));
@@ -109,7 +110,8 @@ void pause_begin(struct worker *w, int64_t until_ms, bool all)
 
 void pause_end(struct worker *w)
 {
-    w->shard.still_until_ms = 0;
+    if (!w->journal.still)
+        w->shard.still_until_ms = 0;
     if (!(w->careful & CAREFUL_PAUSE))
         return;
     end(w);

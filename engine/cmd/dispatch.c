@@ -250,9 +250,10 @@ bool cmd_keys_open(const struct cmd_desc *d, const struct span *argv, uint32_t a
     return false;
 }
 
+/* What a log says was there when there was room for it. */
 static bool has_room(struct shard *s)
 {
-    return !s || !shard_full(s) || shard_make_room(s);
+    return !s || s->loading || !shard_full(s) || shard_make_room(s);
 }
 
 /* A command under leases may grow any shard it holds: each of them makes room, and one that cannot refuses it. */
@@ -295,6 +296,10 @@ void cmd_call(struct cmd *c)
     cmd_ended(c);
     if (h->calls)
         h->calls[d->index]++;
-    if (unlikely_(c->out->errors != errors) && h->failed)
+    if (likely_(c->out->errors == errors))
+        return;
+    if (h->failed)
         h->failed[d->index]++;
+    if (c->shard && c->shard->loading && (d->flags & CMD_WRITE)) /* clients may not write now */
+        c->shard->stats.load_refused++;
 }

@@ -5,6 +5,7 @@
  *   BAREWIRE_SHIM="cut N DIR"     at the N-th call that changes files of DIR's filesystem, before it is made, the filesystem is shut down and the process ends
  *   BAREWIRE_SHIM="end N DIR"     the same, but the filesystem goes on: a process that dies between two of its steps
  *   BAREWIRE_SHIM="pause N PREFIX" before the N-th call that opens or changes a file whose path begins so, the process stands still (SIGSTOP)
+ *   BAREWIRE_SHIM_FROM=PATH       such calls are counted once that file is there
  *   BAREWIRE_SHIM_LOG=PATH        a line for each fsync: inode, size of the file when it was called, CLOCK_REALTIME in ns when it was over and when it
  *                               began; and one for the cut
  *
@@ -31,7 +32,7 @@
 static struct {
     char mode[16];
     long number;
-    char dir[256];
+    char dir[256], from[256];
     dev_t dev;
     int log;
     long calls;
@@ -49,6 +50,8 @@ __attribute__((constructor)) static void begin(void)
     if (!what || strcmp(program_invocation_short_name, "barewire-control") != 0)
         return;
     sscanf(what, "%15s %ld %255s", shim.mode, &shim.number, shim.dir);
+    if (getenv("BAREWIRE_SHIM_FROM"))
+        snprintf(shim.from, sizeof shim.from, "%s", getenv("BAREWIRE_SHIM_FROM"));
     if (*shim.dir && stat(shim.dir, &st) == 0)
         shim.dev = st.st_dev;
     if (log)
@@ -83,6 +86,7 @@ static void step(const char *what, bool ours)
 {
     bool pauses = strcmp(shim.mode, "pause") == 0;
     if (!ours || (!pauses && strcmp(shim.mode, "cut") != 0 && strcmp(shim.mode, "end") != 0) ||
+        (*shim.from && access(shim.from, F_OK)) ||
         __atomic_add_fetch(&shim.calls, 1, __ATOMIC_SEQ_CST) != shim.number)
         return;
     note("%s %ld before %s\n", shim.mode, shim.number, what);

@@ -113,11 +113,13 @@ class Server:
         self.log = "/run/server.log"
         self.start(shim, shim_log)
 
-    def start(self, shim=None, shim_log=None):
+    def start(self, shim=None, shim_log=None, shim_from=None):
         """Control, which starts the dataplane or finds the one that runs."""
         env = dict(os.environ, BAREWIRE_DATAPLANE=str(BUILD / "dataplane" / "barewire-dataplane"))
         if shim:
             env.update(BAREWIRE_SHIM=shim, LD_PRELOAD=str(SHIM))
+        if shim_from:
+            env["BAREWIRE_SHIM_FROM"] = shim_from
         if shim_log:
             env["BAREWIRE_SHIM_LOG"] = shim_log
         with open(self.log, "a") as log:

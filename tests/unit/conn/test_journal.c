@@ -239,6 +239,60 @@ static void test_log_turned_off_left_clients_held(void **state)
     }
 }
 
+/* While there was no room keys went on expiring by themselves, and what was to be written of that grew without a bound. */
+static void test_keys_expired_while_the_journal_was_full(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        struct server s;
+        struct ring rings[3];
+        char line[64], key[16];
+        size_t n = 60000;
+        char *big = calloc(1, n + 64);
+        server_config(&s);
+        journal_up(&s, count, JOURNAL_ON, rings);
+        struct tcp_conn *tc = client(&s, 0, 6379), *other = client(&s, 0, 6379);
+        for (int i = 0; i < 100; i++) {
+            name_key(key, 0, count, i);
+            snprintf(line, sizeof(line), "SET %s v PX 50\r\n", key);
+            expect(&s, other, line, "+OK\r\n");
+        }
+        name_key(key, 0, count, 200);
+        int k = snprintf(big, 32, "SET %s ", key);
+        memset(big + k, 'v', n);
+        memcpy(big + (size_t)k + n, "\r\n", 3);
+        for (int i = 0; i < 200 && !s.w[0]->journal.held; i++) {
+            say(tc, big);
+            settle(&s);
+        }
+        assert_true(s.w[0]->journal.held > 0);
+        assert_int_equal(s.w[0]->stats->journal_full, 1);
+        uint64_t records = s.w[0]->stats->journal_records;
+        s.now_ns += 100000000;
+        for (int i = 0; i < 2000; i++)
+            turns(&s, 1);
+        name_key(key, 0, count, 7);
+        snprintf(line, sizeof(line), "GET %s\r\n", key);
+        expect(&s, other, line, "$-1\r\n"); /* reads go on, and do not see it */
+        assert_int_equal(s.w[0]->stats->journal_records, records);
+        assert_int_equal(s.w[0]->shard.stats.expired_keys, 0);
+        for (int i = 0; i < 100; i++) {
+            struct ring_record rec;
+            while (ring_peek(&rings[0], &rec) == RING_RECORD)
+                ring_release(&rings[0]);
+            settle(&s);
+        }
+        for (int i = 0; i < 20000 && s.w[0]->shard.stats.expired_keys < 100; i++)
+            turns(&s, 1);
+        assert_int_equal(s.w[0]->shard.stats.expired_keys, 100);
+        assert_int_equal(s.w[0]->stats->journal_full, 0);
+        leave(tc);
+        leave(other);
+        server_down(&s);
+        free(big);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_pfcount_is_written_down),
         cmocka_unit_test(test_log_turned_off_left_replies_waiting),
         cmocka_unit_test(test_log_turned_off_left_clients_held),
+        cmocka_unit_test(test_keys_expired_while_the_journal_was_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
