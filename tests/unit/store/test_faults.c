@@ -28,8 +28,8 @@ static struct {
     int at, times, calls; /* the at-th call fails, and those behind it; 0: none */
     enum kind kind;
     int fired;
-    int alloc_at, allocs;
-    bool looks; /* at the promises before each call */
+    int alloc_at, alloc_times, allocs; /* alloc_times 0: once */
+    bool looks;                        /* at the promises before each call */
 } fault;
 
 static struct rings r;
@@ -169,9 +169,10 @@ int __wrap_nanosleep(const struct timespec *t, struct timespec *left);
 
 static bool no_memory(void)
 {
-    return fault.alloc_at && !of_test &&
-           __atomic_add_fetch(&fault.allocs, 1, __ATOMIC_SEQ_CST) == fault.alloc_at &&
-           ++fault.fired;
+    if (!fault.alloc_at || of_test)
+        return false;
+    int n = __atomic_add_fetch(&fault.allocs, 1, __ATOMIC_SEQ_CST);
+    return n >= fault.alloc_at && n <= fault.alloc_at + fault.alloc_times && ++fault.fired;
 }
 
 void *__wrap_malloc(size_t n)
@@ -350,6 +351,53 @@ static void test_every_allocation_fails(void **state)
     assert_true(n > 3);
 }
 
+/* The dataplane is dead, and all it has written is in the rings. Whether a fault was met. */
+static bool run_drain(void)
+{
+    of_test = true;
+    begin();
+    fault.calls = fault.allocs = fault.fired = 0;
+    fault.looks = true;
+    for (int i = 0; i < RECORDS; i++)
+        put_record(i);
+    struct journal *j = open_journal(FSYNC_EVERYSEC);
+    journal_drain(j, false);
+    RINGS_UNTIL(journal_status(j).drained);
+    assert_true(told(link_journal(r.control)->durable));
+    of_test = false;
+    bool closed = journal_close_file(j, true) == 0;
+    of_test = true;
+    journal_free(j);
+    fault.looks = false;
+    check_file(closed);
+    bool fired = fault.fired;
+    end();
+    return fired;
+}
+
+/* No memory for a record was taken for the end of all: the rings were called drained, and what was still in them went with the next dataplane. */
+static void test_drained_without_memory(void **state)
+{
+    int runs = 0;
+    for (int times = 0; times <= 3; times++)
+        for (int n = 1, more = 1; more; n++, runs++) {
+            memset(&fault, 0, sizeof fault);
+            fault.alloc_at = n;
+            fault.alloc_times = times;
+            more = run_drain();
+        }
+    for (int n = 1, more = 1; more; n++, runs++) {
+        memset(&fault, 0, sizeof fault);
+        fault.at = n;
+        fault.times = 2;
+        fault.kind = (enum kind)(n % 3);
+        more = run_drain();
+    }
+    memset(&fault, 0, sizeof fault);
+    print_message("%d runs\n", runs);
+    assert_true(runs > 20);
+}
+
 /* The manifest is the old one or the new one, never a part of either; when it was said to be written it is the new one. */
 static void test_manifest_every_call_fails(void **state)
 {
@@ -389,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_every_call_fails_always),
         cmocka_unit_test(test_every_call_fails_everysec),
         cmocka_unit_test(test_every_allocation_fails),
+        cmocka_unit_test(test_drained_without_memory),
         cmocka_unit_test(test_manifest_every_call_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
