@@ -138,8 +138,9 @@ class Writer:
 class Load:
     """Writers in one thread."""
 
-    def __init__(self, writers, pause=0.0):
+    def __init__(self, writers, pause=0.0, durability=None):
         self.writers = [Writer(c) for c in range(writers)]
+        self.durability = durability  # what they choose by CLIENT DURABILITY
         self.pause, self.thread, self.stopping, self.trouble = pause, None, False, None
         self.stalled = 0.0  # longest time in which this thread did not run
         self.total_acked = 0
@@ -148,6 +149,8 @@ class Load:
         self.stopping, self.trouble, self.stalled = False, None, 0.0
         for w in self.writers:
             w.client = server.connect()
+            if self.durability:
+                check(w.client.call("CLIENT", "DURABILITY", self.durability) == b"OK", "CLIENT DURABILITY")
         self.thread = threading.Thread(target=self.work, daemon=True)
         self.thread.start()
 
