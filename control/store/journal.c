@@ -352,8 +352,6 @@ static enum step step(struct journal *j, enum journal_fsync policy, bool drainin
     bool took = take(j);
     if (m->corrupt && j->status.error != EBADMSG)
         set_error(j, EBADMSG);
-    if (draining && m->starved && !m->len)
-        return STEP_RETRY; /* neither is a record without an end, nor is all taken */
     if (draining && m->rest_worker >= 0 && !took && !m->starved && m->len < MERGE_BATCH_BYTES)
         drop_rest(j);
     bool ends = m->rest_worker < 0 || m->rest_skips;
@@ -365,6 +363,10 @@ static enum step step(struct journal *j, enum journal_fsync policy, bool drainin
         merge_give_back(m); /* what was in the log already */
     if (sync_if_due(j, policy, draining))
         return STEP_RETRY;
+    if (draining && m->starved && !took && !writes) {
+        set_error(j, ENOMEM); /* not all of it is taken */
+        return STEP_RETRY;
+    }
     if (draining && !took && !writes && close_drained(j))
         return STEP_RETRY;
     if (draining)
