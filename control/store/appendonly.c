@@ -409,6 +409,9 @@ static void take_over(struct appendonly *a)
 
 bool appendonly_drained(struct appendonly *a)
 {
+    if (!a->journal && a->config->engine.journal != JOURNAL_OFF)
+        appendonly_publish(
+            a); /* what the dead one was to do (store_first_config) is not for the next, which is loaded first */
     if (!a->journal && in_rings(a->bridge->link)) {
         take_over(a);
         return false;
