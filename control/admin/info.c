@@ -334,7 +334,7 @@ static void lines_loading(const struct gathered *g, struct config_text *t)
     int64_t eta = perc > 0 ? (int64_t)((double)took * (100 - perc) / perc) : 1;
     text_addf(t, "loading_start_time:%" PRId64 "\r\n", s->loading_start_s);
     text_addf(t, "loading_total_bytes:%" PRIu64 "\r\n", s->loading_total_bytes);
-    text_addf(t, "loading_rdb_used_mem:0\r\n");
+    text_addf(t, "loading_rdb_used_mem:%" PRIu64 "\r\n", s->loading_rdb_used_mem);
     text_addf(t, "loading_loaded_bytes:%" PRIu64 "\r\n", s->loading_loaded_bytes);
     text_addf(t, "loading_loaded_perc:%.2f\r\n", perc);
     text_addf(t, "loading_eta_seconds:%" PRId64 "\r\n", eta);

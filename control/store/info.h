@@ -7,7 +7,7 @@
 struct store_info {
     bool loading;
     int64_t loading_start_s;
-    uint64_t loading_total_bytes, loading_loaded_bytes;
+    uint64_t loading_total_bytes, loading_loaded_bytes, loading_rdb_used_mem;
     uint64_t load_keys_loaded, load_keys_expired; /* of the last load */
     bool saving, save_scheduled;
     int64_t last_save_s;         /* unix time */

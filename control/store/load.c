@@ -133,11 +133,19 @@ static bool damaged(struct load *l, uint64_t offset, const char *what)
                 l->path, offset, what, l->path);
 }
 
+static void on_aux(struct load *l, const struct rdb_item *item)
+{
+    uint64_t v = item->number > 0 ? (uint64_t)item->number : 0;
+    if (span_is(item->name, "used-mem") && (v || num_parse_u64(item->value, &v)))
+        __atomic_store_n(&l->progress.used_mem, v, __ATOMIC_RELAXED);
+}
+
 static bool on_item(struct load *l, const struct rdb_item *item, uint64_t offset)
 {
     switch (item->kind) {
     case RDB_ITEM_KEY: return on_key(l, item, offset);
     case RDB_ITEM_SIZES: return on_sizes(l, item);
+    case RDB_ITEM_AUX: on_aux(l, item); return true;
     case RDB_ITEM_FUNCTION: l->r.functions++; return true;
     case RDB_ITEM_MODULE_AUX: l->r.modules++; return true;
     default: return true;
@@ -308,7 +316,9 @@ struct load_progress load_progress(const struct load *l)
 {
     return (struct load_progress){.bytes = __atomic_load_n(&l->progress.bytes, __ATOMIC_RELAXED),
                                   .bytes_total = l->progress.bytes_total,
-                                  .keys = __atomic_load_n(&l->progress.keys, __ATOMIC_RELAXED)};
+                                  .keys = __atomic_load_n(&l->progress.keys, __ATOMIC_RELAXED),
+                                  .used_mem =
+                                      __atomic_load_n(&l->progress.used_mem, __ATOMIC_RELAXED)};
 }
 
 void load_free(struct load *l)

@@ -37,6 +37,7 @@ struct load_result {
 
 struct load_progress {
     uint64_t bytes, bytes_total, keys;
+    uint64_t used_mem; /* of whoever wrote the file, as it says; 0: it does not */
 };
 
 /* NULL: no memory or thread. */

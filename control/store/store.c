@@ -10,12 +10,12 @@
 #include "control/log.h"
 #include "control/store/appendonly.h"
 #include "control/store/load.h"
+#include "control/store/progress.h"
 #include "control/store/rewrite.h"
 #include "control/store/save.h"
 
 #define RETRY_MS      5000 /* after a snapshot that failed, save points wait so long */
 #define BUSY_RETRY_MS 100
-#define PROGRESS_MS   5000
 #define HOLD_MS       5000
 
 struct store {
@@ -30,9 +30,12 @@ struct store {
     enum appendonly_plan plan;
     struct load *load;
     struct load_result loaded;
-    int64_t load_start_ms, progress_ms;
-    struct save *save; /* one at a time */
-    bool rewriting;    /* it is the base of the log, not a snapshot of its own */
+    int64_t load_start_ms;
+    bool loading; /* clients wait for the dataset */
+    struct progress progress;
+    struct load_progress loaded_progress; /* of the file that has been read */
+    struct save *save;                    /* one at a time */
+    bool rewriting;                       /* it is the base of the log, not a snapshot of its own */
     uint64_t save_id;
     int64_t save_start_ms, save_retry_ms, hold_ms;
     bool save_wanted; /* by BGSAVE SCHEDULE, or again after SAVE_BUSY */
@@ -41,7 +44,7 @@ struct store {
     uint64_t wait_request;
     bool ending, end_forced; /* store_shutdown waits for the snapshot */
     int64_t last_save_ms, last_try_ms, last_took_ms;
-    bool last_ok, bar;
+    bool last_ok;
     uint64_t saves, saved_dirty;
 };
 
@@ -224,27 +227,34 @@ static void save_if_due(struct store *s, int64_t now_ms)
 
 /* ---- loading ---- */
 
+/* Of the file that is read, then of the log behind it. */
+static struct load_progress progress_now(const struct store *s)
+{
+    struct load_progress p = s->load ? load_progress(s->load) : s->loaded_progress;
+    struct appendonly_info log;
+    appendonly_info(s->log, &log);
+    if (s->plan == APPENDONLY_BASE_RDB || s->plan == APPENDONLY_LOG) {
+        p.bytes += log.loaded_bytes;
+        p.bytes_total += log.total_bytes;
+    }
+    return p;
+}
+
+static void loading_over(struct store *s)
+{
+    struct load_progress p = progress_now(s);
+    if (s->loading)
+        progress_end(&s->progress, &p);
+    s->loading = false;
+}
+
 static void tell_loaded(struct store *s)
 {
     s->up = true;
+    loading_over(s);
     for (uint32_t i = 0; i < link_workers(s->bridge->link); i++)
         if (!bridge_send(s->bridge, i, MSG_LOADED, "", 0, NULL, 0))
             log_warning("The ring to worker %u is full: its clients wait on", i);
-}
-
-static void show_bar(struct store *s, struct load_progress p)
-{
-    char bar[41];
-    if (!s->bar || !p.bytes_total)
-        return;
-    int done = (int)(40 * p.bytes / p.bytes_total);
-    memset(bar, '.', 40);
-    memset(bar, '#', (size_t)done);
-    bar[40] = 0;
-    dprintf(STDERR_FILENO, "\rloading [%s] %3d %%  %llu keys ", bar,
-            (int)(100 * p.bytes / p.bytes_total), (unsigned long long)p.keys);
-    if (p.bytes >= p.bytes_total)
-        dprintf(STDERR_FILENO, "\n");
 }
 
 static void snapshot_path(const struct store *s, char *to, size_t n)
@@ -294,7 +304,8 @@ static const struct appendonly_ops log_ops = {on_replayed, on_log_begun, on_log_
 static void on_loaded(void *ctx, const struct load_result *r)
 {
     struct store *s = ctx;
-    show_bar(s, load_progress(s->load));
+    s->loaded_progress = load_progress(s->load);
+    s->loaded_progress.bytes = s->loaded_progress.bytes_total;
     load_free(s->load);
     s->load = NULL;
     s->loaded = *r;
@@ -352,6 +363,9 @@ void store_up(struct store *s, bool adopted, int64_t now_ms)
         return;
     }
     s->saved_dirty = 0;
+    s->loading = true;
+    s->loaded_progress = (struct load_progress){0};
+    progress_begin(&s->progress, now_ms);
     s->plan = appendonly_plan(s->log, path, sizeof(path));
     if (s->plan == APPENDONLY_REFUSED) {
         s->ops->load_failed(s->ctx);
@@ -373,7 +387,6 @@ void store_up(struct store *s, bool adopted, int64_t now_ms)
         .now_ms = s->plan == APPENDONLY_BASE_RDB ? INT64_MIN : now_ms};
     log_notice("Loading %s", path);
     s->load_start_ms = (int64_t)uv_now(s->loop);
-    s->progress_ms = now_ms;
     s->load = load_start(s->loop, &lc, on_loaded, s);
     if (!s->load) {
         log_warning("Loading %s: no memory", path);
@@ -384,6 +397,7 @@ void store_up(struct store *s, bool adopted, int64_t now_ms)
 void store_down(struct store *s)
 {
     s->up = false;
+    s->loading = false;
     appendonly_down(s->log);
     if (s->save)
         save_stop(s->save, "the dataplane died");
@@ -401,15 +415,9 @@ void store_message(struct store *s, uint32_t worker, uint32_t type, struct span 
 
 void store_tick(struct store *s, int64_t now_ms)
 {
-    if (s->load) {
-        struct load_progress p = load_progress(s->load);
-        show_bar(s, p);
-        if (now_ms - s->progress_ms >= PROGRESS_MS && p.bytes_total) {
-            s->progress_ms = now_ms;
-            log_notice("Loading: %llu %%, %llu keys",
-                       (unsigned long long)(100 * p.bytes / p.bytes_total),
-                       (unsigned long long)p.keys);
-        }
+    if (s->loading) {
+        struct load_progress p = progress_now(s);
+        progress_show(&s->progress, &p, now_ms);
     }
     if (s->waits && now_ms - s->hold_ms >= HOLD_MS) {
         s->hold_ms = now_ms;
@@ -542,7 +550,6 @@ struct store *store_open(uv_loop_t *loop, struct bridge *b, struct config *confi
     s->last_save_ms = now_ms;
     s->last_took_ms = -1;
     s->last_ok = true;
-    s->bar = isatty(STDERR_FILENO) != 0;
     s->log = appendonly_open(loop, b, config, &log_ops, s);
     if (s->log)
         return s;
@@ -614,7 +621,7 @@ void store_first_config(struct config *c, struct link *l)
 void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)
 {
     *ret =
-        (struct store_info){.loading = !s->up && s->load,
+        (struct store_info){.loading = s->loading,
                             .load_keys_loaded = s->loaded.keys,
                             .load_keys_expired = s->loaded.expired,
                             .saving = s->save && !s->rewriting,
@@ -642,16 +649,12 @@ void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)
     ret->aof_rewrite_failures = log.rewrite_failures;
     ret->aof_rewrite_took_s = log.rewrite_took_ms < 0 ? -1 : log.rewrite_took_ms / 1000;
     ret->aof_current_rewrite_took_s = log.rewriting ? (now - log.rewrite_start_ms) / 1000 : -1;
-    if (log.loading) {
-        ret->loading = true;
-        ret->loading_total_bytes = log.total_bytes;
-        ret->loading_loaded_bytes = log.loaded_bytes;
-    }
-    if (s->load) {
-        struct load_progress p = load_progress(s->load);
-        ret->loading_start_s = (now_ms - (now - s->load_start_ms)) / 1000;
+    if (s->loading) {
+        struct load_progress p = progress_now(s);
+        ret->loading_start_s = s->progress.start_ms / 1000;
         ret->loading_total_bytes = p.bytes_total;
         ret->loading_loaded_bytes = p.bytes;
+        ret->loading_rdb_used_mem = p.used_mem;
     }
     if (s->save) {
         ret->current_save_took_s = s->rewriting ? -1 : (now - s->save_start_ms) / 1000;

@@ -164,6 +164,17 @@ static struct span aux_text(struct rdb_reader *r)
     return t.s;
 }
 
+/* What stands there as an integer; -1: it is none. */
+static int64_t aux_number(struct rdb_reader r)
+{
+    struct rdb_text t;
+    int64_t v = -1;
+    if (r.failed || r.cur == r.end || *r.cur < 0xc0 || *r.cur > 0xc2 || !rdb_get_string(&r, &t))
+        return -1;
+    num_parse_i64(t.s, &v);
+    return v;
+}
+
 static enum rdb_file_status end(struct rdb_file *f, struct rdb_reader *r, const uint8_t *p,
                                 struct rdb_item *ret)
 {
@@ -278,6 +289,7 @@ enum rdb_file_status rdb_file_next(struct rdb_file *f, const uint8_t *p, size_t 
     case RDB_OP_END: return end(f, &r, p, ret);
     case RDB_OP_AUX:
         ret->name = aux_text(&r);
+        ret->number = aux_number(r);
         ret->value = aux_text(&r);
         break;
     case RDB_OP_SELECT:

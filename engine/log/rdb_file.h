@@ -75,6 +75,7 @@ struct rdb_item {
     struct span body;                /* key and value, behind the type byte; borrowed */
     struct span value;               /* of it; RDB_ITEM_AUX: the value */
     struct span name;                /* RDB_ITEM_AUX */
+    int64_t number;                  /* RDB_ITEM_AUX: the value kept as an integer; -1: it is not */
     uint64_t keys, expires;          /* RDB_ITEM_SIZES */
     char module[10];                 /* RDB_ITEM_MODULE_AUX; of a refused value too */
 };

@@ -10,6 +10,7 @@ one worker, on that same core; and Barewire on two cores. Ratios are medians of 
 import argparse
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -223,6 +224,44 @@ def compare(o, files, scratch):
             line(f"{name}, {n}", {"redis": runs["redis"], "barewire": runs[n]}, {"redis": empty["redis"], "barewire": empty[n]})
 
 
+def log_times(text):
+    """Seconds of the day and text of each line of the log."""
+    for row in text.splitlines():
+        words = row.split(" ", 3)
+        if len(words) == 4 and "T" in words[1] and words[1].endswith("Z"):
+            h, m, sec = words[1].split("T")[1][:-1].split(":")
+            yield int(h) * 3600 + int(m) * 60 + float(sec), words[3]
+
+
+def death(o, name, source, words, scratch):
+    """The dataplane is killed with the file loaded: until PONG, and what the log says of the steps."""
+    at = os.path.join(scratch, "run")
+    shutil.rmtree(at, ignore_errors=True)
+    shutil.copytree(source, at, ignore=shutil.ignore_patterns("socket"))
+    with barewire_server(o.build, at, "0,1", *words) as s:
+        if words:  # the log of redis-server becomes ours
+            s.client("SET", "one", "more")
+        keys = s.client("DBSIZE")
+        before = len(s.said())
+        pid = next(p for p in s.pids() if open(f"/proc/{p}/comm", encoding="ascii").read().startswith("barewire-data"))
+        killed = time.time()
+        os.kill(pid, signal.SIGKILL)
+        while True:
+            try:
+                if Client(s.path)("PING") == b"+PONG":
+                    break
+            except (OSError, IndexError):
+                pass
+            time.sleep(0.002)
+        took = time.time() - killed
+        now = Client(s.path)("DBSIZE")
+        if now != keys:
+            raise Failed(f"{now} keys of {keys}")
+        print(f"{name}: served again {took:.3f} s after the dataplane was killed")
+        for when, what in log_times(s.said()[before:]):
+            print(f"    {when - killed % 86400:7.3f} s  {what[:110]}", flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--keys", type=int, default=1000000)
@@ -230,13 +269,17 @@ def main():
     p.add_argument("--only", default="", metavar="TEXT")
     p.add_argument("--files", metavar="DIR")
     p.add_argument("--build", default=os.environ.get("BAREWIRE_BUILD", os.path.join(ROOT, "build")))
+    p.add_argument("--steps", action="store_true")
     p.add_argument("--make", action="store_true", help="the files, and nothing else")
     o = p.parse_args()
     with tempfile.TemporaryDirectory(prefix="barewire-loading-") as scratch:
         if o.files:
             os.makedirs(o.files, exist_ok=True)
         files = make_files(o.files or scratch, o.keys, o.only)
-        if not o.make:
+        if o.steps:
+            for name, (source, words) in files.items():
+                death(o, name, source, words, scratch)
+        elif not o.make:
             compare(o, files, scratch)
 
 
