@@ -245,7 +245,7 @@ static __attribute__((noinline)) struct staged *execute_timed(struct worker *w, 
 
 static void execute(struct worker *w, struct batch *b)
 {
-    for (struct staged *s = b->cmd, *end = b->end, *from; s != end;) {
+    for (struct staged *s = b->cmd, *end = b->end, *next; s != end;) {
         if (likely_(s->way & WAY_PLAIN) && likely_(plain_now(w, s->conn)))
             s = s + 1 == end || s[1].conn != s->conn ? execute_row(w, b, s, end, true)
                                                      : execute_plain(w, b, s, end);
@@ -254,8 +254,8 @@ static void execute(struct worker *w, struct batch *b)
         else if ((s->way & WAY_PLAIN) && plain_beside(w, s))
             s = execute_plain(w, b, s, s + 1);
         else if ((s->way & (WAY_PLAIN | WAY_HOP)) && w->count > 1 &&
-                 (from = s, s = hop_run(w, b, s, end)) != from)
-            continue;
+                 (next = hop_run(w, b, s, end)) != s)
+            s = next;
         else
             execute_any(w, b, s++);
     }

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""What a request costs one worker over a port of shared memory: no kernel, no NIC, our own client on the other core.
+
+    tests/bench/memif.py [--build DIR] [--clients N] [--keys N] [--many N] [--seconds S] [--quick]
+
+Server (net_memif, idle spin) on the first processor, barewire bench on the last. Rows: GET, closed loop, at -P 1 and -P 16, and at -P 16 with
+--many keys, each with the worker's busy time a request by its own account (which includes the driver's bursts: copies of frames), and what the
+client was busy; then 70 % of the most at -P 1 in an open loop, with the length of the turns that did work, receive burst to transmit
+burst: p50 and p99. noise_bench on the same processor says what the machine itself adds."""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class Server:
+    def __init__(self, build, scratch):
+        self.build, self.dir, self.door = build, scratch, os.path.join(scratch, "door.sock")
+        self.port = f"socket={scratch}/memif.sock,socket-abstract=no,rsize=10"
+        self.log = open(os.path.join(scratch, "log"), "w", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [os.path.join(build, "control/barewire"), "run", "--instance", "memif-bench", "--net-port", "net_memif0,role=server," + self.port,
+             "--net-address", "10.9.0.2/24", "--protected-mode", "no", "--save", "", "--idle", "spin", "--unixsocket", self.door],
+            stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        for _ in range(200):
+            if self.cli("ping") == "PONG" or self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        else:
+            self.stop()
+            sys.exit("the server does not answer")
+
+    def cli(self, *words):
+        return subprocess.run(["redis-cli", "-s", self.door, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout.strip()
+
+    def info(self):
+        text = self.cli("info", "everything")
+        return {k: float(v) for k, v in re.findall(r"(?:^|,|:)((?:busy_ns|commands|loop_busy_p\d+_ns|loops))[=:]([\d.]+)", text, re.M)}
+
+    def bench(self, *words):
+        out = os.path.join(self.dir, "bench.json")
+        done = subprocess.run([os.path.join(self.build, "dataplane/bench/barewire-bench"), "-h", "10.9.0.2", "--net-port",
+                               "net_memif0,role=client," + self.port, "--net-address", "10.9.0.1/24", "-q", "--json", out, *map(str, words)],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            self.stop()
+            sys.exit(done.stdout)
+        with open(out, encoding="utf-8") as f:
+            r = json.load(f)
+        return r[0] if isinstance(r, list) else r
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+        self.log.close()
+
+
+def row(s, name, *words):
+    before = s.info()
+    r = s.bench(*words)
+    after = s.info()
+    busy = (after["busy_ns"] - before["busy_ns"]) / max(after["commands"] - before["commands"], 1)
+    print(f"{name:34} {r['all']['per_second'] / 1e6:7.2f} M/s  busy {busy:6.0f} ns  client {r['client_busy'] * 100:3.0f} %"
+          f"{' (its limit)' if r['client_bound'] else '':12}  p50 {r['all']['p50_us']:.1f} p99 {r['all']['p99_us']:.1f} p99.9 {r['all']['p999_us']:.1f} us",
+          flush=True)
+    return r["all"]["per_second"]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--build", default=os.environ.get("BAREWIRE_BUILD", os.path.join(ROOT, "build")))
+    p.add_argument("--clients", type=int, default=512)
+    p.add_argument("--keys", type=int, default=1000000)
+    p.add_argument("--many", type=int, default=10000000)
+    p.add_argument("--seconds", type=int, default=4)
+    p.add_argument("--quick", action="store_true", help="without --many keys, a second each")
+    o = p.parse_args()
+    seconds = 1 if o.quick else o.seconds
+    with tempfile.TemporaryDirectory(prefix="bw-memif-") as scratch:
+        most = 0
+        for keys in [10000, o.keys] + ([] if o.quick else [o.many]):
+            s = Server(o.build, scratch)
+            try:
+                s.bench("-t", "set", "-n", keys, "--keys", "sequential", "-P", 64, "-d", 64, "-r", keys)
+                closed = ["-t", "get", "-d", 64, "-r", keys, "--seconds", seconds, "--warmup", 0.5]
+                if keys == o.keys:
+                    row(s, f"GET -P 1, 50 clients, {keys} keys", *closed, "-c", 50)
+                    most = row(s, f"GET -P 1, {o.clients} clients, {keys} keys", *closed, "-c", o.clients)
+                row(s, f"GET -P 16, 50 clients, {keys} keys", *closed, "-c", 50, "-P", 16)
+            finally:
+                s.stop()
+            if keys != o.keys:
+                continue
+            s = Server(o.build, scratch)  # its histogram of turns begins anew
+            try:
+                s.bench("-t", "set", "-n", 10000, "--keys", "sequential", "-d", 64, "-r", 10000)
+                row(s, f"GET -P 1 at {0.7 * most / 1e6:.2f} M/s", "-t", "get", "-d", 64, "-r", 10000, "--seconds", 3 * seconds, "-c", 50,
+                    "--rate", int(0.7 * most))
+                i = s.info()
+                print(f"turns that did work: p50 {i['loop_busy_p50_ns']:.0f} p99 {i['loop_busy_p99_ns']:.0f} p99.9 {i['loop_busy_p999_ns']:.0f} ns", flush=True)
+            finally:
+                s.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
