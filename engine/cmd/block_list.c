@@ -17,10 +17,10 @@ static void bpop(struct cmd *c, bool tail)
             return;
         if (!lk.e)
             continue;
-        reply_array(c->out, 2);
-        reply_bulk(c->out, lk.key);
-        list_pop_one(&lk, tail, c->out);
-        block_say_pop(c, lk.key, tail, 0);
+        if (list_pop_one(&lk, tail, &lk.key, c->out))
+            block_say_pop(c, lk.key, tail, 0);
+        else
+            cmd_reply_oom(c);
         return;
     }
     struct block_wait *b = block_on_keys(c, WAIT_LIST, BLOCK_POP, 1, c->argc - 2, timeout_ms);
@@ -50,10 +50,10 @@ void cmd_blmpop(struct cmd *c)
             return;
         if (!lk.e)
             continue;
-        reply_array(c->out, 2);
-        reply_bulk(c->out, lk.key);
-        list_pop_many(&lk, tail, (uint64_t)count, c->out);
-        block_say_pop(c, lk.key, tail, (uint64_t)count);
+        if (list_pop_many(&lk, tail, (uint64_t)count, &lk.key, c->out))
+            block_say_pop(c, lk.key, tail, (uint64_t)count);
+        else
+            cmd_reply_oom(c);
         return;
     }
     struct block_wait *b = block_on_keys(c, WAIT_LIST, BLOCK_MPOP, 3, keys, timeout_ms);

@@ -99,13 +99,12 @@ static void give_list(struct serving *v, struct block_wait *b, struct list_key *
     if (b->form == BLOCK_MOVE) {
         move(v, b, lk);
     } else {
-        reply_array(v->c.out, 2);
-        reply_bulk(v->c.out, lk->key);
-        if (b->form == BLOCK_MPOP)
-            list_pop_many(lk, b->tail, b->count, v->c.out);
+        bool done = b->form == BLOCK_MPOP ? list_pop_many(lk, b->tail, b->count, &lk->key, v->c.out)
+                                          : list_pop_one(lk, b->tail, &lk->key, v->c.out);
+        if (done)
+            block_say_pop(&v->c, lk->key, b->tail, b->count);
         else
-            list_pop_one(lk, b->tail, v->c.out);
-        block_say_pop(&v->c, lk->key, b->tail, b->count);
+            cmd_reply_oom(&v->c);
     }
     over(v, b);
 }

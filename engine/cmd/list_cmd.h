@@ -19,6 +19,10 @@ struct list_key {
     struct list_value l;
 };
 
+static inline struct ql_limits list_limits(const struct shard *s)
+{
+    return (struct ql_limits){s->config->list_max_listpack_size, s->config->list_compress_depth};
+}
 /* What ks_read and ks_write found. False: it is no list. */
 static inline bool list_open(struct list_key *lk, const struct keyref *k, uint32_t db,
                              struct entry *e)
@@ -35,7 +39,7 @@ static inline bool list_open(struct list_key *lk, const struct keyref *k, uint32
     lk->l = (struct list_value){.mem = &k->shard->mem,
                                 .b = object_block(e),
                                 .quick = entry_enc_fast(e) == ENC_QUICKLIST,
-                                .fill = k->shard->config->list_max_listpack_size};
+                                .limits = list_limits(k->shard)};
     return true;
 }
 
@@ -89,6 +93,7 @@ static inline bool list_open_at(struct cmd *c, uint32_t i, struct list_key *lk)
 static inline void list_store(struct list_key *lk)
 {
     bool was = entry_enc_fast(lk->e) == ENC_QUICKLIST;
+    lv_shape(&lk->l);
     if (unlikely_(was != lk->l.quick))
         object_update(lk->e, lk->l.quick ? ENC_QUICKLIST : ENC_LISTPACK, &lk->l.b);
     else if (!was)
@@ -116,9 +121,11 @@ void list_reply_range(struct reply *out, const struct list_value *l, uint64_t st
 
 /* Adds n elements, one after the other, at an end; makes the key if there is none. False: no memory, the list is what it was. */
 bool list_push_all(struct list_key *lk, bool tail, const struct span *elements, uint32_t n);
-/* Removes an element that is there, or n of them, and writes it or their array. */
-void list_pop_one(struct list_key *lk, bool tail, struct reply *out);
-void list_pop_many(struct list_key *lk, bool tail, uint64_t n, struct reply *out);
+/* Removes an element that is there, or n of them, and writes it or their array, behind `head` (NULL: nothing): an array of two, of which that
+ * is the first. False: no memory, nothing was done. */
+bool list_pop_one(struct list_key *lk, bool tail, const struct span *head, struct reply *out);
+bool list_pop_many(struct list_key *lk, bool tail, uint64_t n, const struct span *head,
+                   struct reply *out);
 /* Moves an element of `from`, which has one, to an end of `to`, which may be the same list, and writes it. False: no memory, nothing was
  * moved or written. */
 bool list_move(struct list_key *from, bool from_tail, struct list_key *to, bool to_tail,

@@ -32,7 +32,15 @@ bool list_arg_where(struct cmd *c, uint32_t i, bool *tail)
 
 /* ---- popping ---- */
 
-/* n elements from `start` on; many blocks of them are freed in slices. */
+static void reply_head(struct reply *out, const struct span *head)
+{
+    if (!head)
+        return;
+    reply_array(out, 2);
+    reply_bulk(out, *head);
+}
+
+/* n elements from `start` on, for which the list is ready; many blocks of them are freed in slices. */
 static void drop(struct list_key *lk, uint64_t start, uint64_t n)
 {
     struct quicklist *cut = lk->l.quick ? ql_cut(lv_ql(&lk->l), &start, &n) : NULL;
@@ -46,25 +54,35 @@ static const char *pop_event(bool tail)
     return tail ? "rpop" : "lpop";
 }
 
-void list_pop_one(struct list_key *lk, bool tail, struct reply *out)
+bool list_pop_one(struct list_key *lk, bool tail, const struct span *head, struct reply *out)
 {
+    if (unlikely_(!lv_ready_to_pop(&lk->l, tail, 1)))
+        return false;
+    reply_head(out, head);
     list_reply_value(out, lv_end(&lk->l, tail));
     lv_pop(&lk->l, tail, 1);
     if (likely_(lk->l.quick) && likely_(lv_ql(&lk->l)->n > 1)) { /* nothing to be stored */
+        ql_shape(lv_ql(&lk->l));
         ks_changed(lk->s, lk->db, lk->key, KS_LIST, pop_event(tail));
-        return;
+        return true;
     }
     list_removed(lk, pop_event(tail));
+    return true;
 }
 
-void list_pop_many(struct list_key *lk, bool tail, uint64_t n, struct reply *out)
+bool list_pop_many(struct list_key *lk, bool tail, uint64_t n, const struct span *head,
+                   struct reply *out)
 {
     uint64_t count = lv_count(&lk->l);
     n = n < count ? n : count;
+    if (!lv_ready_to_pop(&lk->l, tail, n))
+        return false;
+    reply_head(out, head);
     reply_array(out, n);
     list_reply_range(out, &lk->l, tail ? count - 1 : 0, n, tail);
     drop(lk, tail ? count - n : 0, n);
     list_removed(lk, pop_event(tail));
+    return true;
 }
 
 /* A count of 0 or more. False: the error was written. */
@@ -88,16 +106,19 @@ static inline void pop(struct cmd *c, bool tail)
         return;
     if (!list_open_write(c, &lk))
         return;
+    bool done = true;
     if (lk.e && n < 0)
-        list_pop_one(&lk, tail, c->out);
+        done = list_pop_one(&lk, tail, NULL, c->out);
     else if (lk.e && n > 0)
-        list_pop_many(&lk, tail, (uint64_t)n, c->out);
+        done = list_pop_many(&lk, tail, (uint64_t)n, NULL, c->out);
     else if (lk.e)
         reply_array(c->out, 0);
     else if (n < 0)
         reply_null(c->out);
     else
         reply_null_array(c->out);
+    if (unlikely_(!done))
+        cmd_reply_oom(c);
 }
 
 void cmd_lpop(struct cmd *c)
@@ -149,9 +170,8 @@ void cmd_lmpop(struct cmd *c)
             return;
         if (!lk.e)
             continue;
-        reply_array(c->out, 2);
-        reply_bulk(c->out, lk.key);
-        list_pop_many(&lk, tail, (uint64_t)count, c->out);
+        if (!list_pop_many(&lk, tail, (uint64_t)count, &lk.key, c->out))
+            cmd_reply_oom(c);
         return;
     }
     reply_null_array(c->out);
@@ -195,6 +215,8 @@ bool list_move(struct list_key *from, bool from_tail, struct list_key *to, bool 
 {
     const char *event = to_tail ? "rpush" : "lpush";
     char digits[NUM_I64_CHARS];
+    if (!lv_ready_to_pop(&from->l, from_tail, 1))
+        return false;
     if (from->e == to->e) {
         if (!rotate(from, from_tail, to_tail, out))
             return false;
@@ -256,6 +278,11 @@ void cmd_ltrim(struct cmd *c)
         start = n;
         end = n - 1;
     }
+    if (!lv_ready(&lk.l, (uint64_t)end + 1, (uint64_t)(n - 1 - end)) ||
+        !lv_ready(&lk.l, 0, (uint64_t)start)) {
+        cmd_reply_oom(c);
+        return;
+    }
     drop(&lk, (uint64_t)end + 1, (uint64_t)(n - 1 - end));
     drop(&lk, 0, (uint64_t)start);
     list_removed(&lk, "ltrim");
@@ -275,7 +302,14 @@ void cmd_lrem(struct cmd *c)
         return;
     }
     uint64_t limit = count == 0 ? UINT64_MAX : count < 0 ? 0 - (uint64_t)count : (uint64_t)count;
-    uint64_t n = lv_remove(&lk.l, c->argv[3], count < 0, limit);
+    struct quicklist *gone;
+    uint64_t n;
+    if (!lv_remove(&lk.l, c->argv[3], count < 0, limit, &n, &gone)) {
+        cmd_reply_oom(c);
+        return;
+    }
+    if (gone)
+        object_drop(lk.s, OBJ_LIST, ENC_QUICKLIST, &(struct mem_block){.p = (uint8_t *)gone});
     if (n)
         list_removed(&lk, "lrem");
     reply_int(c->out, (int64_t)n);

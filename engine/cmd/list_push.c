@@ -9,11 +9,13 @@
 static bool push_new(struct list_key *lk, bool tail, const struct span *elements, uint32_t n)
 {
     struct list_value *l = &lk->l;
-    if (!lv_init(l, &lk->s->mem, lk->s->config->list_max_listpack_size, elements, n))
+    struct ql_limits limits = list_limits(lk->s);
+    if (!lv_init(l, &lk->s->mem, &limits, elements, n))
         return false;
     for (uint32_t i = 0; i < n; i++)
         if (!lv_push(l, tail, elements[i]))
             goto no_memory;
+    lv_shape(l);
     lk->e = ks_set_object(lk->s, lk->db, lk->key, lk->hash, OBJ_LIST,
                           l->quick ? ENC_QUICKLIST : ENC_LISTPACK, &l->b, KS_NO_TTL);
     if (lk->e)
@@ -51,6 +53,7 @@ static inline void push(struct cmd *c, bool tail, bool only_existing)
             cmd_reply_oom(c);
             return;
         }
+        lv_shape(&lk.l);
     } else if (unlikely_(!list_push_all(&lk, tail, c->argv + 2, c->argc - 2))) {
         cmd_reply_oom(c);
         return;

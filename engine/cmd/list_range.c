@@ -84,7 +84,7 @@ void list_reply_range(struct reply *out, const struct list_value *l, uint64_t st
         }
         if (!n || ++at.block == w.n)
             return;
-        at.at = ql_block_first(&w.v[at.block]);
+        at.at = ql_enter(&w.v[at.block]);
     }
 }
 
@@ -92,6 +92,7 @@ static bool more_range(struct held *h, struct reply *out, size_t budget)
 {
     struct long_reply *r = long_reply_of(h);
     struct ql_view w = ql_view(r->list);
+    r->at.at = ql_enter(&w.v[r->at.block]) + r->at_off; /* the window may show another block now */
     for (size_t done = 0; done < budget;) {
         struct lp_value v = ql_get(&w, r->at);
         list_reply_value(out, v);
@@ -100,7 +101,20 @@ static bool more_range(struct held *h, struct reply *out, size_t budget)
             return true;
         ql_next(&w, &r->at);
     }
+    r->at_off = (size_t)(r->at.at - ql_block_first(&w.v[r->at.block]));
     return false;
+}
+
+/* What n elements from `start` on take in their blocks, which may be compressed. */
+static double range_bytes(const struct ql_view *w, uint64_t start, uint64_t n)
+{
+    double bytes = 0;
+    uint64_t at = 0;
+    for (uint32_t i = ql_block_of(w, &start); at < start + n; i++) {
+        bytes += w->v[i].len;
+        at += w->v[i].count;
+    }
+    return bytes;
 }
 
 /* A long list, and much of it is asked for. */
@@ -109,13 +123,17 @@ static bool range_held(struct cmd *c, const struct list_key *lk, uint64_t start,
     if (likely_(!lk->l.quick))
         return false;
     struct quicklist *q = (struct quicklist *)object_ptr(lk->e);
-    struct long_reply *r = long_reply_begin(c, lk->s, lk->e, n, q->count, more_range);
+    struct ql_view w = ql_view(q);
+    struct long_reply *r =
+        likely_(q->depth == 0)
+            ? long_reply_begin(c, lk->s, lk->e, n, q->count, more_range)
+            : long_reply_begin_bytes(c, lk->s, lk->e, range_bytes(&w, start, n), more_range);
     if (likely_(!r))
         return false;
-    struct ql_view w = ql_view(q);
     r->list = q;
     r->left = n;
     ql_seek(&w, (int64_t)start, &r->at);
+    r->at_off = (size_t)(r->at.at - ql_block_first(&w.v[r->at.block]));
     return true;
 }
 

@@ -10,7 +10,14 @@ struct long_reply *long_reply_begin(struct cmd *c, struct shard *s, const struct
     if (likely_(!c->may_hold) || n == 0 || c->out->muted)
         return NULL;
     double bytes = (double)entry_bytes(e) * (double)n / (double)count;
-    if (bytes < LIMIT_LONG_REPLY_BYTES)
+    return long_reply_begin_bytes(c, s, e, bytes, more);
+}
+
+struct long_reply *
+long_reply_begin_bytes(struct cmd *c, struct shard *s, const struct entry *e, double bytes,
+                       bool (*more)(struct held *h, struct reply *out, size_t budget))
+{
+    if (!c->may_hold || c->out->muted || bytes < LIMIT_LONG_REPLY_BYTES)
         return NULL;
     struct long_reply *l = malloc(sizeof(*l));
     if (!l)

@@ -9,6 +9,7 @@
 #include "engine/ds/hash.h"
 #include "engine/ds/quicklist.h"
 #include "engine/ds/set.h"
+#include "engine/ds/stream.h"
 #include "engine/shard/held.h"
 
 #define REPLY_ELEMENT_BYTES 8 /* about what an element takes beside its text */
@@ -19,6 +20,7 @@ struct long_reply {
         struct { /* LRANGE */
             const struct quicklist *list;
             struct ql_at at;
+            size_t at_off; /* in its block, between two parts */
             uint64_t left;
         };
         struct { /* SMEMBERS */
@@ -35,6 +37,11 @@ struct long_reply {
             struct zval_walk walk;
             bool with_scores;
         };
+        struct { /* XRANGE and its kin */
+            struct stream_walk entries;
+            struct stream_entry entry; /* the next one */
+            uint64_t entries_left;
+        };
         struct span text; /* GET: what is left of it */
     };
 };
@@ -43,6 +50,10 @@ struct long_reply {
 struct long_reply *long_reply_begin(struct cmd *c, struct shard *s, const struct entry *e,
                                     uint64_t n, uint64_t count,
                                     bool (*more)(struct held *h, struct reply *out, size_t budget));
+/* The same of a reply of about so many bytes. */
+struct long_reply *
+long_reply_begin_bytes(struct cmd *c, struct shard *s, const struct entry *e, double bytes,
+                       bool (*more)(struct held *h, struct reply *out, size_t budget));
 static inline struct long_reply *long_reply_of(struct held *h)
 {
     return (struct long_reply *)h;

@@ -108,7 +108,10 @@ struct list_load {
 static bool list_add(void *ctx, struct span text)
 {
     struct list_load *b = ctx;
-    return lv_push(&b->list, true, text) || no_memory(b->l);
+    if (!lv_push(&b->list, true, text))
+        return no_memory(b->l);
+    lv_shape(&b->list);
+    return true;
 }
 
 /* A node that is a block of ours. False: it is not, or there is no memory; nothing is read. */
@@ -120,8 +123,10 @@ static bool list_take_node(struct list_load *b)
     struct mem_block lp;
     if (!rdb_take_packed(b->l->r, &want, &lp))
         return false;
-    if (ql_push_listpack(q, &lp))
+    if (ql_push_listpack(q, &lp)) {
+        ql_shape(q);
         return true;
+    }
     mem_free(q->mem, lp.p, lp.cap);
     *b->l->r = before;
     return false;
@@ -158,9 +163,11 @@ static bool take_short_list(struct load *l)
 static bool load_list(struct load *l, uint8_t type)
 {
     struct list_load b = {.l = l};
+    struct ql_limits limits = {l->s->config->list_max_listpack_size,
+                               l->s->config->list_compress_depth};
     if (type == RDB_LIST_QUICKLIST_2 && take_short_list(l))
         return true;
-    if (!lv_init(&b.list, &l->s->mem, l->s->config->list_max_listpack_size, NULL, 0))
+    if (!lv_init(&b.list, &l->s->mem, &limits, NULL, 0))
         return no_memory(l);
     bool good = true;
     if (type == RDB_LIST_ZIPLIST) {

@@ -102,7 +102,10 @@ static bool some_list(struct rdb_save *s, struct rdb_writer *w, size_t budget)
     struct ql_view v = ql_view((const struct quicklist *)object_ptr(s->e));
     for (size_t work = 0; s->at < v.n && work < budget && !w->failed; s->at++) {
         const struct ql_block *b = &v.v[s->at];
-        if (b->plain) {
+        if (b->lzf) {
+            rdb_put_len(w, b->plain ? NODE_PLAIN : NODE_PACKED);
+            rdb_put_lzf(w, span_of(b->p, b->start), b->len + (b->plain ? 0 : LP_HEADER_BYTES));
+        } else if (b->plain) {
             rdb_put_len(w, NODE_PLAIN);
             rdb_put_blob(w, span_of(b->p, b->len));
         } else {

@@ -31,6 +31,14 @@ struct sort_item {
     char digits[NUM_I64_CHARS];
 };
 
+/* A compressed block of a list, expanded: its elements are borrowed from here. */
+struct sort_kept {
+    struct sort_kept *next;
+    const struct ql_block *of;
+    size_t n;
+    uint8_t bytes[];
+};
+
 struct sort {
     struct cmd *c;
     struct sort_args args;
@@ -41,6 +49,7 @@ struct sort {
     bool failed;       /* no memory */
     uint8_t *texts;    /* copies of values that a listpack or an entry holds as integers */
     size_t texts_n, texts_cap;
+    struct sort_kept *kept;
 };
 
 static struct span item_text(const struct sort_item *i)
@@ -150,6 +159,32 @@ static size_t narrow(struct sort *s, size_t n)
     return s->end - s->first;
 }
 
+/* The text, which lies in the window that shows b, where it stays. */
+static struct span keep(struct sort *s, const struct ql_block *b, struct span text)
+{
+    struct sort_kept *k = s->kept;
+    if (!k || k->of != b) {
+        size_t n = b->len + (b->plain ? 0 : LP_HEADER_BYTES);
+        k = mem_alloc(s->mem, sizeof(*k) + n);
+        if (!k) {
+            s->failed = true;
+            return SPAN("");
+        }
+        *k = (struct sort_kept){s->kept, b, n};
+        memcpy(k->bytes, ql_window, n);
+        s->kept = k;
+    }
+    return span_of(k->bytes + (text.p - ql_window), text.n);
+}
+
+static void forget_kept(struct sort *s)
+{
+    for (struct sort_kept *k; (k = s->kept) != NULL;) {
+        s->kept = k->next;
+        mem_free(s->mem, k, sizeof(*k) + k->n);
+    }
+}
+
 static void load_list(struct sort *s, struct entry *e, struct keyref *k)
 {
     struct list_key lk;
@@ -172,8 +207,10 @@ static void load_list(struct sort *s, struct entry *e, struct keyref *k)
         return;
     do {
         struct lp_value v = ql_get(&w, at);
+        if (v.text.p && unlikely_(w.v[at.block].lzf))
+            v.text = keep(s, &w.v[at.block], v.text);
         add_value(s, v.text, v.number);
-    } while (s->n < n && (back ? ql_prev(&w, &at) : ql_next(&w, &at)));
+    } while (!s->failed && s->n < n && (back ? ql_prev(&w, &at) : ql_next(&w, &at)));
 }
 
 static void load_set(struct sort *s, struct entry *e, struct keyref *k)
@@ -430,6 +467,7 @@ static bool gather(struct sort *s, struct list_value *l)
             good = !s->failed && push_found(l, &f);
         }
     }
+    lv_shape(l);
     return good;
 }
 
@@ -447,7 +485,8 @@ static void store(struct sort *s)
         reply_int(c->out, 0);
         return;
     }
-    if (!lv_init(&l, &to.shard->mem, to.shard->config->list_max_listpack_size, NULL, 0)) {
+    struct ql_limits limits = list_limits(to.shard);
+    if (!lv_init(&l, &to.shard->mem, &limits, NULL, 0)) {
         cmd_reply_oom(c);
         return;
     }
@@ -508,6 +547,7 @@ static void sort_generic(struct cmd *c, bool readonly)
         mem_free(s.mem, s.v, (s.cap ? s.cap : 1) * sizeof(*s.v));
     if (s.texts)
         mem_free(s.mem, s.texts, s.texts_cap);
+    forget_kept(&s);
 }
 
 void cmd_sort(struct cmd *c)

@@ -292,7 +292,7 @@ static inline const uint8_t *reply_element(struct reply *out, const uint8_t *at)
     return lp_skip(at);
 }
 
-void stream_reply_entry(struct reply *out, struct stream_walk *w, const struct stream_entry *e)
+size_t stream_reply_entry(struct reply *out, struct stream_walk *w, const struct stream_entry *e)
 {
     const uint8_t *at = e->at, *field = e->master;
     reply_entry_head(out, e);
@@ -305,6 +305,7 @@ void stream_reply_entry(struct reply *out, struct stream_walk *w, const struct s
     }
     if (!w->back)
         stream_walk_passed(w, at);
+    return (size_t)(at - e->at) + (size_t)(field - e->master);
 }
 
 void stream_reply_rest(struct reply *out, struct stream_walk *w, struct stream_entry *e, uint64_t n)

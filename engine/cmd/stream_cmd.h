@@ -121,13 +121,16 @@ void stream_say_consumer(const struct stream_key *sk, struct span group, struct 
 /* ---- replies ---- */
 
 void stream_reply_id(struct reply *out, struct stream_id id);
-/* The entry that the walk has just given. */
-void stream_reply_entry(struct reply *out, struct stream_walk *w, const struct stream_entry *e);
+/* The entry that the walk has just given. Returns about the bytes of its fields and values. */
+size_t stream_reply_entry(struct reply *out, struct stream_walk *w, const struct stream_entry *e);
 /* The array of n entries: the one that the walk has just given, and those behind it. */
 void stream_reply_rest(struct reply *out, struct stream_walk *w, struct stream_entry *e,
                        uint64_t n);
 /* The array of the first `most` (not 0) entries of an interval. */
 void stream_reply_range(struct reply *out, const struct stream *s, struct stream_id from,
                         struct stream_id to, uint64_t most, bool back);
+/* The same of a stream under its key: a long reply's entries are left to be written in parts (long_reply.h), when nothing comes behind them. */
+void stream_reply_range_of(struct cmd *c, const struct stream_key *sk, struct stream_id from,
+                           struct stream_id to, uint64_t most, bool back);
 /* One entry by its id. False: it is not there, nothing was written. */
 bool stream_reply_one(struct reply *out, const struct stream *s, struct stream_id id);

@@ -276,9 +276,16 @@ static bool xread(struct cmd *c, const struct read_args *a, const struct stream_
     if (!n)
         return false;
     reply_header(c->out, n);
-    for (uint32_t i = 0; i < a->n; i++)
-        if (xread_serves(&v[i]))
+    for (uint32_t i = 0; n; i++) {
+        if (!xread_serves(&v[i]))
+            continue;
+        if (--n) {
             stream_serve(c->out, &v[i], most);
+        } else { /* the last one */
+            reply_source(c->out, &v[i]);
+            stream_reply_range_of(c, &v[i].key, behind(v[i].after), STREAM_ID_MAX, most, false);
+        }
+    }
     return true;
 }
 

@@ -10,13 +10,13 @@
 static inline bool stays_flat(const struct list_value *l, size_t n, size_t gone)
 {
     return n <= LIST_FLAT_BYTES && l->b.len + ELEMENT_MAX(n) - gone <= LIST_FLAT_BYTES &&
-           (l->fill < 0 || gone || (int64_t)lp_count(&l->b) < l->fill);
+           (l->limits.fill < 0 || gone || (int64_t)lp_count(&l->b) < l->limits.fill);
 }
 
 /* The listpack becomes the first block; elements stay where they are. */
 static __attribute__((noinline)) bool make_quick(struct list_value *l)
 {
-    struct quicklist *q = ql_create(l->mem, l->fill);
+    struct quicklist *q = ql_create(l->mem, &l->limits);
     size_t freed;
     if (!q)
         return false;
@@ -31,13 +31,13 @@ static __attribute__((noinline)) bool make_quick(struct list_value *l)
     return true;
 }
 
-bool lv_init(struct list_value *l, struct mem *mem, int64_t fill, const struct span *elements,
-             size_t n)
+bool lv_init(struct list_value *l, struct mem *mem, const struct ql_limits *limits,
+             const struct span *elements, size_t n)
 {
     size_t room = 0;
     for (size_t i = 0; i < n && room <= LIST_FLAT_BYTES; i++)
         room += lp_element_bytes(elements[i]);
-    *l = (struct list_value){.mem = mem, .fill = fill};
+    *l = (struct list_value){.mem = mem, .limits = *limits};
     return lp_init(mem, &l->b, room <= LIST_FLAT_BYTES ? room : 0);
 }
 
@@ -121,10 +121,14 @@ static uint64_t remove_flat(struct list_value *l, struct span text, bool from_ta
     return n;
 }
 
-uint64_t lv_remove(struct list_value *l, struct span text, bool from_tail, uint64_t limit)
+bool lv_remove(struct list_value *l, struct span text, bool from_tail, uint64_t limit,
+               uint64_t *ret_n, struct quicklist **ret_gone)
 {
-    return l->quick ? ql_remove(lv_ql(l), text, from_tail, limit)
-                    : remove_flat(l, text, from_tail, limit);
+    if (l->quick)
+        return ql_remove(lv_ql(l), text, from_tail, limit, ret_n, ret_gone);
+    *ret_n = remove_flat(l, text, from_tail, limit);
+    *ret_gone = NULL;
+    return true;
 }
 
 void lv_settle(struct list_value *l)
@@ -161,6 +165,7 @@ struct lp_value lv_end(const struct list_value *l, bool tail)
     const struct quicklist *q = lv_ql(l);
     const struct ql_block *b = &q->table[q->first + (tail ? q->n - 1 : 0)];
     if (unlikely_(b->plain))
-        return (struct lp_value){.text = {b->p, b->len}};
+        return (struct lp_value){.text = ql_plain_text(b)};
+    ql_enter(b);
     return lp_read(tail ? lp_skip_back(ql_block_end(b)) : ql_block_first(b));
 }

@@ -16,7 +16,7 @@ struct list_value {
     struct mem *mem;
     struct mem_block b; /* the listpack; quick: p is the quicklist */
     bool quick;
-    int64_t fill; /* list-max-listpack-size */
+    struct ql_limits limits;
 };
 
 static inline struct quicklist *lv_ql(const struct list_value *l)
@@ -29,19 +29,36 @@ static inline uint64_t lv_count(const struct list_value *l)
 }
 
 /* An empty one that is to get n elements. False: no memory. */
-bool lv_init(struct list_value *l, struct mem *mem, int64_t fill, const struct span *elements,
-             size_t n);
+bool lv_init(struct list_value *l, struct mem *mem, const struct ql_limits *limits,
+             const struct span *elements, size_t n);
 /* All of it, now. */
 void lv_free(struct list_value *l);
 
 bool lv_push(struct list_value *l, bool tail, struct span text);
+/* Before n elements from index `start` on are removed, but by value. False: no memory; the list is what it was. */
+static inline bool lv_ready(const struct list_value *l, uint64_t start, uint64_t n)
+{
+    return !l->quick || ql_ready(lv_ql(l), start, n);
+}
+static inline bool lv_ready_to_pop(const struct list_value *l, bool tail, uint64_t n)
+{
+    return lv_ready(l, tail ? lv_count(l) - n : 0, n);
+}
+/* After changes of which none is to be taken back. */
+static inline void lv_shape(const struct list_value *l)
+{
+    if (l->quick)
+        ql_shape(lv_ql(l));
+}
 /* Removes n elements from an end; there are as many. */
 void lv_pop(struct list_value *l, bool tail, uint64_t n);
 bool lv_insert(struct list_value *l, struct ql_at at, bool after, struct span text);
 bool lv_replace(struct list_value *l, struct ql_at at, struct span text);
 /* Removes n elements from index `start` on; there are as many. */
 void lv_delete(struct list_value *l, uint64_t start, uint64_t n);
-uint64_t lv_remove(struct list_value *l, struct span text, bool from_tail, uint64_t limit);
+/* As ql_remove. */
+bool lv_remove(struct list_value *l, struct span text, bool from_tail, uint64_t limit,
+               uint64_t *ret_n, struct quicklist **ret_gone);
 /* After elements were removed, and some are left: the smaller form where it pays. */
 void lv_settle(struct list_value *l);
 

@@ -8,7 +8,7 @@
 
 /* ---- blocks ---- */
 
-static uint8_t *block_alloc(struct quicklist *q, size_t n)
+uint8_t *qlb_alloc(struct quicklist *q, size_t n)
 {
     uint8_t *p = mem_alloc(q->mem, n);
     if (likely_(p != NULL))
@@ -24,10 +24,12 @@ void qlb_free(struct quicklist *q, struct ql_block *b)
 
 void qlb_trim(struct quicklist *q, struct ql_block *b)
 {
+    if (b->lzf)
+        return;
     size_t cap = mem_size_class(b->len);
     if (cap >= b->cap)
         return;
-    uint8_t *p = block_alloc(q, cap);
+    uint8_t *p = qlb_alloc(q, cap);
     if (!p)
         return;
     memcpy(p, ql_block_first(b), b->len);
@@ -74,18 +76,19 @@ static uint8_t *splice_anew(struct quicklist *q, struct ql_block *b, size_t off,
     }
     bool at_end = b == qlb(q, 0) || b == qlb(q, q->n - 1);
     size_t cap = block_cap(q, at_end, len, b->cap);
-    uint8_t *p = block_alloc(q, cap);
+    uint8_t *p = qlb_alloc(q, cap);
     if (!p)
         return NULL;
     size_t start = at_tail ? 0 : off == 0 ? cap - len : (cap - len) / 2;
     move_around(b, p, start, off, gone, hole);
     qlb_free(q, b);
-    *b = (struct ql_block){p, (uint32_t)start, (uint32_t)len, (uint32_t)cap, b->count, 0};
+    *b = (struct ql_block){p, (uint32_t)start, (uint32_t)len, (uint32_t)cap, b->count, 0, 0, 0};
     return p + start + off;
 }
 
 uint8_t *qlb_splice(struct quicklist *q, struct ql_block *b, size_t off, size_t gone, size_t hole)
 {
+    b->tried = 0;
     uint8_t *p = ql_block_first(b);
     size_t behind = b->len - off - gone, more = hole - gone, less = gone - hole;
     if (hole >= gone) {
@@ -113,11 +116,11 @@ uint8_t *qlb_splice(struct quicklist *q, struct ql_block *b, size_t off, size_t 
 
 static bool make_plain(struct quicklist *q, struct ql_block *ret, struct span text)
 {
-    uint8_t *p = text.n <= UINT32_MAX ? block_alloc(q, text.n) : NULL;
+    uint8_t *p = text.n <= UINT32_MAX ? qlb_alloc(q, text.n) : NULL;
     if (!p)
         return false;
     memcpy(p, text.p, text.n);
-    *ret = (struct ql_block){p, 0, (uint32_t)text.n, (uint32_t)text.n, 1, 1};
+    *ret = (struct ql_block){p, 0, (uint32_t)text.n, (uint32_t)text.n, 1, 1, 0, 0};
     return true;
 }
 
@@ -128,12 +131,12 @@ bool qlb_make(struct quicklist *q, struct ql_block *ret, enum ql_place place, st
     if (!ql_packs(q, len - 1))
         return make_plain(q, ret, text);
     size_t cap = block_cap(q, place != QL_INSIDE, len, 0), start = place == QL_HEAD ? cap - len : 0;
-    uint8_t *p = block_alloc(q, cap);
+    uint8_t *p = qlb_alloc(q, cap);
     if (!p)
         return false;
     lp_write(p + start, e);
     p[start + len - 1] = LP_END;
-    *ret = (struct ql_block){p, (uint32_t)start, (uint32_t)len, (uint32_t)cap, 1, 0};
+    *ret = (struct ql_block){p, (uint32_t)start, (uint32_t)len, (uint32_t)cap, 1, 0, 0, 0};
     return true;
 }
 
@@ -175,6 +178,7 @@ static bool table_room(struct quicklist *q, bool tail, uint32_t n)
 
 bool ql_table_open(struct quicklist *q, uint32_t i, uint32_t n)
 {
+    q->moved = 1;
     bool tail = i > q->n / 2 || i == q->n;
     uint32_t spare = tail ? q->room - q->first - q->n : q->first;
     if (spare < n && !table_room(q, tail, n))
@@ -192,6 +196,7 @@ bool ql_table_open(struct quicklist *q, uint32_t i, uint32_t n)
 void ql_table_close(struct quicklist *q, uint32_t i, uint32_t n)
 {
     uint32_t behind = q->n - i - n;
+    q->moved = 1;
     if (i < behind) {
         memmove(qlb(q, n), qlb(q, 0), i * sizeof(*q->table));
         q->first += n;
@@ -205,8 +210,9 @@ void ql_table_close(struct quicklist *q, uint32_t i, uint32_t n)
 
 /* ---- life ---- */
 
-struct quicklist *ql_create(struct mem *mem, int64_t fill)
+struct quicklist *ql_create(struct mem *mem, const struct ql_limits *limits)
 {
+    int64_t fill = limits->fill;
     static const uint32_t classes[] = {4096, 8192, 16384, 32768, 65536};
     struct quicklist *q = mem_alloc(mem, sizeof(*q));
     if (!q)
@@ -217,6 +223,7 @@ struct quicklist *ql_create(struct mem *mem, int64_t fill)
                         : fill == 0    ? 1
                         : fill > 32767 ? 32767
                                        : (uint32_t)fill;
+    q->depth = limits->depth < QL_DEPTH_MAX ? (uint32_t)limits->depth : QL_DEPTH_MAX;
     return q;
 }
 
@@ -235,24 +242,37 @@ bool ql_free_slice(struct quicklist *q, size_t budget, size_t *freed)
     return true;
 }
 
-struct quicklist *ql_copy(struct mem *mem, const struct quicklist *from)
+struct quicklist *ql_alike(struct mem *mem, const struct quicklist *from)
 {
-    size_t freed;
-    struct quicklist *q = ql_create(mem, 0);
+    struct quicklist *q = ql_create(mem, &(struct ql_limits){0});
     if (!q)
         return NULL;
     q->block_bytes = from->block_bytes;
     q->block_elements = from->block_elements;
+    q->depth = from->depth;
+    return q;
+}
+
+struct quicklist *ql_copy(struct mem *mem, const struct quicklist *from)
+{
+    size_t freed;
+    struct quicklist *q = ql_alike(mem, from);
+    if (!q)
+        return NULL;
     if (from->n && !table_resize(q, from->n, 0))
         goto no_memory;
     for (; q->n < from->n; q->n++) {
         const struct ql_block *b = qlb(from, q->n);
-        size_t cap = b->plain ? b->len : mem_size_class(b->len);
-        uint8_t *p = block_alloc(q, cap);
+        size_t len = b->lzf ? b->start : b->len;
+        size_t cap = b->plain ? len : mem_size_class(len);
+        uint8_t *p = qlb_alloc(q, cap);
         if (!p)
             goto no_memory;
-        memcpy(p, ql_block_first(b), b->len);
-        *qlb(q, q->n) = (struct ql_block){p, 0, b->len, (uint32_t)cap, b->count, b->plain};
+        memcpy(p, b->lzf ? b->p : ql_block_first(b), len);
+        *qlb(q, q->n) = *b;
+        qlb(q, q->n)->p = p;
+        qlb(q, q->n)->start = b->lzf ? b->start : 0;
+        qlb(q, q->n)->cap = (uint32_t)cap;
     }
     q->count = from->count;
     return q;
@@ -273,7 +293,7 @@ bool ql_to_listpack(const struct quicklist *q, size_t max_bytes, struct mem_bloc
     uint16_t count = b->count < LP_UNKNOWN ? (uint16_t)b->count : LP_UNKNOWN;
     memcpy(lp.p, &len, 4);
     memcpy(lp.p + 4, &count, 2);
-    memcpy(lp.p + LP_HEADER_BYTES, ql_block_first(b), b->len);
+    memcpy(lp.p + LP_HEADER_BYTES, ql_enter(b), b->len);
     lp.len = len;
     *ret = lp;
     return true;
@@ -295,7 +315,7 @@ static __attribute__((noinline)) bool push_block(struct quicklist *q, bool tail,
     q->count++;
     /* What was at the end may have room that nothing will come to. */
     struct ql_block *before = q->n > 1 ? qlb(q, tail ? q->n - 2 : 1) : NULL;
-    if (before && !before->plain && before->cap - before->len > before->cap / 4)
+    if (before && !before->plain && !before->lzf && before->cap - before->len > before->cap / 4)
         qlb_trim(q, before);
     return true;
 }
@@ -340,6 +360,8 @@ bool ql_push_listpack(struct quicklist *q, const struct mem_block *lp)
                                           (uint32_t)lp->len - LP_HEADER_BYTES,
                                           (uint32_t)lp->cap,
                                           (uint32_t)count,
+                                          0,
+                                          0,
                                           0};
     q->bytes += mem_size_class(lp->cap);
     q->count += count;
@@ -357,7 +379,7 @@ bool ql_push_plain(struct quicklist *q, const struct mem_block *b)
     }
     if (b->cap > UINT32_MAX || !ql_table_open(q, q->n, 1))
         return false;
-    *qlb(q, q->n - 1) = (struct ql_block){b->p, 0, (uint32_t)b->len, (uint32_t)b->cap, 1, 1};
+    *qlb(q, q->n - 1) = (struct ql_block){b->p, 0, (uint32_t)b->len, (uint32_t)b->cap, 1, 1, 0, 0};
     q->bytes += mem_size_class(b->cap);
     q->count++;
     return true;
@@ -392,6 +414,7 @@ void ql_pop(struct quicklist *q, bool tail, size_t n)
             return;
         b = qlb(q, tail ? q->n - 1 : 0);
     }
+    ASSERT(!b->lzf); /* ql_ready */
     b->count -= (uint32_t)n;
     uint8_t *first = ql_block_first(b), *at = tail ? ql_block_end(b) : first;
     if (tail) {
@@ -414,7 +437,7 @@ void ql_pop(struct quicklist *q, bool tail, size_t n)
 uint8_t *qlb_seek(const struct ql_block *b, uint64_t i)
 {
     if (b->plain)
-        return b->p;
+        return ql_block_first(b);
     uint8_t *at;
     if (i <= b->count / 2) {
         at = ql_block_first(b);
@@ -470,6 +493,7 @@ bool ql_seek(const struct ql_view *w, int64_t index, struct ql_at *ret)
     if (i >= w->count)
         return false;
     uint32_t at = ql_block_of(w, &i);
+    ql_enter(&w->v[at]);
     *ret = (struct ql_at){at, qlb_seek(&w->v[at], i)};
     return true;
 }

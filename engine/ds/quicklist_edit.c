@@ -1,4 +1,4 @@
-/* quicklist_edit.c: changes in the middle of a quicklist: inserting, replacing, removing by position and by value.
+/* quicklist_edit.c: changes in the middle of a quicklist: inserting, replacing, removing by position.
  *
  *   a full block that must take one more in its middle is split there; two neighbours become one when a change left one of them
  *   nearly empty and both fit a block
@@ -9,11 +9,11 @@
 
 /* ---- merging ---- */
 
-/* Block a takes over the elements of its neighbour b, when both fit and one of them is small. b is gone then, but for its record. */
-static bool join(struct quicklist *q, struct ql_block *a, struct ql_block *b)
+bool qlb_join(struct quicklist *q, struct ql_block *a, struct ql_block *b)
 {
     uint32_t small = a->len < b->len ? a->len : b->len;
-    if (b->plain || !qlb_takes(q, a, b->len - 1, b->count) || small > q->block_bytes / 4)
+    if (b->plain || !qlb_fits(q, a, b->len - 1, b->count) || small > q->block_bytes / 4 ||
+        !qlb_open(q, a) || !qlb_open(q, b))
         return false;
     uint8_t *hole = qlb_splice(q, a, a->len - 1, 0, b->len - 1);
     if (!hole)
@@ -26,7 +26,7 @@ static bool join(struct quicklist *q, struct ql_block *a, struct ql_block *b)
 
 static bool merge(struct quicklist *q, uint32_t i)
 {
-    if (i + 1 >= q->n || !join(q, qlb(q, i), qlb(q, i + 1)))
+    if (i + 1 >= q->n || !qlb_join(q, qlb(q, i), qlb(q, i + 1)))
         return false;
     ql_table_close(q, i + 1, 1);
     return true;
@@ -76,7 +76,7 @@ static bool split(struct quicklist *q, uint32_t i, size_t off)
     b = qlb(q, i);
     q->bytes += mem_size_class(cap);
     memcpy(p, ql_block_first(b) + off, len);
-    *qlb(q, i + 1) = (struct ql_block){p, 0, len, (uint32_t)cap, b->count - n, 0};
+    *qlb(q, i + 1) = (struct ql_block){p, 0, len, (uint32_t)cap, b->count - n, 0, 0, 0};
     ql_block_first(b)[off] = LP_END;
     b->len = (uint32_t)off + 1;
     b->count = n;
@@ -122,7 +122,7 @@ static bool put_between(struct quicklist *q, uint32_t i, struct span text,
     return put_block(q, i, text, e);
 }
 
-bool ql_insert(struct quicklist *q, struct ql_at at, bool after, struct span text)
+static bool insert(struct quicklist *q, struct ql_at at, bool after, struct span text)
 {
     struct lp_encoded e;
     struct ql_block *b = qlb(q, at.block);
@@ -143,7 +143,27 @@ bool ql_insert(struct quicklist *q, struct ql_at at, bool after, struct span tex
     return done;
 }
 
-bool ql_replace(struct quicklist *q, struct ql_at at, struct span text)
+/* The element's block is open afterwards. False: no memory. */
+static bool open_at(struct quicklist *q, struct ql_at *at)
+{
+    struct ql_block *b = qlb(q, at->block);
+    size_t off = (size_t)(at->at - ql_block_first(b));
+    if (likely_(!b->lzf))
+        return true;
+    if (!qlb_open(q, b))
+        return false;
+    at->at = ql_block_first(b) + off;
+    return true;
+}
+
+bool ql_insert(struct quicklist *q, struct ql_at at, bool after, struct span text)
+{
+    bool done = (qlb(q, at.block)->plain || open_at(q, &at)) && insert(q, at, after, text);
+    ql_tidy(q, at.block);
+    return done;
+}
+
+static bool replace(struct quicklist *q, struct ql_at at, struct span text)
 {
     struct lp_encoded e;
     struct ql_block *b = qlb(q, at.block);
@@ -173,11 +193,18 @@ bool ql_replace(struct quicklist *q, struct ql_at at, struct span text)
     uint32_t i = at.block + (off > 0);
     if (qlb(q, i)->count > 1 && !split(q, i, gone))
         return false;
-    bool done = ql_replace(q, (struct ql_at){i, ql_block_first(qlb(q, i))}, text);
+    bool done = replace(q, (struct ql_at){i, ql_block_first(qlb(q, i))}, text);
     settle(q, i + 1);
     settle(q, i);
     if (off)
         settle(q, i - 1);
+    return done;
+}
+
+bool ql_replace(struct quicklist *q, struct ql_at at, struct span text)
+{
+    bool done = (qlb(q, at.block)->count == 1 || open_at(q, &at)) && replace(q, at, text);
+    ql_tidy(q, at.block);
     return done;
 }
 
@@ -186,6 +213,7 @@ bool ql_replace(struct quicklist *q, struct ql_at at, struct span text)
 /* n elements of a block from the k-th on; others stay. */
 static void delete_in_block(struct quicklist *q, struct ql_block *b, uint64_t k, uint64_t n)
 {
+    ASSERT(!b->lzf); /* ql_ready */
     uint8_t *from = qlb_seek(b, k), *to;
     if (n <= b->count - k - n) {
         to = from;
@@ -243,7 +271,7 @@ struct quicklist *ql_cut(struct quicklist *q, uint64_t *start, uint64_t *n)
         elements += qlb(q, end)->count;
         bytes += mem_size_class(qlb(q, end)->cap);
     }
-    struct quicklist *to = end > i ? ql_create(q->mem, 0) : NULL;
+    struct quicklist *to = end > i ? ql_alike(q->mem, q) : NULL;
     if (!to)
         return NULL;
     if (!ql_table_open(to, 0, end - i)) {
@@ -252,8 +280,6 @@ struct quicklist *ql_cut(struct quicklist *q, uint64_t *start, uint64_t *n)
         return NULL;
     }
     memcpy(qlb(to, 0), qlb(q, i), (end - i) * sizeof(*qlb(q, i)));
-    to->block_bytes = q->block_bytes;
-    to->block_elements = q->block_elements;
     to->count = elements;
     to->bytes += bytes;
     q->bytes -= bytes;
@@ -261,90 +287,4 @@ struct quicklist *ql_cut(struct quicklist *q, uint64_t *start, uint64_t *n)
     *n -= elements;
     ql_table_close(q, i, end - i);
     return to;
-}
-
-/* ---- removing by value ---- */
-
-/* From `at` on in a packed block; what stays moves once. Returns how many were removed. */
-static uint64_t remove_in_block(struct ql_block *b, uint8_t *at, const struct lp_needle *needle,
-                                uint64_t limit)
-{
-    uint8_t *to = at, *run = at; /* run: begin of what stays and was not moved yet */
-    uint64_t n = 0;
-    while (n < limit && *at != LP_END) {
-        uint8_t *next = lp_skip(at);
-        if (lp_matches(at, needle)) {
-            memmove(to, run, (size_t)(at - run));
-            to += at - run;
-            run = next;
-            n++;
-        }
-        at = next;
-    }
-    if (n) {
-        size_t rest = (size_t)(ql_block_end(b) + 1 - run);
-        memmove(to, run, rest);
-        b->len = (uint32_t)(to + rest - ql_block_first(b));
-        b->count -= (uint32_t)n;
-    }
-    return n;
-}
-
-/* Drops the records of blocks that became empty, and joins what fits, in one pass over the table. */
-static void gather(struct quicklist *q)
-{
-    uint32_t out = 0;
-    for (uint32_t i = 0; i < q->n; i++) {
-        struct ql_block *b = qlb(q, i), *a = out ? qlb(q, out - 1) : NULL;
-        if (b->count == 0) {
-            qlb_free(q, b);
-            continue;
-        }
-        if (a && join(q, a, b))
-            continue;
-        if (!b->plain && b->len * 2 <= b->cap)
-            qlb_trim(q, b);
-        *qlb(q, out++) = *b;
-    }
-    if (out < q->n)
-        ql_table_close(q, out, q->n - out);
-}
-
-/* The limit-th match from the tail, or the head of the list. */
-static struct ql_at match_from_tail(const struct ql_view *w, const struct lp_needle *needle,
-                                    uint64_t limit)
-{
-    struct ql_at at;
-    ql_seek(w, -1, &at);
-    do {
-        if (ql_matches(w, at, needle) && --limit == 0)
-            break;
-    } while (ql_prev(w, &at));
-    return at;
-}
-
-uint64_t ql_remove(struct quicklist *q, struct span text, bool from_tail, uint64_t limit)
-{
-    struct lp_needle needle = lp_needle_of(text);
-    struct ql_view w = ql_view(q);
-    uint64_t n = 0;
-    if (!q->count || !limit)
-        return 0;
-    struct ql_at at = {0, ql_block_first(&w.v[0])};
-    if (from_tail && limit < q->count)
-        at = match_from_tail(&w, &needle, limit);
-    for (uint32_t i = at.block; i < q->n && n < limit; i++) {
-        struct ql_block *b = qlb(q, i);
-        if (b->plain) {
-            bool gone = ql_matches(&w, (struct ql_at){i, b->p}, &needle);
-            b->count -= gone;
-            n += gone;
-        } else {
-            n += remove_in_block(b, i == at.block ? at.at : ql_block_first(b), &needle, limit - n);
-        }
-    }
-    q->count -= n;
-    if (n)
-        gather(q);
-    return n;
 }

@@ -82,6 +82,8 @@ void rdb_put_string(struct rdb_writer *w, struct span s);
 void rdb_put_type(struct rdb_writer *w, uint8_t type);
 /* Structures (listpacks, intsets): never as an integer. */
 void rdb_put_blob(struct rdb_writer *w, struct span s);
+/* Data that was compressed by LZF already, of n bytes. */
+void rdb_put_lzf(struct rdb_writer *w, struct span data, size_t n);
 void rdb_put_i64_string(struct rdb_writer *w, int64_t v);
 /* Version and checksum behind everything written so far. */
 void rdb_put_footer(struct rdb_writer *w);

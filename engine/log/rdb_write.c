@@ -125,6 +125,14 @@ static bool put_lzf(struct rdb_writer *w, struct span s)
     return true;
 }
 
+void rdb_put_lzf(struct rdb_writer *w, struct span data, size_t n)
+{
+    rdb_put_u8(w, 0xc3);
+    rdb_put_len(w, data.n);
+    rdb_put_len(w, n);
+    rdb_put(w, data.p, data.n);
+}
+
 void rdb_put_blob(struct rdb_writer *w, struct span s)
 {
     if (put_lzf(w, s))

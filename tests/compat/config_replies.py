@@ -27,6 +27,7 @@ SETTINGS = [
     ("protected-mode", ["no", "YES", "yes"], ["", "1", "yes "]),
     ("loglevel", ["debug", "verbose", "NOTICE", "warning"], ["foo", "", "nothing"]),
     ("lfu-log-factor", ["0", "10"], ["-1"]),
+    ("list-compress-depth", ["1", "2147483647", "0"], ["-1", "2147483648", "x"]),
     ("lfu-decay-time", ["0", "1"], ["-1"]),
     ("proto-max-bulk-len", ["1mb", "512mb"], ["5", "1", "x"]),
     ("client-query-buffer-limit", ["1mb", "1gb"], ["1", "x"]),

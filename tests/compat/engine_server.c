@@ -99,6 +99,10 @@ static uint32_t policy_of(struct span name)
 static struct span config_set(struct server *s, const struct resp_cmd *cmd)
 {
     uint64_t v;
+    if (cmd->argc < 4)
+        return SPAN("-ERR wrong number of arguments for 'config|set' command\r\n");
+    if (cmd->argc % 2)
+        return SPAN("-ERR syntax error\r\n");
     if (cmd->argc == 4 && span_is(cmd->argv[2], "proto-max-bulk-len") &&
         num_parse_u64(cmd->argv[3], &v))
         s->h.config.proto_max_bulk_bytes = v;
@@ -107,6 +111,12 @@ static struct span config_set(struct server *s, const struct resp_cmd *cmd)
     else if (cmd->argc == 4 && span_is(cmd->argv[2], "maxmemory") &&
              num_parse_u64(cmd->argv[3], &v))
         s->h.config.maxmemory_bytes = v;
+    else if (cmd->argc == 4 && span_is(cmd->argv[2], "list-compress-depth") &&
+             num_parse_u64(cmd->argv[3], &v))
+        s->h.config.list_compress_depth = v;
+    else if (cmd->argc == 4 && span_is(cmd->argv[2], "list-max-listpack-size") &&
+             num_parse_i64(cmd->argv[3], &s->h.config.list_max_listpack_size))
+        return SPAN("+OK\r\n");
     else
         return SPAN("-ERR not served by this server\r\n");
     return SPAN("+OK\r\n");

@@ -11,7 +11,7 @@ LARGE = [b"L" * 3000, b"M" * 4096, b"N" * 8170, b"N" * 8181, b"N" * 8192, b"O" *
 
 class Commands:
     WEIGHTS = {"lpush": 12, "lpop": 8, "lrange": 10, "lset": 4, "linsert": 5, "lrem": 5, "ltrim": 2, "lpos": 7, "lmove": 6, "lmpop": 5, "lgrow": 0.6,
-               "lmix": 1}
+               "lmix": 1, "lconfig": 0.3}
 
     def list_key(self):
         return self.typed(b"list")
@@ -37,6 +37,12 @@ class Commands:
         many = self.r.choice([200, 1000, 5000])
         text = self.r.choice([b"grow", b"a rather longer text %d" % self.r.randrange(100), b""])
         return [self.r.choice([b"LPUSH", b"RPUSH"]), self.list_key()] + [text + b"%d" % (i * self.r.choice([1, 7919])) for i in range(many)]
+
+    def c_lconfig(self):
+        """Of lists that are made from then on: how many blocks at each end are not compressed, and how large a block is."""
+        if self.chance(50):
+            return [b"CONFIG", b"SET", b"list-compress-depth", self.r.choice([b"0", b"1", b"1", b"2", b"3"])]
+        return [b"CONFIG", b"SET", b"list-max-listpack-size", self.r.choice([b"-2", b"-1", b"3", b"20", b"128"])]
 
     def c_lpop(self):
         out = [self.r.choice([b"LPOP", b"RPOP"]), self.list_key()]

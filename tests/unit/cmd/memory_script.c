@@ -76,6 +76,8 @@ static bool run_failing(const struct memory_script *m, const char *line, uint32_
 {
     static struct harness h;
     harness_init(&h, shards);
+    if (m->configure)
+        m->configure(&h.config);
     for (const char *const *l = m->setup; *l; l++)
         harness_run(&h, *l);
     uint64_t before = fingerprint(&h, m);

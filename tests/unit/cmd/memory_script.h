@@ -10,6 +10,7 @@ struct memory_script {
     const char *const *lines;
     /* True for lines that may have done a part of their work (several independent keys). NULL: none. */
     bool (*partial)(const char *line);
+    void (*configure)(struct engine_config *c); /* NULL: as it is */
 };
 
 /* Fails the test, or returns how many allocations failed in all. */

@@ -22,7 +22,7 @@ static bool partial(const char *line)
 
 static void test_each_allocation_fails(void **state)
 {
-    const struct memory_script m = {setup, keys, lines, partial};
+    const struct memory_script m = {setup, keys, lines, partial, NULL};
     assert_true(memory_script_run(&m, 1) > 8);
     assert_true(memory_script_run(&m, 3) > 8);
 }

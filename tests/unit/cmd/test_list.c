@@ -326,10 +326,90 @@ static bool partial(const char *line)
 
 static void test_each_allocation_fails(void **state)
 {
-    const struct memory_script m = {prepared, keys, lines, partial};
+    const struct memory_script m = {prepared, keys, lines, partial, NULL};
     size_t one = memory_script_run(&m, 1), three = memory_script_run(&m, 3);
     print_message("%zu and %zu failed allocations\n", one, three);
     assert_true(one > 60 && three > 60);
+}
+
+static void compress(struct engine_config *c)
+{
+    c->list_compress_depth = 1;
+    c->list_max_listpack_size = 20;
+}
+
+static void test_each_allocation_fails_of_compressed_lists(void **state)
+{
+    const struct memory_script m = {prepared, keys, lines, partial, compress};
+    size_t one = memory_script_run(&m, 1), three = memory_script_run(&m, 3);
+    print_message("%zu and %zu failed allocations\n", one, three);
+    assert_true(one > 300 && three > 300);
+}
+
+/* ---- compressed ---- */
+
+static uint32_t compressed_of(struct harness *h, const char *key)
+{
+    struct ql_view w = ql_view(object_ptr(entry_of(h, key)));
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < w.n; i++)
+        n += w.v[i].lzf;
+    return n;
+}
+
+/* What only reads leaves each block as it is, and DUMP carries them. */
+static void test_compressed_lists_are_read(void **state)
+{
+    struct harness *h = *state;
+    h->config.list_max_listpack_size = 50;
+    grow(h, "open", 3000);
+    h->config.list_compress_depth = 2;
+    grow(h, "k", 3000);
+    size_t open = ((struct quicklist *)object_ptr(entry_of(h, "open")))->bytes;
+    struct quicklist *q = object_ptr(entry_of(h, "k"));
+    assert_int_equal(compressed_of(h, "open"), 0);
+    assert_int_equal(compressed_of(h, "k"), q->n - 4);
+    assert_true(q->bytes < open * 2 / 3);
+    EXPECT(h, "LINDEX k 1500", "$12\r\nelement:1500\r\n");
+    EXPECT(h, "LPOS k element:2000", ":2000\r\n");
+    EXPECT(h, "SORT k BY none LIMIT 700 1", "*1\r\n$11\r\nelement:700\r\n");
+    EXPECT(h, "SORT k ALPHA DESC LIMIT 0 2", "*2\r\n$11\r\nelement:999\r\n$11\r\nelement:998\r\n");
+    static const char *const same[] = {"LRANGE %s 0 -1", "SORT %s ALPHA", "SORT %s BY none DESC",
+                                       "LRANGE %s 77 -77"};
+    for (size_t i = 0; i < ARRAY_LEN(same); i++) {
+        char line[100], *want;
+        snprintf(line, sizeof(line), same[i], "open");
+        want = strdup(harness_run(h, line));
+        snprintf(line, sizeof(line), same[i], "k");
+        assert_string_equal(harness_run(h, line), want);
+        free(want);
+    }
+    assert_int_equal(compressed_of(h, "k"), q->n - 4);
+    struct span dump = harness_runv(h, (struct span[]){SPAN("DUMP"), SPAN("k")}, 2);
+    size_t head = (size_t)((const uint8_t *)memchr(dump.p, '\n', dump.n) + 1 - dump.p);
+    size_t n = dump.n - head - 2;
+    uint8_t *copy = malloc(n);
+    memcpy(copy, dump.p + head, n);
+    struct span restore[] = {SPAN("RESTORE"), SPAN("other"), SPAN("0"), span_of(copy, n)};
+    harness_runv(h, restore, 4);
+    free(copy);
+    assert_int_equal(h->errors, 0);
+    assert_true(compressed_of(h, "other") > 50);
+    char *want = strdup(harness_run(h, "LRANGE open 0 -1"));
+    assert_string_equal(harness_run(h, "LRANGE other 0 -1"), want);
+    free(want);
+}
+
+/* It once freed a million blocks at once. */
+static void test_what_lrem_empties_is_freed_in_slices(void **state)
+{
+    struct harness *h = *state;
+    for (int i = 0; i < 300; i++)
+        harness_run(h, "RPUSH k " B10000 " " B10000);
+    harness_run(h, "RPUSH k a");
+    EXPECT(h, "LREM k 0 " B10000, ":600\r\n");
+    assert_true(h->shards[0].lazy_pending > 0);
+    EXPECT(h, "LRANGE k 0 -1", "*1\r\n$1\r\na\r\n");
 }
 
 int main(void)
@@ -343,6 +423,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_moves_over_shards, setup_three, teardown),
         cmocka_unit_test_setup_teardown(test_a_large_list_changes_shards, setup_three, teardown),
         cmocka_unit_test(test_each_allocation_fails),
+        cmocka_unit_test(test_each_allocation_fails_of_compressed_lists),
+        cmocka_unit_test_setup_teardown(test_compressed_lists_are_read, setup_one, teardown),
+        cmocka_unit_test_setup_teardown(test_what_lrem_empties_is_freed_in_slices, setup_one,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,8 @@ static const char *const reads[] = {
     "LRANGE list 0 -1",
     "LRANGE list 100 -200",
     "LRANGE plain 0 -1",
+    "LRANGE lzf 0 -1",
+    "LRANGE lzf 100 -200",
     "SMEMBERS set",
     "HGETALL hash",
     "HKEYS hash",
@@ -24,6 +26,11 @@ static const char *const reads[] = {
     "ZRANGEBYSCORE zset -inf +inf WITHSCORES",
     "ZRANGE zset (10 +inf BYSCORE LIMIT 3 -1",
     "ZRANGE zset + - BYLEX REV",
+    "XRANGE stream - +",
+    "XREVRANGE stream + -",
+    "XRANGE stream (10-0 +",
+    "XREAD COUNT 1500 STREAMS stream 5",
+    "XREAD STREAMS few stream 0 0",
     "GET text",
 };
 #define READS (sizeof(reads) / sizeof(reads[0]))
@@ -31,29 +38,26 @@ static const char *const reads[] = {
 /* The first word after the command. */
 static void key_of(const char *line, char *to)
 {
-    sscanf(line, "%*s %15s", to);
+    if (strncmp(line, "XREAD", 5) == 0)
+        strcpy(to, "stream");
+    else
+        sscanf(line, "%*s %15s", to);
 }
 
-static void fill(struct harness *h)
+static void run_if(struct harness *h, const char *only, const char *format, const char *pad, int i)
 {
-    char line[2048], pad[801];
-    memset(pad, 'x', sizeof(pad) - 1);
-    pad[sizeof(pad) - 1] = 0;
-    bool was = h->may_hold;
-    h->may_hold = false;
-    harness_run(h, "FLUSHALL SYNC");
-    for (int i = 0; i < ELEMENTS; i++) {
-        snprintf(line, sizeof(line), "RPUSH list %s%d", pad, i);
-        harness_run(h, line);
-        snprintf(line, sizeof(line), "SADD set %s%d", pad, i);
-        harness_run(h, line);
-        snprintf(line, sizeof(line), "HSET hash f%s%d v%s%d", pad, i, pad, i);
-        harness_run(h, line);
-        snprintf(line, sizeof(line), "ZADD zset %d %s%d", i, pad, i);
-        harness_run(h, line);
-    }
-    harness_run(h, "SETRANGE text 3000000 end");
-    for (int i = 0; i < 40; i++) { /* elements that have a block each */
+    char line[2048], key[16];
+    sscanf(format, "%*s %15s", key);
+    if (only && strcmp(key, only) != 0)
+        return;
+    snprintf(line, sizeof(line), format, i, pad, pad);
+    harness_run(h, line);
+}
+
+/* Elements that have a block each. */
+static void fill_plain(struct harness *h)
+{
+    for (int i = 0; i < 40; i++) {
         harness_run(h, "SETRANGE long 100000 e");
         struct span argv[] = {SPAN("RPUSH"), SPAN("plain"), {0}};
         struct span got = harness_runv(h, (struct span[]){SPAN("GET"), SPAN("long")}, 2);
@@ -63,6 +67,36 @@ static void fill(struct harness *h)
         harness_runv(h, argv, 3);
         free(copy);
     }
+}
+
+/* `only`: the key, which is made anew; NULL: all of them. */
+static void fill(struct harness *h, const char *only)
+{
+    char pad[801];
+    memset(pad, 'x', sizeof(pad) - 1);
+    pad[sizeof(pad) - 1] = 0;
+    bool was = h->may_hold;
+    h->may_hold = false;
+    if (only)
+        harness_runv(h, (struct span[]){SPAN("DEL"), span_str(only)}, 2);
+    else
+        harness_run(h, "FLUSHALL SYNC");
+    for (int i = 0; i < ELEMENTS; i++) {
+        run_if(h, only, "RPUSH list %1$d%2$s", pad, i);
+        h->config.list_compress_depth = 1;
+        run_if(h, only, "RPUSH lzf %1$d%2$s", pad, i);
+        h->config.list_compress_depth = 0;
+        run_if(h, only, i % 7 ? "XADD stream %1$d-2 f %1$d%2$s g v" : "XADD stream %1$d-2 o %2$s",
+               pad, i);
+        run_if(h, only, "SADD set %1$d%2$s", pad, i);
+        run_if(h, only, "HSET hash f%1$d%2$s v%1$d%3$s", pad, i);
+        run_if(h, only, "ZADD zset %1$d %1$d%2$s", pad, i);
+    }
+    harness_run(h, "XADD few 1-1 f v");
+    if (!only || strcmp(only, "text") == 0)
+        harness_run(h, "SETRANGE text 3000000 end");
+    if (!only || strcmp(only, "plain") == 0)
+        fill_plain(h);
     h->may_hold = was;
 }
 
@@ -70,7 +104,7 @@ static int setup(void **state)
 {
     struct harness *h = calloc(1, sizeof(*h));
     harness_init(h, 1);
-    fill(h);
+    fill(h, NULL);
     *state = h;
     return 0;
 }
@@ -120,11 +154,12 @@ static struct held *begin(struct harness *h, const char *line, struct bytes *hea
 }
 
 /* Takes parts up to `parts` of them; true: it was all. */
-static bool take(struct held *held, struct reply *r, struct reply_heap *got, size_t budget,
-                 int parts)
+static bool take(struct harness *h, struct held *held, struct reply *r, struct reply_heap *got,
+                 size_t budget, int parts)
 {
     while (parts--) {
         size_t before = got->len;
+        harness_run(h, "LINDEX lzf 800"); /* others read meanwhile */
         bool done = held_take(held, r, budget);
         reply_heap_finish(r, got);
         assert_true(got->len - before <= (budget < 1 << 20 ? budget : SIZE_MAX / 2) + 210000);
@@ -144,12 +179,12 @@ static void expect_parts(struct harness *h, const char *line, size_t budget, int
     reply_heap_init(&r, &got, h->session->resp);
     reply_raw(&r, head.p, head.n);
     reply_heap_finish(&r, &got);
-    bool done = take(held, &r, &got, budget, before);
+    bool done = take(h, held, &r, &got, budget, before);
     if (change && !done) {
         harness_run(h, change);
         assert_null(held->e);
     }
-    assert_true(done || take(held, &r, &got, budget, 1 << 30));
+    assert_true(done || take(h, held, &r, &got, budget, 1 << 30));
     assert_int_equal(h->shards[0].held_count, 0);
     assert_int_equal(got.len, want.n);
     assert_memory_equal(got.p, want.p, want.n);
@@ -193,6 +228,9 @@ static void test_a_value_that_changes_is_answered_as_it_was(void **state)
         "LSET list 500 v",
         "LTRIM list 1 0",
         "RPUSH plain 1",
+        "LREM lzf 1 nosuch",
+        "LINSERT lzf BEFORE nosuch a",
+        "LSET lzf 700 v",
         "SADD set m",
         "SPOP set",
         "HSET hash f v",
@@ -201,6 +239,10 @@ static void test_a_value_that_changes_is_answered_as_it_was(void **state)
         "ZADD zset 1 m",
         "ZPOPMIN zset",
         "ZREMRANGEBYRANK zset 0 -1",
+        "XADD stream * f v",
+        "XDEL stream 700-1",
+        "XTRIM stream MAXLEN 10",
+        "XSETID stream 99999999999999-1",
         "APPEND text x",
         "SETRANGE text 0 y",
     };
@@ -221,10 +263,10 @@ static void test_a_value_that_changes_is_answered_as_it_was(void **state)
             snprintf(exists, sizeof(exists), "MEMORY USAGE %s", key);
             if (strtol(harness_run(h, exists) + 1, NULL, 10) < LIMIT_LONG_REPLY_BYTES ||
                 strncmp(changes[k], "EXPIRE", 6) == 0)
-                fill(h);
+                fill(h, strncmp(changes[k], "FLUSH", 5) == 0 ? NULL : key);
         }
     }
-    fill(h);
+    fill(h, NULL);
 }
 
 static void test_fields_that_expire_by_themselves(void **state)
@@ -239,12 +281,12 @@ static void test_fields_that_expire_by_themselves(void **state)
     struct held *held = begin(h, "HGETALL hash", &head);
     reply_heap_init(&r, &got, 2);
     reply_raw(&r, head.p, head.n);
-    assert_false(take(held, &r, &got, 10000, 2));
+    assert_false(take(h, held, &r, &got, 10000, 2));
     harness_advance_ms(h, 100);
     for (int i = 0; i < 100 && held->e; i++)
         shard_tick(&h->shards[0], 64);
     assert_null(held->e);
-    assert_true(take(held, &r, &got, 10000, 1 << 30));
+    assert_true(take(h, held, &r, &got, 10000, 1 << 30));
     assert_int_equal(got.len, want.n);
     assert_memory_equal(got.p, want.p, want.n);
     reply_heap_free(&got);
@@ -277,17 +319,17 @@ static void test_several_clients_ask_for_one_value(void **state)
         reply_heap_init(&r[i], &got[i], 2);
         reply_raw(&r[i], head.p, head.n);
         free(head.p);
-        assert_false(take(held[i], &r[i], &got[i], 1000, i));
+        assert_false(take(h, held[i], &r[i], &got[i], 1000, i));
     }
     harness_run(h, "LPUSH list new");
     for (int i = 0; i < N; i++) {
-        assert_true(take(held[i], &r[i], &got[i], 1000, 1 << 30));
+        assert_true(take(h, held[i], &r[i], &got[i], 1000, 1 << 30));
         assert_int_equal(got[i].len, want.n);
         assert_memory_equal(got[i].p, want.p, want.n);
         reply_heap_free(&got[i]);
     }
     free(want.p);
-    fill(h);
+    fill(h, NULL);
 }
 
 static void test_small_replies_are_whole(void **state)

@@ -24,7 +24,7 @@ static const char *const lines[] = {
 
 static void test_each_allocation_fails(void **state)
 {
-    const struct memory_script m = {setup, keys, lines, NULL};
+    const struct memory_script m = {setup, keys, lines, NULL, NULL};
     assert_true(memory_script_run(&m, 1) > 20);
     assert_true(memory_script_run(&m, 3) > 20);
 }

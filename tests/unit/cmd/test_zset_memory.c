@@ -124,7 +124,7 @@ static void test_each_allocation_fails(void **state)
             put_key(text[i], script[i], turn ? "large" : "small");
             lines[i] = text[i];
         }
-        const struct memory_script m = {setup, keys, lines, NULL};
+        const struct memory_script m = {setup, keys, lines, NULL, NULL};
         for (uint32_t shards = 1; shards <= 3; shards += 2) {
             size_t failures = memory_script_run(&m, shards);
             print_message("%zu failed allocations in %zu commands\n", failures, ARRAY_LEN(script));

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/ds/quicklist.h"
+#include "engine/ds/quicklist_internal.h"
 #include "tests/unit/unit.h"
 
 #define MODEL_MAX 6000
@@ -30,6 +30,11 @@ static int teardown(void **state)
     assert_int_equal(mem.used_bytes, 0);
     mem_fini(&mem);
     return 0;
+}
+
+static struct quicklist *create(int64_t fill, uint64_t depth)
+{
+    return ql_create(&mem, &(struct ql_limits){fill, depth});
 }
 
 /* ---- the model: elements are numbers of texts ---- */
@@ -88,6 +93,22 @@ static void check_value(struct lp_value v, uint32_t what)
     assert_memory_equal(have.p, want.p, want.n);
 }
 
+/* Allocations have failed: blocks may be open, or compressed, that should not be. */
+static bool memory_failed;
+static uint64_t compressed_seen;
+
+/* Within the depth no block is compressed; elsewhere each is, or it gains nothing, or it is not worth it. */
+static void check_form(const struct quicklist *q, uint32_t i)
+{
+    const struct ql_block *b = qlb(q, i);
+    size_t n = b->len + (b->plain ? 0 : LP_HEADER_BYTES);
+    compressed_seen += b->lzf;
+    assert_true(!b->lzf || (n >= 48 && n - b->start >= 8));
+    if (memory_failed || q->moved)
+        return;
+    assert_int_equal(b->lzf || b->tried, ql_inside(q, i) || b->tried);
+}
+
 static void check_blocks(const struct quicklist *q)
 {
     static uint8_t lp[TEXT_MAX + 100];
@@ -99,10 +120,11 @@ static void check_blocks(const struct quicklist *q)
         const struct ql_block *b = &q->table[q->first + i];
         bytes += mem_size_class(b->cap);
         count += b->count;
-        assert_true(b->count > 0 && b->start + b->len <= b->cap);
+        assert_true(b->count > 0 && (b->lzf ? b->start : b->start + b->len) <= b->cap);
+        check_form(q, i);
         if (b->plain) {
             assert_int_equal(b->count, 1);
-            assert_true(LP_EMPTY_BYTES + lp_element_bytes(span_of(b->p, b->len)) > q->block_bytes);
+            assert_true(LP_EMPTY_BYTES + lp_element_bytes(ql_plain_text(b)) > q->block_bytes);
             continue;
         }
         uint32_t len = LP_HEADER_BYTES + b->len;
@@ -110,7 +132,7 @@ static void check_blocks(const struct quicklist *q)
         assert_true(len <= q->block_bytes && b->count <= q->block_elements);
         memcpy(lp, &len, 4);
         memcpy(lp + 4, &n, 2);
-        memcpy(lp + LP_HEADER_BYTES, ql_block_first(b), b->len);
+        memcpy(lp + LP_HEADER_BYTES, ql_enter(b), b->len);
         assert_true(lp_valid(lp, len));
     }
     assert_int_equal(count, q->count);
@@ -195,6 +217,21 @@ static void change_in_the_middle(struct quicklist *q, struct model *m, uint32_t 
     }
 }
 
+static bool ready(struct quicklist *q, uint64_t start, uint64_t n)
+{
+    bool done = ql_ready(q, start, n);
+    assert_true(done || (q->depth && mem.fail_after == 0));
+    return done;
+}
+
+/* Commands leave only ends; here the middle may go, and what was opened for it is compressed again. */
+static void delete (struct quicklist *q, uint64_t start, uint64_t n)
+{
+    ql_delete(q, start, n);
+    for (uint32_t i = 0; i < q->n; i += 2)
+        ql_tidy(q, i);
+}
+
 static void remove_some(struct quicklist *q, struct model *m)
 {
     size_t i = rnd() % m->n, n = rnd() % 3 ? rnd() % 4 : rnd() % 200;
@@ -203,19 +240,32 @@ static void remove_some(struct quicklist *q, struct model *m)
     switch (rnd() % 4) {
     case 0:
         n = n < m->n ? n : m->n;
+        if (!ready(q, tail ? m->n - n : 0, n))
+            break;
         ql_pop(q, tail, n);
         model_cut(m, tail ? m->n - n : 0, n);
         break;
     case 1: {
         size_t limit = rnd() % 2 ? SIZE_MAX : 1 + rnd() % 5;
         uint32_t what = m->v[i];
-        assert_int_equal(ql_remove(q, text_of(what, text_a), tail, limit),
-                         model_remove(m, what, tail, limit));
+        uint64_t removed;
+        struct quicklist *gone;
+        size_t freed;
+        if (ql_remove(q, text_of(what, text_a), tail, limit, &removed, &gone))
+            assert_int_equal(removed, model_remove(m, what, tail, limit));
+        else
+            assert_true(q->depth && mem.fail_after == 0);
+        if (gone) {
+            gone->depth = 0; /* its blocks are empty */
+            ql_free_slice(gone, SIZE_MAX, &freed);
+        }
         break;
     }
     case 2: {
         uint64_t start = i, left = n;
         size_t freed;
+        if (!ready(q, i, n))
+            break;
         struct quicklist *cut = ql_cut(q, &start, &left);
         if (cut) {
             check_blocks(cut);
@@ -223,23 +273,29 @@ static void remove_some(struct quicklist *q, struct model *m)
             ql_free_slice(cut, SIZE_MAX, &freed);
         }
         assert_int_equal(start, i);
-        ql_delete(q, start, left);
+        delete (q, start, left);
         model_cut(m, i, n);
         break;
     }
-    default: ql_delete(q, i, n); model_cut(m, i, n);
+    default:
+        if (!ready(q, i, n))
+            break;
+        delete (q, i, n);
+        model_cut(m, i, n);
     }
 }
 
-static void random_changes(int64_t fill, uint32_t texts, int steps)
+static void random_changes(int64_t fill, uint64_t depth, uint32_t texts, int steps)
 {
     static struct model m;
     m.n = 0;
-    struct quicklist *q = ql_create(&mem, fill);
+    memory_failed = false;
+    struct quicklist *q = create(fill, depth);
     size_t grow = 300 + rnd() % 2000;
     for (int step = 0; step < steps; step++) {
         uint32_t what = (uint32_t)(rnd() % texts);
-        mem.fail_after = rnd() % 20 ? 0 : 1 + rnd() % 3;
+        mem.fail_after = step < steps / 2 || rnd() % 20 ? 0 : 1 + rnd() % 3;
+        memory_failed |= mem.fail_after != 0;
         unsigned op = (unsigned)(rnd() % 8);
         if (m.n == 0 || (op < 5 && m.n < grow)) {
             bool tail = rnd() % 2, many = rnd() % 4 == 0;
@@ -255,6 +311,7 @@ static void random_changes(int64_t fill, uint32_t texts, int steps)
         } else {
             remove_some(q, &m);
         }
+        ql_shape(q);
         mem.fail_after = 0;
         if (step % 37 == 0)
             check_same(q, &m);
@@ -280,16 +337,20 @@ static void every_fill(void **state)
 {
     static const int64_t fills[] = {-1, -2, -3, -5, INT64_MIN, 0, 1, 2, 7, 128, INT64_MAX};
     for (size_t i = 0; i < sizeof(fills) / sizeof(fills[0]); i++)
-        random_changes(fills[i], 400, 500);
+        random_changes(fills[i], i % 4, 400, 500);
+    assert_true(compressed_seen > 1000);
 }
 static void few_texts(void **state)
 {
-    random_changes(-1, 7, 1000);
-    random_changes(3, 9, 1000);
+    random_changes(-1, 0, 7, 1000);
+    random_changes(3, 0, 9, 1000);
+    random_changes(7, 1, 9, 1000);
+    random_changes(40, 2, 9, 1000);
 }
 static void many_texts(void **state)
 {
-    random_changes(-1, 100000, 1000);
+    random_changes(-1, 0, 100000, 1000);
+    random_changes(-1, 3, 100000, 1000);
 }
 
 /* ---- shapes ---- */
@@ -297,7 +358,7 @@ static void many_texts(void **state)
 /* Whatever the way it was filled, no block but those at the ends is half empty, and a queue does not grow. */
 static void queues_stay_small(void **state)
 {
-    struct quicklist *q = ql_create(&mem, -2);
+    struct quicklist *q = create(-2, 0);
     size_t peak = 0;
     for (int i = 0; i < 200000; i++) {
         assert_true(ql_push(q, false, SPAN("some element")));
@@ -318,7 +379,7 @@ static void both_ends_in_turn(void **state)
 {
     static struct model m;
     m.n = 0;
-    struct quicklist *q = ql_create(&mem, -1);
+    struct quicklist *q = create(-1, 0);
     for (uint32_t i = 0; i < 4000; i++) {
         assert_true(ql_push(q, i % 2, text_of(i % 100 * 5 + 3, text_a)));
         model_put(&m, i % 2 ? m.n : 0, i % 100 * 5 + 3);
@@ -338,17 +399,22 @@ static void both_ends_in_turn(void **state)
 /* Deleting all but a few leaves them in a few blocks. */
 static void sparse_blocks_are_joined(void **state)
 {
-    struct quicklist *q = ql_create(&mem, -2);
+    struct quicklist *q = create(-2, 0);
     char text[32];
     for (int i = 0; i < 100000; i++) {
         size_t n = (size_t)snprintf(text, sizeof(text), "%s%d", i % 100 ? "drop" : "keep",
                                     i % 100 ? 0 : i);
         assert_true(ql_push(q, true, span_of(text, n)));
     }
-    assert_int_equal(ql_remove(q, SPAN("drop0"), true, SIZE_MAX), 99000);
+    uint64_t n;
+    struct quicklist *gone;
+    assert_true(ql_remove(q, SPAN("drop0"), true, SIZE_MAX, &n, &gone));
+    assert_int_equal(n, 99000);
+    assert_null(gone); /* a few blocks */
     check_blocks(q);
     assert_true(q->n <= 4);
-    assert_int_equal(ql_remove(q, SPAN("drop0"), false, 5), 0);
+    assert_true(ql_remove(q, SPAN("drop0"), false, 5, &n, &gone));
+    assert_int_equal(n, 0);
     free_all(q);
 }
 
@@ -356,7 +422,7 @@ static void sparse_blocks_are_joined(void **state)
 static void small_ones_between_large_ones_take_little(void **state)
 {
     static uint8_t large[20000];
-    struct quicklist *q = ql_create(&mem, -2);
+    struct quicklist *q = create(-2, 0);
     for (int i = 0; i < 400; i++) {
         assert_true(ql_push(q, i / 2 % 2, i % 2 ? SPAN("small") : span_of(large, sizeof(large))));
         struct ql_view w = ql_view(q);
@@ -376,7 +442,7 @@ static void popping_nothing_leaves_a_plain_block_alone(void **state)
 {
     static uint8_t large[20000];
     memset(large, 'x', sizeof(large));
-    struct quicklist *q = ql_create(&mem, -2);
+    struct quicklist *q = create(-2, 0);
     assert_true(ql_push(q, true, span_of(large, sizeof(large))));
     ql_pop(q, true, 0);
     ql_pop(q, false, 0);
@@ -389,7 +455,7 @@ static void popping_nothing_leaves_a_plain_block_alone(void **state)
 
 static void listpacks_and_blocks_are_taken_over(void **state)
 {
-    struct quicklist *q = ql_create(&mem, -2);
+    struct quicklist *q = create(-2, 0);
     struct mem_block lp, small = {mem_alloc(&mem, 5), 5, 5},
                          large = {mem_alloc(&mem, 20000), 10000, 20000};
     assert_true(lp_init(&mem, &lp, 0));
