@@ -173,7 +173,10 @@ void cmd_xgroup_delconsumer(struct cmd *c)
         return;
     }
     reply_int(c->out, (int64_t)consumer->pel.count);
-    stream_consumer_destroy(a.g, consumer);
+    struct stream *gone = stream_consumer_detach(a.g, consumer);
+    if (gone)
+        object_drop(a.sk.k.shard, OBJ_STREAM, ENC_STREAM,
+                    &(struct mem_block){.p = (uint8_t *)gone});
     stream_group_changed(&a.sk, "xgroup-delconsumer");
 }
 

@@ -8,6 +8,8 @@
 
 #include "engine/ds/stream_internal.h"
 
+#define DETACH_FROM 16 /* leaves of a consumer, from which on they are left to be freed later */
+
 /* ---- rows of pointers in the order of names ---- */
 
 /* Both structures end with their name; these find it. */
@@ -230,6 +232,45 @@ void stream_consumer_destroy(struct stream_group *g, struct stream_consumer *c)
         idtree_remove(&g->m, &g->pel, *(struct stream_id *)idtree_record(&c->pel, at));
     idtree_free_slice(&g->m, &c->pel, SIZE_MAX, &freed);
     consumer_free(g, c);
+}
+
+/* What the trees of a group take together. */
+static size_t pel_bytes(const struct stream_group *g)
+{
+    size_t other = mem_size_class(sizeof(*g) + g->name.n);
+    if (g->consumers.v)
+        other += mem_size_class(g->consumers.cap * sizeof(*g->consumers.v));
+    for (uint32_t i = 0; i < g->consumers.n; i++)
+        other += mem_size_class(sizeof(struct stream_consumer) + stream_consumer_at(g, i)->name.n);
+    return g->m.bytes - other;
+}
+
+static void take_tree(struct idtree *to, struct idtree *from)
+{
+    *to = *from;
+    *from = idtree_empty(from->width);
+}
+
+struct stream *stream_consumer_detach(struct stream_group *g, struct stream_consumer *c)
+{
+    size_t freed;
+    bool all = c->pel.count == g->pel.count && idtree_pieces(&c->pel) > DETACH_FROM;
+    struct stream *apart = all ? stream_create(g->m.mem) : NULL;
+    struct stream_group *h =
+        apart ? stream_group_create(apart, SPAN(""), STREAM_ID_MIN, STREAM_READ_UNKNOWN) : NULL;
+    struct stream_consumer *d = h ? stream_consumer_create(h, SPAN(""), 0) : NULL;
+    if (d) {
+        size_t bytes = pel_bytes(g);
+        g->m.bytes -= bytes;
+        h->m.bytes += bytes;
+        take_tree(&h->pel, &g->pel);
+        take_tree(&d->pel, &c->pel);
+    } else if (apart) {
+        stream_free_slice(apart, SIZE_MAX, &freed);
+        apart = NULL;
+    }
+    stream_consumer_destroy(g, c);
+    return apart;
 }
 
 /* ---- entries that wait ---- */

@@ -246,6 +246,19 @@ static void test_large_ones_are_freed_in_slices(void **state)
     EXPECT(h, "XGROUP CREATE k g 0", "+OK\r\n");
     harness_run(h, "XREADGROUP GROUP g c STREAMS k >");
     size_t full = s->mem.used_bytes;
+    EXPECT(h, "XGROUP DELCONSUMER k g c", ":9000\r\n");
+    assert_int_equal(s->lazy_pending, 1);
+    EXPECT(h, "XPENDING k g", "*4\r\n:0\r\n$-1\r\n$-1\r\n*-1\r\n");
+    while (s->lazy_pending)
+        shard_tick(s, 16);
+    assert_true(s->mem.used_bytes < full - 9000 * 50);
+    struct stream *st = object_ptr(ks_peek(s, 0, SPAN("k"), shard_hash(s, SPAN("k"))));
+    assert_int_equal(entry_bytes(ks_peek(s, 0, SPAN("k"), shard_hash(s, SPAN("k")))) -
+                         stream_bytes(st),
+                     entry_alloc_bytes_of(ks_peek(s, 0, SPAN("k"), shard_hash(s, SPAN("k")))));
+    EXPECT(h, "XGROUP SETID k g 0", "+OK\r\n");
+    harness_run(h, "XREADGROUP GROUP g c STREAMS k >");
+    full = s->mem.used_bytes;
     EXPECT(h, "XGROUP DESTROY k g", ":1\r\n");
     assert_int_equal(s->lazy_pending, 1);
     assert_true(s->mem.used_bytes > full - 4096);
