@@ -199,6 +199,9 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     w->cmd = route_cmd(w, NULL, NULL, 0, &w->out);
     w->out.sink = &conn_sink;
     w->cmd.may_hold = true;
+    w->part_cmd = w->cmd;
+    w->part_cmd.part = true;
+    w->part_cmd.may_hold = false;
     struct net_wire wire = c->wire;
     wire.tx = wire_tx;
     wire.ctx = w;

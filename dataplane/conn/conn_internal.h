@@ -247,7 +247,9 @@ struct worker {
     struct mail_ring *in;  /* count rings: in[i] is written by worker i */
     struct outbox *outbox; /* count */
     struct lease_state lease;
-    struct list scatters;   /* struct scatter */
+    struct list scatters; /* struct scatter */
+    struct scatter_pool scatter_pool;
+    struct cmd part_cmd;    /* of the part that runs here */
     struct list lease_jobs; /* struct lease_job: for the next round */
     struct lease lease_round;
     bool lease_asking;                    /* lease_round is under way */
@@ -494,8 +496,12 @@ void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct 
 /* Something for another shard that answers nobody; the arguments are copied. */
 void remote_tell(struct worker *w, uint32_t to, const struct cmd_desc *d, const struct span *argv,
                  uint32_t argc);
-bool remote_shard_free(
-    struct worker *w); /* my own shard may be touched now, and nothing waits for it */
+/* My own shard may be touched now, and nothing waits for it. */
+static inline bool remote_shard_free(const struct worker *w)
+{
+    return w->count == 1 ||
+           (w->lease.holder == LEASE_FREE && list_empty(&w->lease.queue) && !w->outbox[w->id].cur);
+}
 void remote_send(struct worker *w, uint32_t to, void *ptr, enum mail_tag tag);
 bool remote_receive(struct worker *w); /* mail_run */
 void remote_flush(struct worker *w);
@@ -545,9 +551,23 @@ void scatter_take(struct worker *w, struct part *p); /* a part has come back */
 void scatters_free(struct worker *w);
 
 /* part.c */
-void part_send(struct worker *w, uint32_t to, struct part *p); /* at the end of the turn */
 void part_receive(struct worker *w, struct part *first);
 void part_take(struct worker *w, struct part *p);
+/* To another worker: at the end of the turn. */
+static inline void part_send(struct worker *w, uint32_t to, struct part *p)
+{
+    struct outbox *o = &w->outbox[to];
+    if (to == w->id) {
+        part_take(w, p);
+        return;
+    }
+    p->next = NULL;
+    if (o->last_part)
+        o->last_part->next = p;
+    else
+        o->parts = p;
+    o->last_part = p;
+}
 bool part_turn(struct worker *w, struct part *p); /* it is the first in line; false: not now */
 /* Does a command for my shard meet keys of requests that are under way? `hash`: of its first key. Only while there are some. */
 bool part_meets(struct worker *w, const struct cmd_desc *d, const struct span *argv, uint32_t argc,

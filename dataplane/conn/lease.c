@@ -200,6 +200,7 @@ void lease_pump(struct worker *w)
         return; /* serving may post to this worker again: the outer call sees it */
     w->lease.pumping = true;
     while (w->lease.holder == LEASE_FREE && (n = list_pop_front(&w->lease.queue)) != NULL) {
+        w->lease.served++;
         if (!serve(w, list_entry(n, struct in_line, node))) {
             list_push_front(&w->lease.queue, n);
             break;

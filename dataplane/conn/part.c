@@ -12,8 +12,6 @@
 #include "dataplane/conn/scatter.h"
 #include "engine/cmd/effect.h"
 
-#define REPLY_BYTES 512 /* of a part, to begin with */
-
 /* ---- commands that meet keys of parts ---- */
 
 static bool keys_meet(struct worker *w, const struct cmd_desc *d, const struct span *argv,
@@ -52,26 +50,69 @@ bool part_meets(struct worker *w, const struct cmd_desc *d, const struct span *a
 
 /* ---- running ---- */
 
+/* Where its keys are looked up: their lines are asked for, then their entries. What reads is given these (cmd_key.candidate) unless anything was
+ * served, written or taken out of the dict meanwhile. */
+static inline struct dict *dict_of(struct worker *w, const struct part *p)
+{
+    return w->shard.db[p->of->db].keys;
+}
+
+static inline void find_buckets(struct worker *w, struct part *p)
+{
+    const struct dict *dict = dict_of(w, p);
+    p->dict = dict;
+    for (struct cmd_key *k = p->key, *end = k + p->keys; k != end; k++) {
+        k->bucket = dict ? dict_bucket_of(dict, k->hash) : NULL;
+        __builtin_prefetch(k->bucket);
+    }
+}
+
+static inline void find_entries(struct worker *w, struct part *p)
+{
+    p->served = w->lease.served;
+    if (unlikely_(!p->dict))
+        return; /* no bucket is no candidate */
+    p->departed = p->dict->departed;
+    for (struct cmd_key *k = p->key, *end = k + p->keys; k != end; k++) {
+        k->candidate = dict_candidate(k->bucket, k->hash);
+        __builtin_prefetch(k->candidate);
+    }
+}
+
+static inline bool found_good(struct worker *w, const struct part *p)
+{
+    return p->served == w->lease.served && p->dict == dict_of(w, p) &&
+           (!p->dict || p->departed == p->dict->departed);
+}
+
 static void run(struct worker *w, struct part *p)
 {
     const struct scatter *of = p->of;
     struct reply r;
-    uint64_t start = times_each(w, of->desc) ? rte_rdtsc() : 0;
-    if (!p->reply.p && (p->reply.p = malloc(REPLY_BYTES)) != NULL)
-        p->reply.cap = REPLY_BYTES;
+    struct cmd *cmd = &w->part_cmd; /* what never changes was filled in by worker_create */
+    uint64_t start = unlikely_(times_each(w, of->desc)) ? rte_rdtsc() : 0;
+    if (!of->write && unlikely_(!found_good(w, p))) {
+        find_buckets(w, p);
+        find_entries(w, p);
+    }
+    p->runs = false;
     reply_heap_append(&r, &p->reply, of->resp);
-    struct cmd cmd = route_cmd(w, of->desc, p->argv, p->argc, &r);
-    cmd.db = of->db;
-    cmd.hash = p->intent[0].hash;
-    cmd.part = true;
-    cmd.client = of->client;
-    cmd.tracks = of->tracks;
+    cmd->argv = p->argv;
+    cmd->argc = p->argc;
+    cmd->desc = of->desc;
+    cmd->out = &r;
+    cmd->now_us = w->unix_us;
+    cmd->db = of->db;
+    cmd->hash = p->key[0].hash;
+    cmd->keys = p->key;
+    cmd->client = of->client;
+    cmd->tracks = of->tracks;
     w->host.asker = of->client;
-    of->desc->fn(&cmd);
-    if (unlikely_(cmd.tracks))
-        tracking_read(&cmd);
-    cmd_ended(&cmd);
-    if (start) {
+    of->desc->fn(cmd);
+    if (unlikely_(cmd->tracks))
+        tracking_read(cmd);
+    cmd_ended(cmd);
+    if (unlikely_(start != 0)) {
         p->took = rte_rdtsc() - start;
         p->queued = start - of->born;
         times_took(w, of->desc, p->took);
@@ -82,7 +123,9 @@ static void run(struct worker *w, struct part *p)
         STAT_ADD(w->stats->error_replies, r.errors);
         stats_count_error(w->stats, r.error_code);
     }
-    p->gate = journal_gate(w, w->id, journal_need(of->durability, of->write));
+    if (unlikely_(w->journal.on))
+        p->gate = journal_gate(w, w->id, journal_need(of->durability, of->write));
+    w->lease.served += of->write;
     after_command(w, &w->shard);
 }
 
@@ -103,11 +146,12 @@ static bool take_keys(struct worker *w, struct part *p)
     bool write = p->of->write;
     if (t->writers || (write && t->readers)) {
         for (uint32_t i = 0; i < p->keys; i++)
-            if (intents_meet(t, p->intent[i].hash, write))
+            if (intents_meet(t, p->key[i].hash, write))
                 return false;
     }
+    struct cmd_key **chains = write ? t->write : t->read;
     for (uint32_t i = 0; i < p->keys; i++)
-        intent_add(t, &p->intent[i], write);
+        intent_add(chains, &p->key[i]);
     if (write)
         t->writers++;
     else
@@ -119,14 +163,15 @@ static void let_go(struct worker *w, struct part *p)
 {
     struct intents *t = &w->lease.intents;
     for (uint32_t i = 0; i < p->keys; i++)
-        intent_drop(&p->intent[i]);
+        intent_drop(&p->key[i]);
     if (p->of->write)
         t->writers--;
     else
         t->readers--;
     p->step = PART_HOME;
     part_send(w, p->of->home, p);
-    lease_pump(w); /* who waited for them */
+    if (unlikely_(!list_empty(&w->lease.queue)))
+        lease_pump(w); /* who waited for them */
 }
 
 /* False: not now. */
@@ -134,6 +179,7 @@ static bool grant(struct worker *w, struct part *p)
 {
     if (unlikely_(needs_leases(w, p))) {
         p->step = PART_LEASE;
+        p->runs = false;
         return true;
     }
     if (unlikely_(!take_keys(w, p)))
@@ -153,59 +199,53 @@ bool part_turn(struct worker *w, struct part *p)
     return true;
 }
 
-static void ask(struct worker *w, struct part *p)
+static __attribute__((noinline)) void ask(struct worker *w, struct part *p)
 {
     if (unlikely_(p->step == PART_WAIT)) {
         list_push_back(&w->lease.queue, &p->q.node);
         lease_pump(w);
         return;
     }
-    if (!remote_shard_free(w) || !grant(w, p))
+    if (!remote_shard_free(w) || !grant(w, p)) {
         p->step = PART_REFUSED;
+        p->runs = false;
+    }
     part_send(w, p->of->home, p);
+}
+
+static __attribute__((noinline)) void run_and_go(struct worker *w, struct part *p)
+{
+    run(w, p);
+    let_go(w, p);
 }
 
 void part_take(struct worker *w, struct part *p)
 {
-    switch ((enum part_step)p->step) {
-    case PART_ASK:
-    case PART_WAIT: ask(w, p); break;
-    case PART_RUN:
-        run(w, p);
+    if (p->step == PART_DROP)
         let_go(w, p);
-        break;
-    case PART_DROP: let_go(w, p); break;
-    case PART_GRANTED:
-    case PART_REFUSED:
-    case PART_LEASE:
-    case PART_HOME: scatter_take(w, p); break;
-    }
-}
-
-/* The keys of all parts of a message are asked for before the first one runs. */
-static void prefetch(struct worker *w, struct part *first, bool entries)
-{
-    for (struct part *p = first; p; p = p->next) {
-        struct dict *dict = w->shard.db[p->of->db].keys;
-        if (p->step > PART_WAIT && p->step != PART_RUN)
-            continue;
-        for (uint32_t i = 0; dict && i < p->keys; i++) {
-            if (entries)
-                dict_prefetch_entry(dict, p->intent[i].hash);
-            else
-                dict_prefetch_bucket(dict, p->intent[i].hash);
-        }
-    }
+    else if (p->step == PART_RUN)
+        run_and_go(w, p);
+    else if (p->step >= PART_GRANTED)
+        scatter_take(w, p);
+    else
+        ask(w, p);
 }
 
 void part_receive(struct worker *w, struct part *first)
 {
-    if (w->lease.holder == LEASE_FREE) {
-        prefetch(w, first, false);
-        prefetch(w, first, true);
+    if (likely_(w->lease.holder == LEASE_FREE)) { /* of all parts before the first one runs */
+        for (struct part *p = first; p; p = p->next)
+            if (p->runs)
+                find_buckets(w, p);
+        for (struct part *p = first; p; p = p->next)
+            if (p->runs)
+                find_entries(w, p);
     }
     for (struct part *p = first, *next; p; p = next) {
         next = p->next;
-        part_take(w, p);
+        if (p->step >= PART_GRANTED)
+            scatter_take(w, p);
+        else
+            part_take(w, p);
     }
 }

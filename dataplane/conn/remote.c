@@ -134,12 +134,6 @@ struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_de
     return mc;
 }
 
-bool remote_shard_free(struct worker *w)
-{
-    return w->count == 1 ||
-           (w->lease.holder == LEASE_FREE && list_empty(&w->lease.queue) && !w->outbox[w->id].cur);
-}
-
 void remote_post(struct worker *w, uint32_t to, struct slot *slot, const struct staged *s,
                  struct span *argv, uint32_t argc, bool part)
 {

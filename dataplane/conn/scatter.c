@@ -27,24 +27,10 @@ static void go_on(struct worker *w, struct scatter *sc);
 
 /* ---- parts on their way ---- */
 
-void part_send(struct worker *w, uint32_t to, struct part *p)
-{
-    struct outbox *o = &w->outbox[to];
-    if (to == w->id) {
-        part_take(w, p);
-        return;
-    }
-    p->next = NULL;
-    if (o->last_part)
-        o->last_part->next = p;
-    else
-        o->parts = p;
-    o->last_part = p;
-}
-
-static void step(struct worker *w, struct scatter *sc, struct part *p, enum part_step step)
+static inline void step(struct worker *w, struct scatter *sc, struct part *p, enum part_step step)
 {
     p->step = (uint8_t)step;
+    p->runs = step == (sc->write ? PART_RUN : PART_ASK);
     sc->awaited++;
     part_send(w, p->shard, p);
 }
@@ -63,45 +49,36 @@ static void step_all(struct worker *w, struct scatter *sc, enum part_step to, bo
 
 /* ---- the record ---- */
 
-/* Does one run of bytes have all arguments, as they came in a packet? Its length, or 0. */
-static size_t one_run(const struct span *argv, uint32_t argc, size_t bytes)
+#define REPLY_ROOM 32 /* for a part's reply, and for each value in it, in the block itself */
+#define VALUE_ROOM 104
+
+static void *block_new(struct worker *w, size_t size, bool *pooled)
 {
-    uintptr_t from = (uintptr_t)argv[0].p, at = from;
-    for (uint32_t i = 0; i < argc; i++) {
-        if ((uintptr_t)argv[i].p < at)
-            return 0;
-        at = (uintptr_t)argv[i].p + argv[i].n;
-    }
-    return at - from <= bytes + (size_t)argc * 16 ? at - from : 0;
+    struct scatter_pool *pool = &w->scatter_pool;
+    *pooled = size <= SCATTER_BLOCK_BYTES;
+    if (likely_(*pooled && pool->n))
+        return pool->block[--pool->n];
+    return aligned_alloc(64, *pooled ? SCATTER_BLOCK_BYTES : (size + 63) & ~(size_t)63);
 }
 
-static void copy_args(struct scatter *sc, const struct span *argv, uint8_t *to, size_t run)
-{
-    if (run) {
-        memcpy(to, argv[0].p, run);
-        for (uint32_t i = 0; i < sc->argc; i++)
-            sc->argv[i] = span_of(to + (argv[i].p - argv[0].p), argv[i].n);
-        return;
-    }
-    for (uint32_t i = 0; i < sc->argc; i++) {
-        memcpy(to, argv[i].p, argv[i].n);
-        sc->argv[i] = span_of(to, argv[i].n);
-        to += argv[i].n;
-    }
-}
+/* What a request needs: its parts, `bytes` of arguments. */
+struct need {
+    uint32_t keys, parts;
+    size_t bytes;
+};
 
-/* Memory for the request, its arguments copied. NULL: there is none. */
-static struct scatter *scatter_new(struct worker *w, const struct staged *s, uint32_t keys,
-                                   uint32_t parts)
+/* Memory for the request; its keys and arguments are to be filled in, the latter at *bytes. NULL: there is none. */
+static struct scatter *scatter_new(struct worker *w, const struct staged *s,
+                                   const struct need *need, uint8_t **bytes)
 {
-    size_t bytes = 0, args = s->argc + (parts ? s->argc + parts : 0);
-    for (uint32_t i = 0; i < s->argc; i++)
-        bytes += s->argv[i].n;
-    size_t run = one_run(s->argv, s->argc, bytes);
-    size_t head = (sizeof(struct scatter) + 63) & ~(size_t)63, intents = parts ? keys : 0;
-    size_t size = head + parts * sizeof(struct part) + intents * sizeof(struct intent) +
-                  keys * sizeof(uint64_t) + args * sizeof(struct span) + keys + (run ? run : bytes);
-    struct scatter *sc = aligned_alloc(64, (size + 63) & ~(size_t)63);
+    uint32_t keys = need->keys, parts = need->parts;
+    size_t args = s->argc + (parts ? s->argc + parts : 0);
+    size_t room = parts * REPLY_ROOM + (s->desc->split == SPLIT_VALUES ? keys * VALUE_ROOM : 0);
+    size_t head = (sizeof(struct scatter) + 63) & ~(size_t)63;
+    size_t size = head + parts * sizeof(struct part) + keys * sizeof(struct cmd_key) +
+                  args * sizeof(struct span) + keys + need->bytes + (parts ? room : 0);
+    bool pooled;
+    struct scatter *sc = block_new(w, size, &pooled);
     if (!sc)
         return NULL;
     struct conn *c = s->conn;
@@ -116,23 +93,55 @@ static struct scatter *scatter_new(struct worker *w, const struct staged *s, uin
                            .durability = c->ses.durability,
                            .tracks = tracking_remembers(&c->ses),
                            .write = (s->desc->flags & CMD_READONLY) == 0,
+                           .pooled = pooled,
                            .born = rte_rdtsc()};
     sc->part = (struct part *)((uint8_t *)sc + head);
-    struct intent *intent = (struct intent *)(sc->part + parts);
-    sc->hash = (uint64_t *)(intent + intents);
-    sc->argv = (struct span *)(sc->hash + keys);
+    sc->key = (struct cmd_key *)(sc->part + parts);
+    sc->argv = (struct span *)(sc->key + keys);
     sc->part_of = (uint8_t *)(sc->argv + args);
-    copy_args(sc, s->argv, sc->part_of + keys, run);
+    *bytes = sc->part_of + keys;
     list_push_back(&w->scatters, &sc->node);
     return sc;
 }
 
-static void scatter_free(struct scatter *sc)
+static void scatter_free(struct worker *w, struct scatter *sc)
 {
+    struct scatter_pool *pool = &w->scatter_pool;
     list_remove(&sc->node);
     for (uint32_t i = 0; i < sc->parts; i++)
-        free(sc->part[i].reply.p);
-    free(sc);
+        if (unlikely_(!sc->part[i].reply.lent))
+            free(sc->part[i].reply.p);
+    if (likely_(sc->pooled && pool->n < SCATTER_BLOCKS))
+        pool->block[pool->n++] = sc;
+    else
+        free(sc);
+}
+
+static inline struct span copy_arg(uint8_t **to, struct span arg)
+{
+    struct span copy = span_of(*to, arg.n);
+    if (likely_(arg.n <= 64))
+        bytes_copy_64(*to, arg.p, arg.n);
+    else
+        memcpy(*to, arg.p, arg.n);
+    *to += arg.n;
+    return copy;
+}
+
+/* The request as it came, of one in parts. */
+static struct span *whole_argv(struct scatter *sc)
+{
+    uint32_t first = (uint32_t)sc->desc->first_key, each = (uint32_t)sc->desc->key_step;
+    uint32_t used[LIMIT_WORKERS] = {0};
+    if (!sc->parts)
+        return sc->argv;
+    sc->argv[0] = sc->part[0].argv[0];
+    for (uint32_t i = 0; i < sc->keys; i++) {
+        uint32_t k = sc->part_of[i];
+        const struct span *from = sc->part[k].argv + 1 + (size_t)used[k]++ * each;
+        memcpy(sc->argv + first + (size_t)i * each, from, each * sizeof(*from));
+    }
+    return sc->argv;
 }
 
 void scatters_free(struct worker *w)
@@ -142,8 +151,10 @@ void scatters_free(struct worker *w)
         struct scatter *sc = list_entry(n, struct scatter, node);
         if (sc->slot && !sc->slot->conn)
             slot_free(sc->slot);
-        scatter_free(sc);
+        scatter_free(w, sc);
     }
+    while (w->scatter_pool.n)
+        free(w->scatter_pool.block[--w->scatter_pool.n]);
 }
 
 /* ---- what its client may ask meanwhile ---- */
@@ -173,7 +184,7 @@ static void pending_end(struct scatter *sc)
 static bool has_key(const struct scatter *sc, uint64_t hash)
 {
     for (uint32_t i = 0; i < sc->keys; i++)
-        if (sc->hash[i] == hash)
+        if (sc->key[i].hash == hash)
             return true;
     return false;
 }
@@ -228,38 +239,39 @@ bool scatter_holds(struct worker *w, struct staged *s)
 /* ---- the reply ---- */
 
 /* Length of the string or null at p, which is whole. */
-static size_t value_bytes(const uint8_t *p)
+static inline size_t value_bytes(const uint8_t *p)
 {
-    size_t n = 0, i = 1;
-    if (p[0] != '$')
+    size_t n, i;
+    if (unlikely_(p[0] != '$'))
         return 3; /* _\r\n */
-    if (p[1] == '-')
+    if (unlikely_(p[1] == '-'))
         return 5; /* $-1\r\n */
-    for (; p[i] != '\r'; i++)
+    n = (size_t)(p[1] - '0');
+    for (i = 2; p[i] != '\r'; i++)
         n = n * 10 + (size_t)(p[i] - '0');
     return i + 2 + n + 2;
 }
 
-static size_t line_bytes(const uint8_t *p)
-{
-    size_t i = 0;
-    while (p[i] != '\n')
-        i++;
-    return i + 1;
-}
-
-/* Arrays of values -> one, in the order of the keys. */
+/* The values of all parts, in the order of the keys. */
 static void join_values(struct scatter *sc, struct reply *r)
 {
     reply_array(r, sc->keys);
-    for (uint32_t i = 0; i < sc->parts; i++)
-        sc->part[i].at = line_bytes(sc->part[i].reply.p);
-    for (uint32_t i = 0; i < sc->keys; i++) {
-        struct part *p = &sc->part[sc->part_of[i]];
-        const uint8_t *value = p->reply.p + p->at;
+    size_t all = 0;
+    for (uint32_t i = 0; i < sc->parts; i++) {
+        sc->part[i].at = sc->part[i].reply.p;
+        all += sc->part[i].reply.len;
+    }
+    bool fits = (size_t)(r->end - r->cur) >= all && !r->muted;
+    for (const uint8_t *k = sc->part_of, *end = k + sc->keys; k != end; k++) {
+        const uint8_t *value = sc->part[*k].at;
         size_t n = value_bytes(value);
-        reply_raw(r, value, n);
-        p->at += n;
+        sc->part[*k].at = value + n;
+        if (likely_(fits)) {
+            memcpy(r->cur, value, n);
+            r->cur += n;
+        } else {
+            reply_raw(r, value, n);
+        }
     }
 }
 
@@ -322,6 +334,8 @@ static void note_times(struct worker *w, struct scatter *sc)
 {
     const struct slot *slot = sc->slot;
     uint64_t took = 0, queued = 0;
+    if (likely_(!times_each(w, sc->desc)))
+        return;
     for (uint32_t i = 0; i < sc->parts; i++) {
         if (sc->part[i].took > took) {
             took = sc->part[i].took;
@@ -331,7 +345,7 @@ static void note_times(struct worker *w, struct scatter *sc)
     if (likely_(took < w->slow_cycles))
         return;
     struct times_request r = {.desc = sc->desc,
-                              .argv = sc->argv,
+                              .argv = whole_argv(sc),
                               .argc = sc->argc,
                               .session = slot->conn ? &slot->conn->ses : NULL};
     times_slow(w, &r, took, queued);
@@ -395,12 +409,13 @@ static void run_leased(struct worker *w, struct lease_job *j)
     reply_heap_free(&h);
     struct journal_need need = journal_need(sc->durability, (sc->desc->flags & CMD_WRITE) != 0);
     pending_end(sc);
-    scatter_free(sc);
+    scatter_free(w, sc);
     journal_ready(w, slot, want, need);
 }
 
 static void ask_leases(struct worker *w, struct scatter *sc, uint64_t want)
 {
+    whole_argv(sc);
     sc->state = SCATTER_LEASED;
     sc->job.want = want;
     sc->job.run = run_leased;
@@ -419,16 +434,22 @@ void scatter_lease(struct worker *w, struct staged *s, uint64_t want, const uint
 {
     struct conn *c = s->conn;
     struct slot *slot = route_slot(c, 1);
-    struct scatter *sc = scatter_new(w, s, n, 0);
+    struct need need = {.keys = n};
+    uint8_t *bytes;
+    for (uint32_t i = 0; i < s->argc; i++)
+        need.bytes += s->argv[i].n;
+    struct scatter *sc = scatter_new(w, s, &need, &bytes);
     if (!sc) {
         out_of_memory(slot);
         return;
     }
+    for (uint32_t i = 0; i < s->argc; i++)
+        sc->argv[i] = copy_arg(&bytes, s->argv[i]);
     sc->slot = slot;
     sc->keyed = n > 0;
     sc->write = true; /* the leases let nobody beside it */
     for (uint32_t i = 0; i < n; i++)
-        sc->hash[i] = shard_hash(&w->shard, s->argv[pos[i]]);
+        sc->key[i].hash = shard_hash(&w->shard, s->argv[pos[i]]);
     if (!sc->keyed) {
         slot->resumes = true;
         c->paused = true;
@@ -498,7 +519,7 @@ static void go_on(struct worker *w, struct scatter *sc)
     case SCATTER_ENDING:
         if (sc->slot)
             answer(w, sc);
-        scatter_free(sc);
+        scatter_free(w, sc);
         break;
     case SCATTER_LEASED: break;
     }
@@ -507,62 +528,104 @@ static void go_on(struct worker *w, struct scatter *sc)
 void scatter_take(struct worker *w, struct part *p)
 {
     struct scatter *sc = p->of;
-    sc->refused |= p->step == PART_REFUSED;
-    sc->listens |= p->step == PART_LEASE;
+    if (unlikely_(p->step == PART_REFUSED))
+        sc->refused = true;
+    if (unlikely_(p->step == PART_LEASE))
+        sc->listens = true;
     if (--sc->awaited == 0)
         go_on(w, sc);
 }
 
 /* ---- a request ---- */
 
-/* Fills the parts: each has the name, and its keys with what belongs to them, in their order. */
-static void fill_parts(struct worker *w, struct scatter *sc, const uint8_t *owner,
-                       const uint32_t count[LIMIT_WORKERS])
+/* Where its keys are, found before memory is asked for. */
+struct spread {
+    uint32_t keys, shards;
+    uint32_t count[LIMIT_WORKERS]; /* keys of each shard */
+    uint8_t *owner;                /* of each key */
+    size_t bytes;
+};
+
+/* Its parts, empty. Each has the name, and room for its keys with what belongs to them. */
+static void make_parts(struct worker *w, struct scatter *sc, const struct spread *at,
+                       uint8_t index[LIMIT_WORKERS], uint8_t *room)
 {
-    uint32_t first = (uint32_t)sc->desc->first_key, each = (uint32_t)sc->desc->key_step;
-    uint8_t index[LIMIT_WORKERS];
+    uint32_t each = (uint32_t)sc->desc->key_step;
+    size_t value = sc->desc->split == SPLIT_VALUES ? VALUE_ROOM : 0;
     struct span *argv = sc->argv + sc->argc;
-    struct intent *intent = (struct intent *)(sc->part + sc->parts);
+    struct cmd_key *key = sc->key;
     struct part *p = sc->part;
     for (uint32_t shard = 0; shard < w->count; shard++) {
-        if (!count[shard])
+        uint32_t n = at->count[shard];
+        if (!n)
             continue;
-        *p = (struct part){.of = sc, .argv = argv, .intent = intent, .shard = shard, .argc = 1};
+        size_t cap = REPLY_ROOM + n * value;
         p->q.kind = LINE_PART;
-        argv[0] = sc->argv[0];
-        argv += 1 + (size_t)count[shard] * each;
-        intent += count[shard];
+        p->of = sc;
+        p->argv = argv;
+        p->key = key;
+        p->argc = 1;
+        p->keys = 0;
+        p->shard = shard;
+        p->lost = false;
+        p->reply = (struct reply_heap){.p = room, .cap = cap, .lent = true};
+        p->took = p->gate = 0;
+        p->served = UINT64_MAX;
+        room += cap;
+        argv += 1 + (size_t)n * each;
+        key += n;
         index[shard] = (uint8_t)(p++ - sc->part);
-    }
-    for (uint32_t i = 0; i < sc->keys; i++) {
-        const struct span *from = sc->argv + first + (size_t)i * each;
-        uint8_t k = sc->part_of[i] = index[owner[i]];
-        p = &sc->part[k];
-        p->intent[p->keys++].hash = sc->hash[i] = shard_hash(&w->shard, *from);
-        for (uint32_t a = 0; a < each; a++)
-            p->argv[p->argc++] = from[a];
     }
 }
 
-/* Its keys lie on so many shards, `count` of them on each. */
-static void start(struct worker *w, struct staged *s, uint32_t keys, const uint8_t *owner,
-                  const uint32_t count[LIMIT_WORKERS], uint32_t shards)
+/* Gives the parts their keys, `each` arguments a key, in their order. */
+static inline __attribute__((always_inline)) void deal(struct worker *w, struct scatter *sc,
+                                                       const struct span *from,
+                                                       const uint8_t *owner, const uint8_t *index,
+                                                       uint8_t *bytes, uint32_t each)
 {
+    for (uint32_t i = 0; i < sc->keys; i++, from += each) {
+        uint8_t k = sc->part_of[i] = index[owner[i]];
+        struct part *p = &sc->part[k];
+        p->key[p->keys++].hash = shard_hash(&w->shard, *from);
+        p->argv[p->argc++] = copy_arg(&bytes, from[0]);
+        if (each == 2)
+            p->argv[p->argc++] = copy_arg(&bytes, from[1]);
+    }
+}
+
+static void fill_parts(struct worker *w, struct scatter *sc, const struct staged *s,
+                       const struct spread *at, uint8_t *bytes)
+{
+    uint8_t index[LIMIT_WORKERS];
+    const struct span *from = s->argv + sc->desc->first_key;
+    make_parts(w, sc, at, index, bytes + at->bytes);
+    struct span name = copy_arg(&bytes, s->argv[0]);
+    for (uint32_t i = 0; i < sc->parts; i++)
+        sc->part[i].argv[0] = name;
+    if (sc->desc->key_step == 1)
+        deal(w, sc, from, at->owner, index, bytes, 1);
+    else
+        deal(w, sc, from, at->owner, index, bytes, 2);
+}
+
+static void start(struct worker *w, struct staged *s, const struct spread *at)
+{
+    struct need need = {.keys = at->keys, .parts = at->shards, .bytes = at->bytes};
     struct slot *slot = route_slot(s->conn, 1);
-    struct scatter *sc = scatter_new(w, s, keys, shards);
+    uint8_t *bytes;
+    struct scatter *sc = scatter_new(w, s, &need, &bytes);
     if (!sc) {
         out_of_memory(slot);
         return;
     }
     sc->slot = slot;
     sc->keyed = true;
-    fill_parts(w, sc, owner, count);
+    fill_parts(w, sc, s, at, bytes);
     pending_begin(sc, s->conn);
     STAT_INC(w->stats->scatters);
     count_hops(w, s->desc, shards_of(sc));
-    STAT_ADD(w->stats->mail_sent, shards);
-    for (uint32_t i = 0; i < shards; i++)
-        sc->part[i].step = PART_ASK;
+    STAT_ADD(w->stats->mail_sent, sc->parts);
     step_all(w, sc, PART_ASK, false);
 }
 
@@ -570,19 +633,27 @@ uint32_t scatter_start(struct worker *w, struct staged *s)
 {
     const struct cmd_desc *d = s->desc;
     uint32_t first = (uint32_t)d->first_key, each = (uint32_t)d->key_step;
-    uint8_t here[KEYS_HERE], *owner = here;
-    uint32_t count[LIMIT_WORKERS] = {0}, shards = 0, keys = (s->argc - first) / each;
-    if (d->split == SPLIT_LEASE || (s->argc - first) % each != 0)
+    uint8_t here[KEYS_HERE];
+    if (d->split == SPLIT_LEASE || (each == 2 && (s->argc - first) % 2 != 0))
         return 0;
-    if (keys > KEYS_HERE && !(owner = malloc(keys)))
+    struct spread at;
+    at.keys = each == 2 ? (s->argc - first) / 2 : s->argc - first;
+    at.shards = 0;
+    memset(at.count, 0, w->count * sizeof(at.count[0]));
+    at.owner = here;
+    at.bytes = s->argv[0].n;
+    if (at.keys > KEYS_HERE && !(at.owner = malloc(at.keys)))
         return 0;
-    for (uint32_t i = 0; i < keys; i++) {
-        owner[i] = (uint8_t)shard_of_key(s->argv[first + (size_t)i * each], w->count);
-        shards += count[owner[i]]++ == 0;
+    const struct span *key = s->argv + first;
+    for (uint32_t i = 0; i < at.keys; i++, key += each) {
+        uint32_t owner = shard_of_key(*key, w->count);
+        at.owner[i] = (uint8_t)owner;
+        at.shards += at.count[owner]++ == 0;
+        at.bytes += key->n + (each == 2 ? key[1].n : 0);
     }
-    if (shards > 1)
-        start(w, s, keys, owner, count, shards);
-    if (owner != here)
-        free(owner);
-    return shards;
+    if (at.shards > 1)
+        start(w, s, &at);
+    if (at.owner != here)
+        free(at.owner);
+    return at.shards;
 }

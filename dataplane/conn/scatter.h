@@ -2,9 +2,10 @@
  *
  *   struct scatter         at home: the request
  *     struct part          one for each of its shards; travels home -> owner -> home, in lists of one message a turn
- *       struct intent      one for each of its keys: in the owner's table from the grant until the owner has let go
+ *       struct cmd_key     one for each of its keys: in the owner's table from the grant until the owner has let go
  *
- * All of one request is one block of memory, which belongs to its home; a part and its intents to the worker that has the part. */
+ * All of one request, its replies as long as they are short included, is one block of memory, which belongs to its home; a part and its
+ * keys to the worker that has the part. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,23 +14,17 @@
 
 #include "dataplane/conn/mail.h"
 
-/* A key of a request over several shards that has not let go of it yet. Keys are told apart by their hash alone, of all databases: two that
- * share it meet, and one waits for the other. */
-struct intent {
-    struct intent *next, **at; /* of its chain */
-    uint64_t hash;
-};
-
-/* Of one shard; the owner's. */
+/* Keys of requests over several shards that have not let go of them yet; of one shard, the owner's. Keys are told apart by their hash
+ * alone, of all databases: two that share it meet, and one waits for the other. */
 #define INTENT_CHAINS 1024
 struct intents {
-    struct intent *read[INTENT_CHAINS], *write[INTENT_CHAINS];
+    struct cmd_key *read[INTENT_CHAINS], *write[INTENT_CHAINS];
     uint32_t readers, writers; /* parts that have some */
 };
 
-static inline bool intents_in(struct intent *const *chains, uint64_t hash)
+static inline bool intents_in(struct cmd_key *const *chains, uint64_t hash)
 {
-    const struct intent *i = chains[hash % INTENT_CHAINS];
+    const struct cmd_key *i = chains[hash % INTENT_CHAINS];
     while (i && i->hash != hash)
         i = i->next;
     return i != NULL;
@@ -41,9 +36,9 @@ static inline bool intents_meet(const struct intents *t, uint64_t hash, bool wri
     return intents_in(t->write, hash) || (write && intents_in(t->read, hash));
 }
 
-static inline void intent_add(struct intents *t, struct intent *i, bool write)
+static inline void intent_add(struct cmd_key **chains, struct cmd_key *i)
 {
-    struct intent **chain = &(write ? t->write : t->read)[i->hash % INTENT_CHAINS];
+    struct cmd_key **chain = &chains[i->hash % INTENT_CHAINS];
     i->next = *chain;
     i->at = chain;
     if (i->next)
@@ -51,7 +46,7 @@ static inline void intent_add(struct intents *t, struct intent *i, bool write)
     *chain = i;
 }
 
-static inline void intent_drop(struct intent *i)
+static inline void intent_drop(struct cmd_key *i)
 {
     *i->at = i->next;
     if (i->next)
@@ -63,6 +58,7 @@ struct lease_state {
     uint32_t holder;   /* worker that may touch it, or LEASE_FREE: me */
     struct list queue; /* struct in_line, first come first: commands, parts that wait, leases */
     bool pumping;      /* lease_pump is on the stack */
+    uint64_t served;   /* of that line, and parts that write: what was found before may be gone */
     struct intents intents;
 };
 
@@ -70,12 +66,12 @@ struct lease_state {
 enum part_step {
     PART_ASK,     /* home: its keys, at once or not at all; what only reads is run with the grant */
     PART_WAIT,    /* home: the same, but it waits for its turn */
-    PART_GRANTED, /* owner */
-    PART_REFUSED, /* owner: something else has one of its keys, or the shard */
-    PART_LEASE,   /* owner: the shard has listeners that must hear of the request as a whole */
     PART_RUN,     /* home: it is run, and lets go */
     PART_DROP,    /* home: it lets go */
-    PART_HOME,    /* owner: it has let go */
+    PART_GRANTED, /* owner; all from here on are the owner's answers */
+    PART_REFUSED, /* something else has one of its keys, or the shard */
+    PART_LEASE,   /* the shard has listeners that must hear of the request as a whole */
+    PART_HOME,    /* it has let go */
 };
 
 struct part {
@@ -83,13 +79,16 @@ struct part {
     struct part *next; /* in a message */
     struct scatter *of;
     struct span *argv;
-    struct intent *intent;
+    struct cmd_key *key;
     uint32_t argc, keys;
     uint32_t shard;
     uint8_t step; /* enum part_step */
     bool lost;    /* no memory for the reply */
+    bool runs;    /* this step runs it */
     struct reply_heap reply;
-    size_t at;                  /* home: so much of the reply is used */
+    const uint8_t *at;       /* home: the rest of the reply */
+    const struct dict *dict; /* owner: the keys' candidates are of this dict, as it was then */
+    uint64_t departed, served;
     uint64_t took, queued;      /* cycles, where it was timed by itself */
     uint64_t gate;              /* journal_gate of the shard */
 } __attribute__((aligned(64))); /* others write their own at the same time */
@@ -107,10 +106,10 @@ struct scatter {
     struct list node;     /* worker.scatters */
     struct slot *slot;    /* NULL: its reply has left */
     const struct cmd_desc *desc;
-    struct span *argv; /* all of them */
-    uint64_t *hash;    /* of its keys */
-    uint8_t *part_of;  /* the part that a key is in */
-    struct part *part; /* in order of their shards */
+    struct span *argv;   /* all of them; of one in parts only once they are asked for: whole_argv */
+    struct cmd_key *key; /* its keys, those of a part together */
+    uint8_t *part_of;    /* the part that a key is in, in the order of the request */
+    struct part *part;   /* in order of their shards */
     uint32_t argc, keys, parts;
     uint32_t home, db;
     uint32_t awaited; /* parts that are not home */
@@ -120,5 +119,14 @@ struct scatter {
     bool keyed;            /* all of its keys are known: what does not meet them goes on */
     bool refused, listens; /* PART_REFUSED, PART_LEASE came */
     bool ordered;          /* one part after the other, each waiting for its turn */
+    bool pooled;           /* the block is of the size that a worker keeps */
     uint64_t client, born;
+};
+
+/* Blocks at rest, of one size, for the next requests; the worker's own. */
+#define SCATTER_BLOCK_BYTES 4096
+#define SCATTER_BLOCKS      128
+struct scatter_pool {
+    void *block[SCATTER_BLOCKS];
+    uint32_t n;
 };

@@ -152,6 +152,16 @@ struct host {
     const struct time_hist *times; /* per command index */
 };
 
+/* A key that was hashed, and perhaps looked up, before its command runs: of a request over several shards (conn/scatter.h). */
+struct cmd_key {
+    uint64_t hash;
+    union {
+        const struct dict_bucket *bucket; /* until the entries are looked at */
+        struct entry *candidate;          /* as in struct cmd */
+    };
+    struct cmd_key *next, **at; /* in a chain of who has made it */
+};
+
 struct cmd {
     const struct cmd_desc *desc;
     struct span *argv;
@@ -177,6 +187,7 @@ struct cmd {
     bool waits;   /* set by the command: it does, and there is no reply */
     bool part;    /* one part of a split: write the part's form, the aggregator makes the reply */
     bool in_exec; /* one of a transaction's: it must not wait, and memory was asked for before */
+    const struct cmd_key *keys; /* of a part: all its keys, every key_step-th argument; or NULL */
 };
 
 /* Finds the command and subcommand of argv and checks arity. NULL: the error was written. */

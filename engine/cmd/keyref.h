@@ -23,9 +23,12 @@ static inline struct keyref keyref_at(struct cmd *c, uint32_t i)
     return (struct keyref){s, c->argv[i], shard_hash(s, c->argv[i])};
 }
 
-/* Keys of a list that starts at argument `first`. */
+/* Keys of a list that starts at argument `first`, one or two arguments each. */
 static inline struct keyref keyref_nth(struct cmd *c, uint32_t i, uint32_t first)
 {
+    if (c->keys)
+        return (struct keyref){c->shard, c->argv[i],
+                               c->keys[(i - first) >> (c->desc->key_step - 1)].hash};
     return i == first ? keyref_first(c, i) : keyref_at(c, i);
 }
 

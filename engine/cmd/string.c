@@ -429,9 +429,37 @@ void cmd_getex(struct cmd *c)
 
 /* ---- several at once ---- */
 
+/* A part of one: its keys were looked up with those of all other parts. */
+static void mget_part(struct cmd *c)
+{
+    char scratch[NUM_I64_CHARS];
+    const struct cmd_key *k = c->keys;
+    const struct span *key = c->argv + 1, *end = c->argv + c->argc;
+    struct shard *s = c->shard;
+    uint64_t expired = s->stats.expired_keys;
+    bool there = true;
+    for (; key != end; key++, k++) {
+        struct entry *e = likely_(there) ? access_read_text(s, *key, k->candidate) : NULL;
+        if (likely_(e != NULL)) {
+            reply_bulk_inline(c->out, span_of(e->body + key->n, e->value_len));
+            continue;
+        }
+        e = ks_read(s, c->db, *key, k->hash);
+        there = s->stats.expired_keys == expired; /* what has gone may be another's candidate */
+        if (e && entry_type(e) == OBJ_STRING)
+            reply_bulk(c->out, entry_string(e, scratch));
+        else
+            reply_null(c->out);
+    }
+}
+
 void cmd_mget(struct cmd *c)
 {
     char scratch[NUM_I64_CHARS];
+    if (c->keys) {
+        mget_part(c);
+        return;
+    }
     reply_array(c->out, c->argc - 1);
     for (uint32_t i = 1; i < c->argc; i++) {
         struct keyref k = keyref_nth(c, i, 1);

@@ -290,11 +290,14 @@ static void heap_more(struct reply *r, size_t hint)
         cap = h->len + hint;
     if (h->limit && cap > h->limit)
         cap = h->limit;
-    uint8_t *p = cap > h->len ? realloc(h->p, cap) : NULL;
+    uint8_t *p = cap > h->len ? realloc(h->lent ? NULL : h->p, cap) : NULL;
     if (!p) {
         r->failed = true;
         return;
     }
+    if (h->lent)
+        memcpy(p, h->p, h->len);
+    h->lent = false;
     h->p = p;
     h->cap = cap;
     r->cur = p + h->len;
@@ -325,6 +328,7 @@ void reply_heap_finish(struct reply *r, struct reply_heap *h)
 
 void reply_heap_free(struct reply_heap *h)
 {
-    free(h->p);
+    if (!h->lent)
+        free(h->p);
     *h = (struct reply_heap){0};
 }

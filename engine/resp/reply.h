@@ -56,6 +56,7 @@ void reply_attr(struct reply *r, size_t pairs);                         /* RESP3
 struct reply_heap {
     uint8_t *p;
     size_t len, cap, limit; /* limit 0: none */
+    bool lent;              /* p is somebody's: what outgrows it moves to the heap */
 };
 /* Starts empty and without limit; set h->limit afterwards. */
 void reply_heap_init(struct reply *r, struct reply_heap *h, uint8_t resp);

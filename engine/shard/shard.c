@@ -100,7 +100,7 @@ uint32_t shard_of_slot(uint32_t slot, uint32_t count)
 
 uint32_t shard_of_key(struct span key, uint32_t count)
 {
-    return shard_of_slot(key_slot(key.p, key.n), count);
+    return key_slot(key.p, key.n) * count / LIMIT_CLUSTER_SLOTS; /* shard_of_slot */
 }
 
 /* ---- its turn in the loop ---- */

@@ -150,12 +150,31 @@ static void slots(void **state)
     assert_int_equal(key_slot("{user1000}.following", 20), key_slot("{user1000}.followers", 20));
 }
 
+/* Whichever way sums it: keys of every length, at the end of their block, with a tag at every place or none. */
+static void slots_of_every_length(void **state)
+{
+    for (size_t n = 0; n < 100; n++) {
+        uint8_t *m = malloc(n + !n);
+        for (size_t i = 0; i < n; i++)
+            m[i] = (uint8_t)(i * 59 + n * 3) | 0x80;
+        assert_int_equal(key_slot(m, n), crc16_slow(m, n) & 16383);
+        for (size_t at = 0; at + 3 <= n; at++) {
+            uint8_t was[3];
+            memcpy(was, m + at, 3);
+            memcpy(m + at, "{x}", 3);
+            assert_int_equal(key_slot(m, n), crc16_slow((const uint8_t *)"x", 1) & 16383);
+            memcpy(m + at, was, 3);
+        }
+        free(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(siphash_vectors), cmocka_unit_test(siphash_of_every_length),
         cmocka_unit_test(checksums),       cmocka_unit_test(crc16_table_is_the_polynomial),
-        cmocka_unit_test(slots),
+        cmocka_unit_test(slots),           cmocka_unit_test(slots_of_every_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
