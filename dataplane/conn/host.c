@@ -107,6 +107,12 @@ static void host_wait_over(struct host *h, struct block_wait *b)
     block_over(worker_of(h), b);
 }
 
+static bool host_key_taken(struct host *h, uint64_t hash)
+{
+    const struct worker *w = worker_of(h);
+    return intents_any(w) && intents_meet(&w->lease.intents, hash, true);
+}
+
 static void host_wait_move(struct host *h, struct block_wait *b)
 {
     block_move(worker_of(h), b);
@@ -172,6 +178,7 @@ void host_init(struct worker *w)
         .client_known = host_client_known,
         .wait_over = host_wait_over,
         .wait_move = host_wait_move,
+        .key_taken = host_key_taken,
         .unblock = host_unblock,
         .log = host_log,
         .pause = host_pause,

@@ -109,13 +109,20 @@ static void give_list(struct serving *v, struct block_wait *b, struct list_key *
     over(v, b);
 }
 
-/* The destination is not held here: its home moves the element, and nobody behind it is served before. True: so it is. */
+/* May the element be put there now? */
+static bool reaches(struct serving *v, struct span to)
+{
+    return shard_of(v, to) && !v->c.host->ops->key_taken(v->c.host, shard_hash(v->s, to));
+}
+
+/* The destination is not held here, or others have it in their hands: its home moves the element, and nobody behind it is served before. True:
+ * so it is. */
 static bool serve_elsewhere(struct serving *v, struct wait_node *n)
 {
     struct block_wait *b = list_entry(n->waiter, struct block_wait, w);
     if (wait_claimed(&b->w) == WAIT_SERVED)
         return true;
-    if (b->form != BLOCK_MOVE || shard_of(v, b->to) || !wait_claim(&b->w, WAIT_SERVED))
+    if (b->form != BLOCK_MOVE || reaches(v, b->to) || !wait_claim(&b->w, WAIT_SERVED))
         return false;
     v->c.host->ops->wait_move(v->c.host, b);
     return true;

@@ -127,6 +127,8 @@ struct host_ops {
     void (*wait_over)(struct host *h, struct block_wait *b);
     /* Its element is to go to another shard: block_move_desc shall run under the leases of both. */
     void (*wait_move)(struct host *h, struct block_wait *b);
+    /* A request over several shards has a key of this hash in its hands, on this worker's shard: nobody else may change it now. */
+    bool (*key_taken)(struct host *h, uint64_t hash);
     /* CLIENT UNBLOCK of a client of this worker. False: it does not wait. */
     bool (*unblock)(struct host *h, uint64_t client, bool error);
     /* WAITAOF: whether all that was written before it is on the disk. May be NULL: there is no log. */

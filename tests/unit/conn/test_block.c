@@ -442,6 +442,44 @@ static void test_any_interleaving(void **state)
 /* ---- many ---- */
 
 /* Each push wakes one client, and of those of a worker the one that waits longest. The elements are there before, so that few turns are needed. */
+/* A push served a client whose element went to a key that an EXISTS over two shards had in its hands: its two answers were of two moments. */
+static void test_move_to_a_key_in_use(void **state)
+{
+    (void)state;
+    struct server s;
+    char tag[16], other[16], line[128];
+    server_up(&s, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        char *to = i ? other : tag;
+        for (int k = 0, n = -1; n < 0 || shard_of_key(span_of(to, (size_t)n), 2) != i; k++)
+            n = snprintf(to, sizeof(tag), "k%d", k);
+    }
+    struct tcp_conn *mover = fake_connect(s.net[0]), *asker = fake_connect(s.net[0]),
+                    *pusher = fake_connect(s.net[0]);
+    snprintf(line, sizeof(line), "BLMOVE {%s}from {%s}to LEFT RIGHT 0\r\n", tag, tag);
+    say(mover, line);
+    settle(&s);
+    snprintf(line, sizeof(line), "EXISTS {%s}to %s\r\n", tag, other);
+    say(asker, line);
+    turn(&s, 0);
+    assert_true(s.w[0]->lease.intents.readers == 1);
+    snprintf(line, sizeof(line), "RPUSH {%s}from x\r\n", tag);
+    say(pusher, line);
+    for (int i = 0; i < 5; i++)
+        turn(&s, 0);
+    expect_out(pusher, ":1\r\n");
+    expect_out(mover, "");
+    settle(&s);
+    expect_out(asker, ":0\r\n");
+    expect_out(mover, "$1\r\nx\r\n");
+    snprintf(line, sizeof(line), "LLEN {%s}to\r\n", tag);
+    expect(&s, pusher, line, ":1\r\n");
+    leave(mover);
+    leave(asker);
+    leave(pusher);
+    clean_down(&s);
+}
+
 static void test_hundred_thousand_wait_for_one_key(void **state)
 {
     enum { N = 100000, ALONE = 20, ROW = 1000 };
@@ -527,6 +565,7 @@ int main(void)
         cmocka_unit_test(test_unblock_then_death),
         cmocka_unit_test(test_half_closed_client_is_given_nothing),
         cmocka_unit_test(test_any_interleaving),
+        cmocka_unit_test(test_move_to_a_key_in_use),
         cmocka_unit_test(test_hundred_thousand_wait_for_one_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
