@@ -318,6 +318,7 @@ static void copy_stats(struct worker *w)
     STAT_SET(s->used_memory, w->shard.mem.used_bytes);
     STAT_SET(s->peak_memory, w->shard.mem.peak_bytes);
     STAT_SET(s->dataset_memory, w->shard.mem.used_bytes);
+    STAT_SET(s->notifications_lost, w->shard.notices.lost);
     STAT_SET(s->tracking_keys, w->shard.track.count);
     STAT_SET(s->tracking_items, w->shard.track.items);
     STAT_SET(s->lazyfree_pending, w->shard.lazy_pending);

@@ -31,7 +31,7 @@ void notify_configure(struct shard *s)
 void notify_fini(struct shard *s)
 {
     free(s->notices.p);
-    s->notices = (struct notices){0};
+    s->notices = (struct notices){.lost = s->notices.lost};
 }
 
 static void *room(struct notices *l, size_t n)
