@@ -58,7 +58,6 @@ struct drop {
     struct mail_event ev;
     struct list node; /* worker.block_drops */
     struct block *block;
-    bool again; /* it was at the head of a queue: those behind it are looked at */
 };
 
 static struct block *block_of(struct block_wait *b)
@@ -107,7 +106,7 @@ void block_drops(struct worker *w)
         return;
     while ((n = list_pop_front(&w->block_drops)) != NULL) {
         struct drop *d = list_entry(n, struct drop, node);
-        wait_remove_held(w->set.v, &d->block->b.w, d->again);
+        wait_remove_held(w->set.v, &d->block->b.w, false);
         d->ev.run = drop_done;
         event_send(w, d->block->home->id, &d->ev);
     }
@@ -121,7 +120,7 @@ static void drop_here(struct worker *w, struct mail_event *ev)
 }
 
 /* The client has its answer, or is gone: the record leaves the tables it is still in. */
-static void release(struct block *b, bool again)
+static void release(struct block *b)
 {
     struct worker *w = b->home;
     uint64_t shards = b->b.w.shards;
@@ -130,7 +129,7 @@ static void release(struct block *b, bool again)
         return;
     }
     if (w->count == 1) {
-        wait_remove_held(w->set.v, &b->b.w, again);
+        wait_remove_held(w->set.v, &b->b.w, false);
         block_free(b);
         return;
     }
@@ -138,7 +137,7 @@ static void release(struct block *b, bool again)
     for (; shards; shards &= shards - 1) {
         struct drop *d = calloc(1, sizeof(*d));
         CHECK(d);
-        *d = (struct drop){.ev.run = drop_here, .block = b, .again = again};
+        *d = (struct drop){.ev.run = drop_here, .block = b};
         list_init(&d->node);
         event_send(w, (uint32_t)__builtin_ctzll(shards), &d->ev);
     }
@@ -220,7 +219,7 @@ static void served(struct worker *w, struct mail_event *ev)
     account(b, &b->b.reply, b->b.errors, b->b.error_code);
     detach(b);
     close_slot(b);
-    release(b, false);
+    release(b);
 }
 
 #define UNBLOCKED "UNBLOCKED client unblocked via CLIENT UNBLOCK"
@@ -242,7 +241,7 @@ static void give_up(struct block *b, const char *error)
     reply_heap_free(&h);
     detach(b);
     close_slot(b);
-    release(b, false);
+    release(b);
 }
 
 /* ---- waiting; home ---- */
@@ -317,7 +316,7 @@ static bool told(struct block *b, struct span bytes)
         return false;
     detach(b);
     b->slot = NULL;
-    release(b, false);
+    release(b);
     return true;
 }
 
@@ -344,7 +343,7 @@ void block_gone(struct conn *c)
     if (!b->told || !b->ended)
         return; /* on_told, served or move_run goes on */
     close_slot(b);
-    release(b, false);
+    release(b);
 }
 
 bool block_waits(const struct conn *c)
@@ -367,7 +366,7 @@ static void unblock_run(struct worker *w, struct mail_event *ev)
         give_up(u->block, u->error ? UNBLOCKED : NULL);
     } else { /* it left in the same turn */
         close_slot(u->block);
-        release(u->block, false);
+        release(u->block);
     }
     free(u);
 }
@@ -551,27 +550,13 @@ static void ask_leases(struct worker *w, struct block *b, const struct staged *s
     lease_submit(w, &b->job);
 }
 
-/* Shards of the keys; those of all when the command has something to say of its arguments. */
-static uint64_t shards_of(const struct worker *w, const struct staged *s)
-{
-    uint64_t mask = 0;
-    int n = cmd_keys(s->desc, s->argv, s->argc, NULL, 0);
-    uint32_t *pos = n > 0 ? malloc((size_t)n * sizeof(*pos)) : NULL;
-    if (!pos)
-        return worker_all(w);
-    cmd_keys(s->desc, s->argv, s->argc, pos, (uint32_t)n);
-    for (int i = 0; i < n; i++)
-        mask |= 1ull << shard_of_key(s->argv[pos[i]], w->count);
-    free(pos);
-    return mask;
-}
-
 void block_staged(struct worker *w, struct staged *s)
 {
     out_close(w);
     struct block *b = block_new(w, s->conn);
-    uint64_t want =
-        w->count == 1 || s->desc->route == ROUTE_LOCAL ? 1ull << w->id : shards_of(w, s);
+    uint64_t want = w->count == 1 || s->desc->route == ROUTE_LOCAL
+                        ? 1ull << w->id
+                        : route_shards(w, s->desc, s->argv, s->argc);
     uint32_t owner = (uint32_t)__builtin_ctzll(want);
     if (want & (want - 1)) {
         ask_leases(w, b, s, want);

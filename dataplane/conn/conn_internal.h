@@ -391,6 +391,9 @@ static inline void count_hops(struct worker *w, const struct cmd_desc *d, uint64
 
 /* route.c */
 void route_staged(struct worker *w, struct staged *s);
+/* Shards of the request's keys, a bit each; of all when only its running tells, or when it will be refused. */
+uint64_t route_shards(const struct worker *w, const struct cmd_desc *d, const struct span *argv,
+                      uint32_t argc);
 void route_after(struct conn *c); /* what a command has asked of its client's connection */
 void route_errors(struct worker *w, struct reply *r, const struct cmd_desc *d);
 /* The same of a request that was refused before it ran. */

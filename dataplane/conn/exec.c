@@ -80,23 +80,6 @@ static void queue_request(struct worker *w, struct staged *s)
 
 /* ---- which shards ---- */
 
-/* Those of one request's keys; all when only its running tells. */
-static uint64_t shards_of_keys(const struct worker *w, const struct multi_cmd *m)
-{
-    int n = cmd_keys(m->desc, m->argv, m->argc, NULL, 0);
-    if (n <= 0 || cmd_keys_open(m->desc, m->argv, m->argc))
-        return worker_all(w);
-    uint32_t some[16], *pos = n <= 16 ? some : malloc((size_t)n * sizeof(*pos));
-    uint64_t mask = 0;
-    CHECK(pos);
-    cmd_keys(m->desc, m->argv, m->argc, pos, (uint32_t)n);
-    for (int i = 0; i < n; i++)
-        mask |= 1ull << shard_of_key(m->argv[pos[i]], w->count);
-    if (pos != some)
-        free(pos);
-    return mask;
-}
-
 static uint64_t shards_of(const struct worker *w, const struct session *s,
                           const struct multi_cmd *m)
 {
@@ -105,7 +88,7 @@ static uint64_t shards_of(const struct worker *w, const struct session *s,
         return 1ull << (s->node - 1);
     switch (m->desc->route) {
     case ROUTE_KEY:
-    case ROUTE_KEYS: return shards_of_keys(w, m);
+    case ROUTE_KEYS: return route_shards(w, m->desc, m->argv, m->argc);
     case ROUTE_ALL: return worker_all(w);
     case ROUTE_CURSOR:
         if (scan_cursor_parse(m->argv[1], &cursor))

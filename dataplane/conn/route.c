@@ -270,6 +270,23 @@ static void split_all(struct worker *w, struct staged *s, struct slot *slot)
         slot_ready(slot);
 }
 
+uint64_t route_shards(const struct worker *w, const struct cmd_desc *d, const struct span *argv,
+                      uint32_t argc)
+{
+    int n = cmd_keys(d, argv, argc, NULL, 0);
+    if (n <= 0 || cmd_keys_open(d, argv, argc))
+        return worker_all(w);
+    uint32_t few[16], *pos = n <= (int)ARRAY_LEN(few) ? few : malloc((size_t)n * sizeof(*pos));
+    uint64_t mask = 0;
+    CHECK(pos);
+    cmd_keys(d, argv, argc, pos, (uint32_t)n);
+    for (int i = 0; i < n; i++)
+        mask |= 1ull << shard_of_key(argv[pos[i]], w->count);
+    if (pos != few)
+        free(pos);
+    return mask;
+}
+
 static void run_keys(struct worker *w, struct staged *s)
 {
     uint32_t shards = scatter_start(w, s);
