@@ -236,12 +236,12 @@ static void start(struct worker *w, struct conn *c, uint64_t want, uint32_t fore
         after_command(w, &w->shard);
 }
 
-/* What EXEC has to ask another worker before it runs: the client of a REDIRECT, of the first that is queued. */
+/* What EXEC has to ask another worker before it runs: the clients of each REDIRECT, one after the other. */
 static bool asks_first(struct worker *w, struct staged *s, const struct multi *m)
 {
     for (const struct multi_cmd *mc = m->first; mc; mc = mc->next)
-        if (mc->desc == &cmd_table[CMD_client_tracking])
-            return tracking_asks(w, s, mc->argv, mc->argc);
+        if (mc->desc == &cmd_table[CMD_client_tracking] && tracking_asks(w, s, mc->argv, mc->argc))
+            return true;
     return false;
 }
 

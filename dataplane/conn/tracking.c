@@ -311,12 +311,23 @@ static bool client_here(struct worker *w, uint64_t id)
     return false;
 }
 
+/* What it has asked last about that client, for its request number asked_at; NULL: nothing. */
+static struct tracking_asked *asked(const struct session *s, uint64_t id)
+{
+    struct tracking *who = s->tracking;
+    for (uint32_t i = 0; who && i < who->asked_n; i++)
+        if (who->asked[i].id == id)
+            return &who->asked[i];
+    return NULL;
+}
+
 static void on_answer(struct worker *w, struct mail_event *ev)
 {
     struct ask_event *e = (struct ask_event *)ev;
     struct conn *c = conn_find(w, e->from);
-    if (c && c->ses.tracking && c->ses.tracking->asked == e->about) {
-        c->ses.tracking->asked_found = e->found;
+    struct tracking_asked *a = c ? asked(&c->ses, e->about) : NULL;
+    if (a) {
+        a->found = e->found;
         c->paused = false; /* the end of the turn parses the request again */
         conn_mark(c);
     }
@@ -338,8 +349,8 @@ bool host_client_known(struct host *h, struct session *asker, uint64_t id)
         return false;
     if (client_home(w, id) == w->id)
         return client_here(w, id);
-    const struct tracking *who = asker->tracking;
-    return who && who->asked == id && who->asked_found;
+    const struct tracking_asked *a = asked(asker, id);
+    return a && a->found && asker->tracking->asked_at == asker->commands;
 }
 
 bool tracking_asks(struct worker *w, struct staged *s, const struct span *argv, uint32_t argc)
@@ -352,15 +363,16 @@ bool tracking_asks(struct worker *w, struct staged *s, const struct span *argv, 
     if (id <= 0 || client_home(w, (uint64_t)id) == w->id || !tracking_of(&c->ses))
         return false;
     struct tracking *who = c->ses.tracking;
-    if (who->asked == (uint64_t)id && who->asked_at == c->ses.commands)
+    if (who->asked_at != c->ses.commands)
+        who->asked_n = 0; /* by an earlier request; one that is put back is not counted */
+    who->asked_at = c->ses.commands;
+    if (asked(&c->ses, (uint64_t)id) || who->asked_n == TRACKING_ASKED)
         return false; /* the answer is there */
     struct ask_event *e = malloc(sizeof(*e));
     if (!e)
         return false;
     *e = (struct ask_event){.ev.run = on_ask, .from = c->ses.id, .about = (uint64_t)id};
-    who->asked = (uint64_t)id;
-    who->asked_at = c->ses.commands; /* one that is put back is not counted */
-    who->asked_found = false;
+    who->asked[who->asked_n++] = (struct tracking_asked){.id = (uint64_t)id};
     conn_name(c);
     event_send(w, client_home(w, (uint64_t)id), &e->ev);
     batch_put_back(w, s);

@@ -174,8 +174,6 @@ void cmd_client_tracking(struct cmd *c)
     if (!c->session) /* gone while it waited for the shards */
         return;
     switch_tracking(c);
-    if (c->session->tracking)
-        c->session->tracking->asked = 0; /* the answer was good for this once, wanted or not */
 }
 
 void cmd_client_caching(struct cmd *c)

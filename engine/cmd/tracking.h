@@ -21,16 +21,22 @@ enum tracking_flags {
     TRACKING_BROKEN = 1 << 5,  /* the client that it redirects to is gone */
 };
 
+#define TRACKING_ASKED 8 /* REDIRECTs of a transaction to different clients */
+
 /* Of a session that has ever tracked; on: SESSION_TRACKING in its mode. */
 struct tracking {
     struct list node;        /* tracking_table.clients, while on */
     struct session *session; /* NULL: it has left, and a walk is going on */
     struct list prefixes;    /* struct prefix_client */
     uint64_t redirect;       /* 0: to itself */
-    uint64_t asked;          /* a client of another worker whose existence was asked for; */
     uint32_t flags;
-    uint64_t asked_at; /* by its so-manyth request */
-    bool asked_found;  /* and the answer */
+    /* clients of other workers whose existence its so-manyth request, and no other, has asked for */
+    uint32_t asked_n;
+    uint64_t asked_at;
+    struct tracking_asked {
+        uint64_t id;
+        bool found; /* the answer */
+    } asked[TRACKING_ASKED];
 };
 
 struct broadcast_key;

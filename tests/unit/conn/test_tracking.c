@@ -161,6 +161,35 @@ static void redirect_from_within_a_transaction_finds_its_client(void **state)
     }
 }
 
+/* Of two REDIRECTs in one transaction the second one's client was not found; redis-server answers OK to both, and the second holds. */
+static void two_redirects_of_a_transaction_find_their_clients(void **state)
+{
+    (void)state;
+    struct server s;
+    char text[192];
+    tracking_up(&s, 3, 1000);
+    struct tcp_conn *a = connect_resp3(&s, 0), *r[2];
+    unsigned long long id[2];
+    for (int i = 0; i < 2; i++) {
+        r[i] = fake_connect(s.net[i + 1]);
+        id[i] = ((struct conn *)r[i]->cookie)->ses.id;
+        expect(&s, r[i], "SUBSCRIBE __redis__:invalidate\r\n",
+               "*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n");
+    }
+    snprintf(text, sizeof(text),
+             "MULTI\r\nCLIENT TRACKING ON REDIRECT %llu\r\nCLIENT TRACKING ON REDIRECT %llu\r\n"
+             "GET k\r\nEXEC\r\n",
+             id[0], id[1]);
+    expect(&s, a, text, "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n+OK\r\n_\r\n");
+    expect(&s, a, "SET k 1\r\n", "+OK\r\n");
+    expect_out(r[0], "");
+    expect_out(r[1], "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\nk\r\n");
+    leave(a);
+    leave(r[0]);
+    leave(r[1]);
+    server_down(&s);
+}
+
 /* tracking-table-max-keys: what is given up is told. */
 static void a_full_table_gives_keys_up(void **state)
 {
@@ -293,6 +322,7 @@ int main(void)
         cmocka_unit_test(readers_are_told_wherever_they_are),
         cmocka_unit_test(broadcast_tells_in_one_message),
         cmocka_unit_test(a_redirect_leads_to_another_worker),
+        cmocka_unit_test(two_redirects_of_a_transaction_find_their_clients),
         cmocka_unit_test(broadcast_from_within_a_transaction_hears_of_all_shards),
         cmocka_unit_test(redirect_from_within_a_transaction_finds_its_client),
         cmocka_unit_test(a_stale_answer_is_not_believed),
