@@ -4,8 +4,8 @@
  *   registers   one writer a key: a read returns no version older than the last one acknowledged before it was asked, none that was not
  *               yet asked for when it returned, and none older than a read that had returned before it was asked
  *   pairs       MSET of two keys on two shards, MGET of both: always equal; DEL of both, EXISTS: none or both
- *   lines       MSET of two keys by one writer: both GETs, one after the other, and MGET see no version that is too old, and GETs the second key
- *               no older than the first
+ *   lines       MSET of two keys by one writer: a GET of either, both GETs, one after the other, and MGET see no version older than one that anybody
+ *               has read of either before, and GETs the second key no older than the first
  *   steps       SET of one key, then of another: MGET sees the second never without the first
  *   orders      several requests of one client at once, over the same keys: as if each had waited for the one before
  *   transfers   under MULTI, and under WATCH (read, then EXEC of what was computed): MGET of all accounts has always the same sum
@@ -34,6 +34,7 @@ enum kind {
     LINE_WRITE,
     LINE_READ,
     LINE_NEXT, /* the second GET */
+    LINE_TAIL, /* GET of the second key alone: by a client that knows what another one has read of the first */
     LINE_BOTH,
     STEP_WRITE,
     STEP_NEXT, /* the second SET */
@@ -71,7 +72,7 @@ struct history {
     long asked, answered;
 };
 
-static int histories = 4, operations = 3000, most_workers = 4;
+static int histories = 12, operations = 10000, most_workers = 4;
 static uint64_t first_seed = 1;
 
 static uint64_t draw(struct history *h, uint64_t n)
@@ -127,13 +128,24 @@ static long oldest(const struct reg *r)
     return r->acked > r->seen ? r->acked : r->seen;
 }
 
+/* Whose line, or steps, to look at: of one who writes just now, where there is one. */
+static int row_to_read(struct history *h, enum kind writes, enum kind next)
+{
+    int id = (int)draw(h, CLIENTS);
+    for (int i = 0; i < CLIENTS; i++, id = (id + 1) % CLIENTS)
+        if (h->client[id].busy && (h->client[id].kind == writes || h->client[id].kind == next))
+            break;
+    return id;
+}
+
 /* Requests of the clients that write and read lines, steps and orders. */
 static void ask_rows(struct history *h, int id)
 {
     struct client *c = &h->client[id];
     char t[256];
     long n;
-    c->key = (int)draw(h, CLIENTS);
+    c->key = c->kind < STEP_WRITE ? row_to_read(h, LINE_WRITE, LINE_WRITE)
+                                  : row_to_read(h, STEP_WRITE, STEP_NEXT);
     switch (c->kind) {
     case LINE_WRITE:
         n = ++h->line[id].asked;
@@ -141,10 +153,14 @@ static void ask_rows(struct history *h, int id)
         tell(c, 1, t);
         break;
     case LINE_READ:
+    case LINE_TAIL:
+        c->least = oldest(&h->line[c->key]);
+        snprintf(t, sizeof(t), "GET %c%d\r\n", c->kind == LINE_READ ? 's' : 't', c->key);
+        tell(c, 1, t);
+        break;
     case LINE_BOTH:
         c->least = oldest(&h->line[c->key]);
-        snprintf(t, sizeof(t), c->kind == LINE_READ ? "GET s%d\r\n" : "MGET s%d t%d\r\n", c->key,
-                 c->key);
+        snprintf(t, sizeof(t), "MGET s%d t%d\r\n", c->key, c->key);
         tell(c, 1, t);
         break;
     case STEP_WRITE:
@@ -334,7 +350,8 @@ static void check(struct history *h, int id, const char *p, const char *end)
         snprintf(t, sizeof(t), "GET t%d\r\n", c->key);
         tell(c, 1, t);
         return;
-    case LINE_NEXT: check_version(c, &h->line[c->key], value(p)); break;
+    case LINE_NEXT:
+    case LINE_TAIL: check_version(c, &h->line[c->key], value(p)); break;
     case LINE_BOTH: check_line(h, c, p); break;
     case STEP_WRITE:
         c->kind = STEP_NEXT;
