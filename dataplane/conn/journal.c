@@ -23,7 +23,8 @@
 #define GATE_WRITTEN (1ull << 63) /* the kernel */
 #define GATE_POLICY \
     (1ull << 62) /* what appendfsync says now: who waits is let go when that changes */
-#define GATE_NUMBER (GATE_POLICY - 1)
+#define GATE_READ   (1ull << 61) /* nothing was written: it does not wait for a disk in trouble */
+#define GATE_NUMBER (GATE_READ - 1)
 
 struct journal_wait {
     struct list node;
@@ -211,10 +212,10 @@ void journal_cut(struct worker *w, uint64_t id)
 
 /* ---- room ---- */
 
-/* EXEC may write. A loader's requests are not written down. */
+/* EXEC may write. A loader's requests are not written down. Where the writer is in trouble nobody waits: writes are refused (MISCONF). */
 bool journal_holds(struct worker *w, struct conn *c, const struct staged *s)
 {
-    if (!w->journal.any_full || !s->desc ||
+    if (!w->journal.any_full || w->journal.error || !s->desc ||
         (!(s->desc->flags & CMD_WRITE) && strcmp(s->desc->name, "exec") != 0))
         return false;
     c->paused = true;
@@ -293,7 +294,10 @@ static void look_at_error(struct worker *w)
     if (error == j->error)
         return;
     j->error = error;
+    j->seen = 0; /* who reads need not wait any more */
     careful_set(w, CAREFUL_JOURNAL, j->any_full || error);
+    if (error && j->held)
+        let_go(w);
 }
 
 /* ---- waiting for the disk, or for the writer ---- */
@@ -311,6 +315,8 @@ static uint64_t written(const struct worker *w, uint32_t shard)
 bool journal_pending(const struct worker *w, uint32_t shard, uint64_t gate)
 {
     bool disk = gate & GATE_POLICY ? w->journal.always : !(gate & GATE_WRITTEN);
+    if (unlikely_(w->journal.error) && (gate & GATE_READ))
+        return false;
     return (gate & GATE_NUMBER) > (disk ? durable(w, shard) : written(w, shard));
 }
 
@@ -338,6 +344,7 @@ uint64_t journal_gate(struct worker *w, uint32_t shard, struct journal_need need
         return 0;
     uint64_t seq = s->journal_seq + (s->effects->len != 0); /* the open record's number to be */
     uint64_t gate = seq | (disk || need.who == DURABILITY_DEFAULT ? bits[need.who] : GATE_WRITTEN);
+    gate |= need.wrote ? 0 : GATE_READ;
     return journal_pending(w, shard, gate) ? gate : 0;
 }
 
@@ -434,8 +441,10 @@ static void wind_up(struct worker *w)
 {
     struct journal_out *j = &w->journal;
     queue_flush(j);
-    while (!list_empty(&j->waits))
-        wait_over(w, list_entry(j->waits.next, struct journal_wait, node));
+    list_for_each_safe(n, next, &j->waits)
+    {
+        wait_over(w, list_entry(n, struct journal_wait, node));
+    }
     block_disk(w);
     out_close(w);
     __atomic_store_n(&j->full, false, __ATOMIC_RELAXED);

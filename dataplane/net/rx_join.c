@@ -19,9 +19,9 @@ static void heap_frame_free(void *addr, void *opaque)
 /* Are the lengths of the chain those that its head tells? */
 static bool chain_ok(const struct rte_mbuf *m)
 {
-    uint64_t sum = 0;
-    uint32_t n = 0;
-    for (const struct rte_mbuf *s = m; s; s = s->next, n++)
+    uint64_t sum = m->data_len;
+    uint32_t n = 1;
+    for (const struct rte_mbuf *s = m->next; s; s = s->next, n++)
         sum += s->data_len;
     return n == m->nb_segs && sum == m->pkt_len && sum <= UINT16_MAX;
 }

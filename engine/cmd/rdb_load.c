@@ -153,8 +153,8 @@ static bool take_short_list(struct load *l)
     struct rdb_packed want = {LIST_FLAT_BYTES, fill < 0 ? SIZE_MAX : (size_t)fill, SIZE_MAX, false,
                               false};
     l->ret->enc = ENC_LISTPACK;
-    if (rdb_get_len(l->r) == 1 && rdb_get_len(l->r) == 2 &&
-        rdb_take_packed(l->r, &want, &l->ret->block))
+    uint64_t nodes = rdb_get_len(l->r), kind = rdb_get_len(l->r);
+    if (nodes == 1 && kind == 2 && rdb_take_packed(l->r, &want, &l->ret->block))
         return true;
     *l->r = before;
     return false;

@@ -238,8 +238,9 @@ void stream_consumer_destroy(struct stream_group *g, struct stream_consumer *c)
 static size_t pel_bytes(const struct stream_group *g)
 {
     size_t other = mem_size_class(sizeof(*g) + g->name.n);
-    if (g->consumers.v)
-        other += mem_size_class(g->consumers.cap * sizeof(*g->consumers.v));
+    if (!g->consumers.v)
+        return g->m.bytes - other; /* there are no consumers */
+    other += mem_size_class(g->consumers.cap * sizeof(*g->consumers.v));
     for (uint32_t i = 0; i < g->consumers.n; i++)
         other += mem_size_class(sizeof(struct stream_consumer) + stream_consumer_at(g, i)->name.n);
     return g->m.bytes - other;

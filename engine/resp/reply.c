@@ -295,7 +295,7 @@ static void heap_more(struct reply *r, size_t hint)
         r->failed = true;
         return;
     }
-    if (h->lent)
+    if (h->lent && h->len)
         memcpy(p, h->p, h->len);
     h->lent = false;
     h->p = p;

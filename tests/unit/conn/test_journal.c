@@ -293,6 +293,65 @@ static void test_keys_expired_while_the_journal_was_full(void **state)
     }
 }
 
+/* A full disk fills the journal: writes waited for room, without a word, where they are to be refused. */
+static void test_writes_waited_on_a_full_disk(void **state)
+{
+    static const char refusal[] =
+        "-MISCONF Errors writing to the AOF file: No space left on device\r\n";
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        struct server s;
+        struct ring rings[3];
+        size_t n = 60000;
+        char *line = calloc(1, n + 64);
+        server_config(&s);
+        journal_up(&s, count, JOURNAL_ON, rings);
+        struct tcp_conn *tc = client(&s, 0, 6379), *other = client(&s, 0, 6379);
+        int k = snprintf(line, 32, "SET a ");
+        memset(line + k, 'v', n);
+        memcpy(line + (size_t)k + n, "\r\n", 3);
+        for (int i = 0; i < 100 && !s.w[0]->journal.held; i++) { /* nobody takes them */
+            say(tc, line);
+            settle(&s);
+        }
+        assert_true(s.w[0]->journal.held > 0);
+        tc->out_len = 0;
+        link_journal(s.control)->error = 28;
+        settle(&s);
+        expect_out(tc, refusal); /* it waited before the error was known */
+        expect(&s, other, "SET b v\r\n", refusal);
+        expect(&s, other, "GET b\r\n", "$-1\r\n");
+        leave(tc);
+        leave(other);
+        server_down(&s);
+        free(line);
+    }
+}
+
+/* With always a read waits for what is not durable yet; on a full disk that was until there was space again. */
+static void test_reads_waited_on_a_full_disk(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        struct server s;
+        struct ring rings[3];
+        server_config(&s);
+        s.config.durable_reads = true;
+        journal_up(&s, count, JOURNAL_ALWAYS, rings);
+        struct tcp_conn *tc = client(&s, 0, 6379), *other = client(&s, 0, 6379);
+        expect(&s, tc, "SET a v\r\nSET b v\r\nSET c v\r\n", ""); /* nobody takes them */
+        expect(&s, other, "GET a\r\nGET b\r\nGET c\r\n", "");
+        link_journal(s.control)->error = 28;
+        settle(&s);
+        expect_out(other, "$1\r\nv\r\n$1\r\nv\r\n$1\r\nv\r\n");
+        expect(&s, other, "MGET a b c\r\n", "*3\r\n$1\r\nv\r\n$1\r\nv\r\n$1\r\nv\r\n");
+        expect_out(tc, ""); /* nothing is acknowledged */
+        leave(tc);
+        leave(other);
+        server_down(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +361,8 @@ int main(void)
         cmocka_unit_test(test_log_turned_off_left_replies_waiting),
         cmocka_unit_test(test_log_turned_off_left_clients_held),
         cmocka_unit_test(test_keys_expired_while_the_journal_was_full),
+        cmocka_unit_test(test_writes_waited_on_a_full_disk),
+        cmocka_unit_test(test_reads_waited_on_a_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
