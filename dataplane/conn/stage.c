@@ -399,15 +399,11 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
                               .authenticated = c->ses.authenticated};
     struct resp_cmd cmd;
     const uint8_t *line = *cur;
-    if (unlikely_(c->writes_pending | c->reads_pending)) {
-        batch_run(w); /* may put requests back: then the parser must not have begun the next one */
-        if (conn_stopped(c))
-            return false;
-    }
     struct partial *part = conn_part(c);
     ASSERT(b->end < b->full);
     if (!part)
         return false;
+    bool begins = resp_parser_idle(&part->parser);
     enum resp_status status = resp_parse(&part->parser, &lim, cur, end, b->args_end,
                                          (size_t)(b->args_full - b->args_end), &cmd);
     if (!resp_parser_idle(&part->parser) || (status == RESP_DONE && cmd.gathered))
@@ -419,7 +415,15 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
         if (unlikely_(b->args_end == b->args_full))
             batch_run(w);
         return true;
-    case RESP_MORE: return false;
+    case RESP_MORE:
+        if (!begins || b->end == b->cmd)
+            return false;
+        /* What is staged may be put back, in front of this one: then the parser must not have begun it. It is read again. */
+        resp_parser_fini(&part->parser);
+        resp_parser_init(&part->parser, &w->conn_mem);
+        *cur = line;
+        batch_run(w);
+        return !conn_stopped(c);
     case RESP_FULL: batch_run(w); return true;
     case RESP_BAD:
         if (!part->parser.over_limit) {

@@ -219,6 +219,33 @@ static void test_two_readers_of_one_value(void **state)
     clean_down(&s);
 }
 
+/* What stood behind a long reply was put back while the parser held the start of the next request, and became part of that. */
+static void test_start_of_a_request_behind_what_is_put_back(void **state)
+{
+    static const char head[] = "LRANGE l 0 -1\r\nGET nosuch\r\nPING\r\n",
+                      cut[] = "*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n",
+                      then[] = "$-1\r\n+PONG\r\n$5\r\nhello\r\n+PONG\r\n";
+    (void)state;
+    for (uint32_t count = 1; count <= MOST; count++) {
+        struct server s;
+        list_up(&s, count);
+        for (size_t at = 1; at < strlen(cut); at++) {
+            char text[128];
+            struct tcp_conn *tc = fake_connect(s.net[at % count]);
+            fake_open_window(tc, 0);
+            snprintf(text, sizeof(text), "%s%.*s", head, (int)at, cut);
+            ask(&s, tc, text);
+            snprintf(text, sizeof(text), "%sPING\r\n", cut + at);
+            ask(&s, tc, text);
+            read_slowly(&s, tc, want_n + strlen(then), 1000000, SIZE_MAX);
+            expect_list(tc);
+            assert_memory_equal(tc->out + want_n, then, strlen(then));
+            leave(tc);
+        }
+        clean_down(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_destroyed_in_the_middle),
         cmocka_unit_test(test_order_among_other_replies),
         cmocka_unit_test(test_two_readers_of_one_value),
+        cmocka_unit_test(test_start_of_a_request_behind_what_is_put_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
