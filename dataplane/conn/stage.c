@@ -399,6 +399,11 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
                               .authenticated = c->ses.authenticated};
     struct resp_cmd cmd;
     const uint8_t *line = *cur;
+    if (unlikely_(c->writes_pending | c->reads_pending)) {
+        batch_run(w); /* may put requests back: then the parser must not have begun the next one */
+        if (conn_stopped(c))
+            return false;
+    }
     struct partial *part = conn_part(c);
     ASSERT(b->end < b->full);
     if (!part)
@@ -408,6 +413,14 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
                                          (size_t)(b->args_full - b->args_end), &cmd);
     if (!resp_parser_idle(&part->parser) || (status == RESP_DONE && cmd.gathered))
         conn_part_keep(c, part); /* else it holds nothing: the next client's */
+    if (begins && (status == RESP_MORE || status == RESP_BAD) && b->end != b->cmd) {
+        /* What is staged may be put back, in front of this one: then the parser must not have begun it. It is read again. */
+        resp_parser_fini(&part->parser);
+        resp_parser_init(&part->parser, &w->conn_mem);
+        *cur = line;
+        batch_run(w);
+        return !conn_stopped(c);
+    }
     switch (status) {
     case RESP_DONE:
         if (likely_(cmd.argc != 0))
@@ -415,15 +428,7 @@ static __attribute__((noinline)) bool feed_one(struct conn *c, const uint8_t **c
         if (unlikely_(b->args_end == b->args_full))
             batch_run(w);
         return true;
-    case RESP_MORE:
-        if (!begins || b->end == b->cmd)
-            return false;
-        /* What is staged may be put back, in front of this one: then the parser must not have begun it. It is read again. */
-        resp_parser_fini(&part->parser);
-        resp_parser_init(&part->parser, &w->conn_mem);
-        *cur = line;
-        batch_run(w);
-        return !conn_stopped(c);
+    case RESP_MORE: return false;
     case RESP_FULL: batch_run(w); return true;
     case RESP_BAD:
         if (!part->parser.over_limit) {

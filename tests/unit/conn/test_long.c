@@ -242,6 +242,16 @@ static void test_start_of_a_request_behind_what_is_put_back(void **state)
             assert_memory_equal(tc->out + want_n, then, strlen(then));
             leave(tc);
         }
+        /* what is no request ends the connection, but not before them */
+        struct tcp_conn *tc = fake_connect(s.net[0]);
+        fake_open_window(tc, 0);
+        ask(&s, tc, "LRANGE l 0 -1\r\nGET nosuch\r\nPING\r\n*x\r\n");
+        static const char bad[] =
+            "$-1\r\n+PONG\r\n-ERR Protocol error: invalid multibulk length\r\n";
+        read_slowly(&s, tc, want_n + strlen(bad), 1000000, SIZE_MAX);
+        expect_list(tc);
+        assert_memory_equal(tc->out + want_n, bad, strlen(bad));
+        leave(tc);
         clean_down(&s);
     }
 }
