@@ -50,6 +50,7 @@ void net_config_defaults(struct net_config *c)
         .keepalive_interval_s = 100,
         .keepalive_probes = 3,
         .stall_timeout_s = 300,
+        .user_timeout_s = LIMIT_TCP_USER_TIMEOUT_S,
         .initial_window_segs = 10, /* RFC 6928 */
         .dad_probes = 1,           /* RFC 4862 5.1 */
         .trace = TCP_TRACE_ERRORS,

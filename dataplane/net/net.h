@@ -88,6 +88,7 @@ struct net_config {
     uint32_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_s,
         keepalive_interval_s, keepalive_probes;
     uint32_t stall_timeout_s; /* full output without progress: reset; 0: never */
+    uint32_t user_timeout_s;  /* retransmission without progress: reset (R2) */
     uint32_t time_wait_max;   /* records in TIME-WAIT; 0: as many as there are */
     uint32_t initial_window_segs;
     enum tcp_congestion congestion;
@@ -100,7 +101,7 @@ struct net_config {
     struct rte_mempool
         *reserve; /* ACK, RST, ARP, ICMP when `pool` is empty; may be NULL in tests */
     const struct engine_config *
-        engine; /* net-allow, tcp-backlog, keepalive, tcp-stall-timeout as configured; may be NULL */
+        engine; /* net-allow, tcp-backlog, keepalive, tcp-stall-timeout, tcp-user-timeout as configured; may be NULL */
     int socket; /* NUMA node or -1 */
 };
 void net_config_defaults(struct net_config *c);

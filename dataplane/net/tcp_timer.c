@@ -131,7 +131,7 @@ static bool stalled(const struct tcp_conn *tc)
 }
 
 /* RFC 9293 3.8.3 R2 and 3.8.6.1: no end for a zero window that is acknowledged, unless the application
- * has left; else an end after LIMIT_TCP_USER_TIMEOUT_S without progress. */
+ * has left; else an end after tcp-user-timeout without progress. */
 static bool given_up(struct tcp_conn *tc)
 {
     struct tcp_cold *c = tc->cold;
@@ -142,7 +142,9 @@ static bool given_up(struct tcp_conn *tc)
         tcp_conn_reset(tc, -ETIMEDOUT, true);
         return true;
     }
-    if (!orphan && (!since || now - since < LIMIT_TCP_USER_TIMEOUT_S * NSEC_PER_S))
+    const struct engine_config *e = tc->net->cfg.engine;
+    uint64_t most = e ? e->tcp_user_timeout_s : tc->net->cfg.user_timeout_s;
+    if (!orphan && (!since || now - since < most * NSEC_PER_S))
         return false;
     STAT_INC(tc->net->stats->tcp_abort_timeout);
     tcp_conn_reset(tc, -ETIMEDOUT, true);

@@ -17,6 +17,7 @@ void engine_config_defaults(struct engine_config *c)
     c->maxclients = 10000;
     c->tcp_keepalive_s = 300;
     c->tcp_stall_timeout_s = 300;
+    c->tcp_user_timeout_s = LIMIT_TCP_USER_TIMEOUT_S;
     c->tcp_backlog = 511;
     c->hz = 10;
     c->databases = LIMIT_DATABASES;

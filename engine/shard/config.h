@@ -55,6 +55,7 @@ struct engine_config {
     uint32_t tcp_keepalive_s;
     uint32_t
         tcp_stall_timeout_s; /* output full and nothing acknowledged for so long: closed; 0: never */
+    uint32_t tcp_user_timeout_s; /* retransmission without progress for so long ends it */
     uint32_t tcp_backlog;
     uint32_t hz;
     uint32_t databases;
