@@ -89,6 +89,13 @@ _Static_assert(offsetof(struct staged, argv) == offsetof(struct staged, desc) + 
                    offsetof(struct cmd, candidate) == offsetof(struct cmd, hash) + 8,
                "two pairs, each copied as one");
 
+/* What the session knows of its commands. No plain one asks for it, so a row is told at its end. */
+static inline void account_row(struct conn *c, const struct staged *s, const struct staged *end)
+{
+    c->ses.last_cmd = end[-1].desc;
+    c->ses.commands += (uint64_t)(end - s);
+}
+
 /* A row of plain requests of one client: what is the same for all of them is asked once. one: there is only one. */
 static inline __attribute__((always_inline)) struct staged *
 execute_row(struct worker *w, struct batch *b, struct staged *s, const struct staged *end, bool one)
@@ -105,13 +112,13 @@ execute_row(struct worker *w, struct batch *b, struct staged *s, const struct st
     cmd->session = &c->ses;
     cmd->db = c->ses.db;
     c->ses.last_ms = w->now_ms;
+    const struct staged *first = s;
+    bool last;
     do {
         const struct cmd_desc *d = s->desc;
         memcpy(&cmd->desc, &s->desc, 16);
         memcpy(&cmd->hash, &s->hash, 16);
         cmd->argc = s->argc;
-        c->ses.last_cmd = d;
-        c->ses.commands++;
         if (likely_(!(d->flags & CMD_DENYOOM) || !shard_full(&w->shard)) || cmd_has_room(cmd)) {
             /* Where an entry has left the dict, those that were found before may be gone. */
             if (unlikely_(b->dict->departed != b->departed))
@@ -121,18 +128,19 @@ execute_row(struct worker *w, struct batch *b, struct staged *s, const struct st
             w->cmd_calls[d->index]++;
             if (unlikely_(r->errors))
                 route_errors(w, r, d);
-            if (unlikely_(after_request(w, c)))
-                return s + 1; /* the writer may be another's */
+            if (unlikely_(after_request(w, c))) { /* the writer may be another's */
+                account_row(c, first, s + 1);
+                return s + 1;
+            }
         } else {
             route_refused(w, r);
         }
         s++;
-        if (one || s == end || s->conn != c) {
-            if (likely_(out_end(w)))
-                return s;
-            break;
-        }
-    } while ((s->way & WAY_PLAIN) && likely_(c->out_bytes <= LIMIT_CONN_OUT_PAUSE_BYTES));
+        last = one || s == end || s->conn != c;
+    } while (!last && (s->way & WAY_PLAIN) && likely_(c->out_bytes <= LIMIT_CONN_OUT_PAUSE_BYTES));
+    account_row(c, first, s);
+    if (last && likely_(out_end(w)))
+        return s;
     if (unlikely_(c->out_bytes > LIMIT_CONN_OUT_PAUSE_BYTES))
         c->throttled = true;
     return s;

@@ -113,11 +113,15 @@ static inline struct span entry_bytes_span(const struct entry *e)
 /* The clock is the upper three bytes of the little-endian word that begins with the flags. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "entry_clock reads flags and clock as one word");
-static inline uint32_t entry_clock(const struct entry *e)
+static inline uint32_t entry_flags_clock(const struct entry *e)
 {
     uint32_t v;
     memcpy(&v, (const uint8_t *)e + offsetof(struct entry, flags), 4);
-    return v >> 8;
+    return v;
+}
+static inline uint32_t entry_clock(const struct entry *e)
+{
+    return entry_flags_clock(e) >> 8;
 }
 static inline void entry_set_clock(struct entry *e, uint32_t clock)
 {

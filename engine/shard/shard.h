@@ -86,8 +86,8 @@ struct shard {
     uint64_t rng[4];
     const struct engine_config *config; /* the worker's copy */
     int64_t now_ms; /* set by the caller before each batch: all commands of a batch see one time */
-    int64_t touch_ms; /* access_inline.h: the now_ms that touch_clock was made for; -1: none */
-    uint32_t touch_clock;
+    int64_t touch_ms;    /* access_inline.h: the now_ms that touch_word was made for; -1: none */
+    uint32_t touch_word; /* entry_flags_clock of what is touched now and has no flag */
     struct shard_db db[LIMIT_DATABASES];
     struct shard_stats stats;
     /* active expiry */
