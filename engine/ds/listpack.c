@@ -299,14 +299,15 @@ bool lp_join(struct mem *mem, struct mem_block *to, const struct mem_block *from
 /* ---- bytes from outside ---- */
 
 /* Bytes of the element at p, of which `left` bytes (at least 1) can be read; 0: it is none. */
-static size_t check_element(const uint8_t *p, size_t left)
+static inline size_t check_element(const uint8_t *p, size_t left)
 {
+    size_t step = lp_step[*p];
+    if (likely_(step > 1)) /* the length backwards is one byte */
+        return step <= left && p[step - 1] == step - 1 ? step : 0;
     size_t head = *p == LP_STR32 ? 5 : *p >= LP_STR12 && *p < LP_STR32 ? 2 : 1;
     if (head > left || *p > LP_INT64)
         return 0;
-    size_t n = lp_step[*p]      ? (size_t)lp_step[*p] - 1
-               : *p == LP_STR32 ? 5 + (size_t)lp_load32(p + 1)
-                                : lp_long_bytes(p);
+    size_t n = *p == LP_STR32 ? 5 + (size_t)lp_load32(p + 1) : lp_long_bytes(p);
     if (n >= left || n > LP_BYTES_MAX)
         return 0;
     size_t all = n + lp_back_bytes((uint32_t)n);

@@ -7,6 +7,7 @@
  * Thread: the lease holder's; the window is each thread's own. */
 #include <liblzf/lzf.h>
 
+#include "engine/base/lzf.h"
 #include "engine/ds/quicklist_internal.h"
 
 #define LZF_FROM_BYTES 48
@@ -22,7 +23,7 @@ static inline size_t whole_bytes(const struct ql_block *b)
 
 void ql_expand(const struct ql_block *b)
 {
-    unsigned n = lzf_decompress(b->p, b->start, ql_window, sizeof(ql_window));
+    size_t n = lzf_expand(b->p, b->start, ql_window, sizeof(ql_window));
     CHECK(n == whole_bytes(b)); /* it was made here */
 }
 
@@ -70,7 +71,7 @@ bool qlb_open(struct quicklist *q, struct ql_block *b)
     uint8_t *p = qlb_alloc(q, cap);
     if (!p)
         return false;
-    CHECK(lzf_decompress(b->p, b->start, p, (unsigned)n) == n);
+    CHECK(lzf_expand(b->p, b->start, p, n) == n);
     qlb_free(q, b);
     *b = (struct ql_block){p, (uint32_t)(n - b->len), b->len, (uint32_t)cap, b->count, b->plain, 0,
                            0};

@@ -1,9 +1,10 @@
 /* rdb_read.c: the pieces of RDB values out of bytes that nobody has checked. Every length is compared with what is left before it is used.
  * Format: rdb.h. */
-#include <liblzf/lzf.h>
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/base/assert.h"
+#include "engine/base/lzf.h"
 #include "engine/log/rdb.h"
 
 /* LZF makes at most 264 bytes of 3. */
@@ -160,16 +161,29 @@ static bool get_lzf(struct rdb_reader *r, struct rdb_text *ret)
         return false;
     }
     ret->s = span_of(to, n);
-    if (lzf_decompress(p, (unsigned)from, to, (unsigned)n) == n)
+    if (lzf_expand(p, from, to, n) == n)
         return true;
     rdb_text_free(r, ret);
     r->failed = true;
     return false;
 }
 
+/* A plain string of less than 64 bytes that is all there, which most are. */
+static inline bool short_string(const struct rdb_reader *r)
+{
+    return likely_(!r->failed && r->cur < r->end && *r->cur < 64 && *r->cur < r->end - r->cur);
+}
+
 bool rdb_get_string(struct rdb_reader *r, struct rdb_text *ret)
 {
     bool form;
+    if (short_string(r)) {
+        ret->s = span_of(r->cur + 1, *r->cur);
+        ret->owned = NULL;
+        ret->scratch_n = 0;
+        r->cur += 1 + ret->s.n;
+        return true;
+    }
     uint64_t n = get_len(r, &form);
     *ret = (struct rdb_text){.s = span_of("", 0)};
     if (r->failed)
@@ -192,6 +206,10 @@ bool rdb_get_string(struct rdb_reader *r, struct rdb_text *ret)
 bool rdb_skip_string(struct rdb_reader *r)
 {
     bool form;
+    if (short_string(r)) {
+        r->cur += 1 + *r->cur;
+        return true;
+    }
     uint64_t n = get_len(r, &form);
     if (form && n == 3) {
         n = rdb_get_len(r);
