@@ -13,6 +13,9 @@
 #include "engine/ds/list_value.h"
 #include "engine/ds/set.h"
 
+/* More elements than of this size would not be all different: no room is made for what an input only claims. */
+#define ELEMENT_BYTES_LEAST 3
+
 /* Where an object is being made. `failed` of the reader ends it. */
 struct load {
     struct rdb_reader *r;
@@ -29,6 +32,14 @@ static bool no_memory(struct load *l)
 {
     l->r->out_of_memory = true;
     return bad(l);
+}
+
+/* Of n elements of so many texts each, which are all that is left to read: what takes ELEMENT_BYTES_LEAST each at least. */
+static void reserve(struct load *l, struct fieldmap *fm, uint64_t n, size_t texts)
+{
+    size_t left = rdb_left(l->r);
+    if (n <= left / ELEMENT_BYTES_LEAST)
+        fieldmap_reserve(fm, n, left - n * texts);
 }
 
 static struct span value_text(struct lp_value v, char *scratch)
@@ -220,6 +231,19 @@ static bool feed_intset(struct load *l, struct set_load *b)
     return good;
 }
 
+/* The next string; it is not read. */
+static bool begins_with_int(struct load *l)
+{
+    struct rdb_reader peek = *l->r;
+    struct rdb_text t;
+    int64_t v;
+    if (!rdb_get_string(&peek, &t))
+        return false; /* whoever reads it says so */
+    bool is_int = num_parse_i64(t.s, &v);
+    rdb_text_free(&peek, &t);
+    return is_int;
+}
+
 static bool load_set(struct load *l, uint8_t type)
 {
     struct set_load b = {.l = l};
@@ -233,8 +257,10 @@ static bool load_set(struct load *l, uint8_t type)
     }
     if (type == RDB_SET)
         n = rdb_get_count(l->r, 1);
-    if (l->r->failed || !set_init(&b.set, n <= most))
+    if (l->r->failed || !set_init(&b.set, n <= most && (type != RDB_SET || begins_with_int(l))))
         return l->r->failed ? false : no_memory(l);
+    if (!set_is_ints(&b.set))
+        reserve(l, set_map(&b.set), n, 1);
     bool good = type == RDB_SET          ? feed_strings(l, n, set_load_add, &b)
                 : type == RDB_SET_INTSET ? feed_intset(l, &b)
                                          : feed_blob(l, type, set_load_add, &b);
@@ -292,6 +318,18 @@ static bool zset_feed(void *ctx, struct span text)
     return (num_parse_double(text, &score) || bad(b->l)) && zset_load_add(b, m->s, score);
 }
 
+static bool zset_stage_pair(struct zset_load *b, struct span member, double score)
+{
+    bool there = false;
+    if (isnan(score))
+        return bad(b->l);
+    if (member.n > b->longest)
+        b->longest = member.n;
+    if (zset_stage_new(b->v.z, score, member, &there))
+        return true;
+    return there ? bad(b->l) : no_memory(b->l);
+}
+
 static bool zset_pairs(struct zset_load *b, uint8_t type, uint64_t n)
 {
     bool good = true;
@@ -300,10 +338,10 @@ static bool zset_pairs(struct zset_load *b, uint8_t type, uint64_t n)
         if (!rdb_get_string(b->l->r, &t))
             return false;
         double score = type == RDB_ZSET_2 ? rdb_get_double(b->l->r) : rdb_get_old_double(b->l->r);
-        good = !b->l->r->failed && zset_load_add(b, t.s, score);
+        good = !b->l->r->failed && zset_stage_pair(b, t.s, score);
         rdb_text_free(b->l->r, &t);
     }
-    return good;
+    return good && (zset_settle(b->v.z) || no_memory(b->l));
 }
 
 static bool load_zset(struct load *l, uint8_t type)
@@ -319,7 +357,7 @@ static bool load_zset(struct load *l, uint8_t type)
     uint64_t n = packed ? 0 : rdb_get_count(l->r, 2);
     if (l->r->failed || !zval_create(&b.v, l->s, packed ? 0 : SIZE_MAX, 0))
         return l->r->failed ? false : no_memory(l);
-    if (b.v.z)
+    if (!packed)
         zset_reserve(b.v.z, n);
     bool good = packed ? feed_blob(l, type, zset_feed, &b) && (!b.has_member || bad(l))
                        : zset_pairs(&b, type, n);
@@ -410,8 +448,15 @@ static bool hash_elements(struct hash_load *b, uint8_t type)
         b->first_ms = (int64_t)first;
         b->ttl = true;
     }
-    if (type == RDB_HASH || type == RDB_HASH_METADATA)
-        return hash_pairs(b, rdb_get_count(r, 2));
+    if (type == RDB_HASH || type == RDB_HASH_METADATA) {
+        uint64_t n = rdb_get_count(r, 2);
+        if (n > b->h.max_entries) {
+            if (!hash_to_map(&b->h))
+                return no_memory(b->l);
+            reserve(b->l, hash_map(&b->h), n, 2);
+        }
+        return hash_pairs(b, n);
+    }
     return feed_blob(b->l, type, hash_feed, b) && (!b->has_field || bad(b->l));
 }
 

@@ -138,11 +138,18 @@ static bool replace(struct fieldmap *fm, uint64_t hash, struct span field, struc
 
 static bool insert(struct fieldmap *fm, uint64_t hash, const struct fm_draft *d)
 {
-    if (unlikely_(fm->count == UINT32_MAX) || !fm_page_room(fm, hash, d->size, true))
+    if (unlikely_(fm->count == UINT32_MAX))
         return false;
     uint64_t w = fm_dir_get(fm, hash);
+    int32_t slot = likely_(w != 0) ? fm_page_slot(w, hash) : -1;
+    if (unlikely_(slot < 0 || fm_head(w)->end + d->size > fm_page_bytes(w))) {
+        if (!fm_page_room(fm, hash, d->size, true))
+            return false;
+        w = fm_dir_get(fm, hash);
+        slot = fm_page_slot(w, hash);
+    }
     struct fm_head *h = fm_head(w);
-    uint32_t at = (uint32_t)fm_page_slot(w, hash), g = at / FM_SLOTS, home = fm_home(w, hash);
+    uint32_t at = (uint32_t)slot, g = at / FM_SLOTS, home = fm_home(w, hash);
     struct fm_group *grp = fm_group(w, g);
     grp->tag[at % FM_SLOTS] = fm_tag(hash);
     grp->off[at % FM_SLOTS] = h->end;

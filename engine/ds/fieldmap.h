@@ -36,6 +36,8 @@ enum fieldmap_put { FIELDMAP_NEW, FIELDMAP_REPLACED, FIELDMAP_NO_MEMORY };
 /* The key of the hash stays where it is as long as the map lives. values: a map; else a set. NULL: no memory. */
 struct fieldmap *fieldmap_create(struct mem *mem, const struct siphash_key *key, bool values);
 void fieldmap_destroy(struct fieldmap *fm);
+/* About n fields come, of so many bytes with their values; it is empty. */
+void fieldmap_reserve(struct fieldmap *fm, size_t n, size_t bytes);
 /* A deep copy on `mem`. NULL: no memory. */
 struct fieldmap *fieldmap_copy(struct mem *mem, const struct fieldmap *fm);
 /* Frees about `budget` pages; *work grows by those. True: nothing is left, fm itself is freed. Nothing else may be called in between. */

@@ -95,6 +95,10 @@ static inline uint32_t fm_data(uint64_t w)
 {
     return fm_groups(w) * (uint32_t)sizeof(struct fm_group) + (uint32_t)sizeof(struct fm_head);
 }
+static inline size_t fm_page_bytes(uint64_t w)
+{
+    return (size_t)fm_head(w)->cap64 * FM_ALIGN;
+}
 static inline uint8_t fm_tag(uint64_t hash)
 {
     uint8_t t = (uint8_t)hash;

@@ -12,11 +12,6 @@ static uint32_t live_bytes(uint64_t w)
     return h->end - fm_data(w) - h->dead;
 }
 
-static size_t page_bytes(uint64_t w)
-{
-    return (size_t)fm_head(w)->cap64 * FM_ALIGN;
-}
-
 /* A class that has room for n bytes. */
 static size_t page_class(size_t n)
 {
@@ -53,7 +48,7 @@ static uint64_t page_new(struct fieldmap *fm, uint32_t groups, size_t bytes, uin
 
 static void page_drop(struct fieldmap *fm, uint64_t w)
 {
-    fm_free(fm, fm_page(w), page_bytes(w));
+    fm_free(fm, fm_page(w), fm_page_bytes(w));
     fm->pages--;
 }
 
@@ -80,7 +75,7 @@ static void page_append(const struct fieldmap *fm, uint64_t w, uint64_t hash, co
     struct fm_head *h = fm_head(w);
     size_t n = fm_item_bytes(fm, item);
     int32_t at = find_slot(w, hash, FM_GROUPS_MAX);
-    ASSERT(at >= 0 && h->end + n <= page_bytes(w));
+    ASSERT(at >= 0 && h->end + n <= fm_page_bytes(w));
     uint32_t g = (uint32_t)at / FM_SLOTS, home = fm_home(w, hash), groups = fm_groups(w);
     uint32_t reach = g >= home ? g - home : g + groups - home;
     struct fm_group *to = fm_group(w, g), *from = fm_group(w, home);
@@ -216,7 +211,7 @@ static bool page_reshape(struct fieldmap *fm, uint64_t hash, uint64_t w, size_t 
     }
     size_t total = groups * sizeof(struct fm_group) + sizeof(struct fm_head) + need,
            most = FM_PAGE_MAX;
-    if (h->dead && page_bytes(w) == FM_PAGE_MAX)
+    if (h->dead && fm_page_bytes(w) == FM_PAGE_MAX)
         most -= FM_PAGE_MAX / 8; /* packing for a few bytes would come again at once */
     if (unlikely_(fm_depth(w) >= FM_DEPTH_MAX))
         most = FM_PAGE_LIMIT;
@@ -243,10 +238,51 @@ bool fm_page_room(struct fieldmap *fm, uint64_t hash, size_t size, bool slot)
     for (;;) {
         uint64_t w = fm_dir_get(fm, hash);
         bool slot_ok = !slot || fm_page_slot(w, hash) >= 0;
-        if (likely_(slot_ok && fm_head(w)->end + size <= page_bytes(w)))
+        if (likely_(slot_ok && fm_head(w)->end + size <= fm_page_bytes(w)))
             return true;
         if (!page_reshape(fm, hash, w, size, slot_ok))
             return false;
+    }
+}
+
+/* ---- room for many ---- */
+
+/* Pages of 2^depth hold n items of `bytes` in all with an eighth to spare, which an even spread does not need. */
+static uint32_t reserve_depth(size_t n, size_t bytes)
+{
+    size_t all = bytes + n * sizeof(struct fm_group) / FM_SLOTS_AIM;
+    uint32_t depth = 0;
+    while (depth < FM_DEPTH_MAX && (all >> depth) > FM_PAGE_MAX * 7 / 8 - sizeof(struct fm_head))
+        depth++;
+    return depth;
+}
+
+static void reserve_undo(struct fieldmap *fm, uint64_t pages, uint32_t depth)
+{
+    for (uint64_t i = 0; i < pages; i++)
+        page_drop(fm, fm_dir_get(fm, i << (64 - depth)));
+    fm_dir_free(fm);
+}
+
+void fieldmap_reserve(struct fieldmap *fm, size_t n, size_t bytes)
+{
+    if (fm->top || n == 0 || n > UINT32_MAX || bytes / FM_ITEM_MAX > n)
+        return;
+    bytes += n * (1u + fm->values);
+    uint32_t depth = reserve_depth(n, bytes);
+    n = (n >> depth) + (depth > 0);
+    bytes = (bytes >> depth) + (depth > 0);
+    uint32_t groups = n <= FM_SLOTS ? 1 : groups_for(n, bytes);
+    size_t total = groups * sizeof(struct fm_group) + sizeof(struct fm_head) + bytes;
+    for (uint64_t i = 0; i < 1ull << depth; i++) {
+        uint64_t pos = depth ? i << (64 - depth) : 0, w = 0;
+        if (!depth || fm_dir_deepen(fm, pos, depth))
+            w = page_new(fm, groups, page_class(total), depth);
+        if (!w) {
+            reserve_undo(fm, i, depth);
+            return;
+        }
+        fm_dir_set(fm, pos, w);
     }
 }
 
@@ -305,6 +341,6 @@ void fm_page_tidy(struct fieldmap *fm, uint64_t hash)
     uint32_t groups = groups_for(h->live, live);
     size_t total = groups * sizeof(struct fm_group) + sizeof(struct fm_head) + live;
     size_t bytes = page_class(total + total / 8);
-    if (bytes <= page_bytes(w))
+    if (bytes <= fm_page_bytes(w))
         page_rebuild(fm, hash, w, groups, bytes); /* no memory for it: the holes stay */
 }

@@ -14,7 +14,9 @@ struct zset {
     struct zset_tree tree;
     size_t member_bytes; /* size classes of the members and of this */
     struct siphash_key key;
-    bool staged; /* members are in the index only, or some of them */
+    bool staged;               /* members are in the index only */
+    struct zset_member **come; /* staged ones, in the order in which they came */
+    size_t come_cap;
 };
 
 /* ---- members ---- */
@@ -88,9 +90,19 @@ struct zset *zset_create(struct mem *mem, const struct siphash_key *key)
     return NULL;
 }
 
+static void drop_come(struct zset *z)
+{
+    mem_free(z->tree.mem, z->come, z->come_cap * sizeof(struct zset_member *));
+    z->come = NULL;
+    z->come_cap = 0;
+}
+
 void zset_reserve(struct zset *z, size_t n)
 {
     dict_reserve(z->index, n);
+    z->come = n ? mem_alloc(z->tree.mem, n * sizeof(struct zset_member *)) : NULL;
+    z->come_cap = z->come ? n : 0;
+    z->staged = true;
 }
 
 static void free_entry(void *ctx, void *entry)
@@ -101,10 +113,7 @@ static void free_entry(void *ctx, void *entry)
 /* The index is the only place where all members are. */
 static void destroy_staged(struct zset *z)
 {
-    struct zset_member *out[ZSET_LEAF];
-    uint32_t n;
-    while (zset_tree_free_leaf(&z->tree, out, &n))
-        ;
+    drop_come(z);
     dict_free_slice(z->index, SIZE_MAX, free_entry, z);
     mem_free(z->tree.mem, z, sizeof(*z));
 }
@@ -175,7 +184,8 @@ size_t zset_count(const struct zset *z)
 
 size_t zset_bytes(const struct zset *z)
 {
-    return z->member_bytes + z->tree.bytes + dict_bytes(z->index);
+    size_t come = z->come ? mem_size_class(z->come_cap * sizeof(struct zset_member *)) : 0;
+    return z->member_bytes + z->tree.bytes + dict_bytes(z->index) + come;
 }
 
 size_t zset_pieces(const struct zset *z)
@@ -246,20 +256,41 @@ void zset_remove_ranks(struct zset *z, size_t rank, size_t n)
 
 /* ---- many at once ---- */
 
-struct zset_member *zset_stage(struct zset *z, double score, struct span member)
+/* Room for one more in `come`. */
+static bool may_come(struct zset *z)
 {
-    z->staged = true;
-    return index_add(z, score, member, text_hash(z, member));
+    size_t n = dict_count(z->index), cap = z->come_cap * 2 > 64 ? z->come_cap * 2 : 64;
+    if (likely_(n < z->come_cap))
+        return true;
+    struct zset_member **grown =
+        mem_realloc(z->tree.mem, z->come, z->come_cap * sizeof(*grown), cap * sizeof(*grown));
+    if (!grown)
+        return false;
+    z->come = grown;
+    z->come_cap = cap;
+    return true;
 }
 
-struct gather {
-    struct zset_member **at;
-};
-
-static void gather_entry(void *ctx, void *entry)
+static struct zset_member *stage(struct zset *z, double score, struct span member, uint64_t hash)
 {
-    struct gather *g = ctx;
-    *g->at++ = entry;
+    size_t n = dict_count(z->index);
+    z->staged = true;
+    struct zset_member *m = may_come(z) ? index_add(z, score, member, hash) : NULL;
+    if (m)
+        z->come[n] = m;
+    return m;
+}
+
+struct zset_member *zset_stage(struct zset *z, double score, struct span member)
+{
+    return stage(z, score, member, text_hash(z, member));
+}
+
+struct zset_member *zset_stage_new(struct zset *z, double score, struct span member, bool *there)
+{
+    uint64_t hash = text_hash(z, member);
+    *there = dict_find_inline(z->index, hash, member, member_equal) != NULL;
+    return *there ? NULL : stage(z, score, member, hash);
 }
 
 static inline bool member_after(const struct zset_member *a, const struct zset_member *b)
@@ -293,28 +324,40 @@ static struct zset_member **sort(struct zset_member **v, struct zset_member **sc
     return v;
 }
 
+/* Files have them in order, and those of redis-server the last one first. */
+static bool in_order(struct zset_member **v, size_t n)
+{
+    size_t up = 1, down = 1;
+    while (up < n && member_after(v[up], v[up - 1]))
+        up++;
+    while (up < n && down < n && member_after(v[down - 1], v[down]))
+        down++;
+    if (up < n && down == n)
+        for (size_t i = 0; i < n / 2; i++) {
+            struct zset_member *m = v[i];
+            v[i] = v[n - 1 - i];
+            v[n - 1 - i] = m;
+        }
+    return up >= n || down == n;
+}
+
 bool zset_settle(struct zset *z)
 {
-    size_t n = dict_count(z->index), i = 0;
-    if (n == 0) {
-        z->staged = false;
-        return true;
+    size_t n = dict_count(z->index);
+    struct zset_member **sorted = z->come, **room = NULL;
+    if (n && !in_order(z->come, n)) {
+        room = mem_alloc(z->tree.mem, n * sizeof(*room));
+        if (!room)
+            return false;
+        sorted = sort(z->come, room, n);
     }
-    struct zset_member **room = mem_alloc(z->tree.mem, 2 * n * sizeof(struct zset_member *));
-    if (!room)
-        return false;
-    struct gather g = {room};
-    uint64_t cursor = 0;
-    do
-        cursor = dict_scan(z->index, cursor, gather_entry, &g);
-    while (cursor);
-    ASSERT(g.at == room + n);
-    struct zset_member **sorted = sort(room, room + n, n);
-    while (i < n && zset_tree_insert(&z->tree, sorted[i]->score, sorted[i]))
-        i++;
-    mem_free(z->tree.mem, room, 2 * n * sizeof(struct zset_member *));
-    z->staged = i < n;
-    return i == n;
+    bool good = zset_tree_build(&z->tree, sorted, n);
+    mem_free(z->tree.mem, room, n * sizeof(*room));
+    if (good) {
+        drop_come(z);
+        z->staged = false;
+    }
+    return good;
 }
 
 struct visit {

@@ -62,7 +62,7 @@ struct zset_bound {
 
 struct zset *zset_create(struct mem *mem, const struct siphash_key *key);
 void zset_destroy(struct zset *z);
-/* About n members come; it is empty. */
+/* About n members come, staged as below; it is empty and nothing is staged. */
 void zset_reserve(struct zset *z, size_t n);
 size_t zset_count(const struct zset *z);
 /* Size classes of all its blocks. */
@@ -92,6 +92,8 @@ struct zset_member *zset_insert(struct zset *z, double score, struct span member
  * in order. In between only these, zset_find, zset_count, zset_bytes and zset_destroy may be called. settle false: no memory; it can only be
  * destroyed then. */
 struct zset_member *zset_stage(struct zset *z, double score, struct span member);
+/* The same of one that may be there: NULL with *there. */
+struct zset_member *zset_stage_new(struct zset *z, double score, struct span member, bool *there);
 static inline void zset_stage_score(struct zset_member *m, double score)
 {
     m->score = score;

@@ -604,6 +604,95 @@ bool zset_tree_move(struct zset_tree *t, double old_score, double score, struct 
     return true;
 }
 
+/* ---- a whole tree at once ---- */
+
+/* Frees nodes of one level with all below. */
+static void free_row(struct zset_tree *t, const struct branch *row, size_t n, uint32_t level)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct zset_inner *node = row[i].child;
+        for (uint32_t k = 0; level && k < node->n; k++)
+            free_row(t, &(struct branch){.child = node->child[k]}, 1, level - 1);
+        node_free(t, node, level ? sizeof(struct zset_inner) : sizeof(struct zset_leaf));
+    }
+}
+
+/* How many of `n` the i-th of `parts` equal parts takes. */
+static uint32_t part_of(size_t n, size_t parts, size_t i)
+{
+    return (uint32_t)(n / parts + (i < n % parts));
+}
+
+/* Leaves for n members, in `row`. Returns how many; fewer than `leaves`: no memory. */
+static size_t build_leaves(struct zset_tree *t, struct zset_member *const *sorted, size_t n,
+                           struct branch *row, size_t leaves)
+{
+    struct zset_leaf *before = NULL;
+    for (size_t i = 0; i < leaves; i++) {
+        struct zset_leaf *leaf = node_alloc(t, sizeof(*leaf));
+        if (!leaf)
+            return i;
+        leaf->n = part_of(n, leaves, i);
+        leaf->prev = before;
+        leaf->next = NULL;
+        for (uint32_t k = 0; k < leaf->n; k++) {
+            leaf->score[k] = sorted[k]->score;
+            leaf->member[k] = sorted[k];
+        }
+        sorted += leaf->n;
+        if (before)
+            before->next = leaf;
+        before = leaf;
+        row[i] = leaf_branch(leaf);
+    }
+    return leaves;
+}
+
+/* Nodes above n nodes of a level, in the same row. False: no memory, all is freed. */
+static bool build_inners(struct zset_tree *t, struct branch *row, size_t n, uint32_t level,
+                         size_t inners)
+{
+    size_t from = 0;
+    for (size_t i = 0; i < inners; i++) {
+        struct zset_inner *node = node_alloc(t, sizeof(*node));
+        if (!node) {
+            free_row(t, row, i, level + 1);
+            free_row(t, row + from, n - from, level);
+            return false;
+        }
+        node->n = 0;
+        for (uint32_t k = part_of(n, inners, i); k; k--)
+            inner_put(node, node->n, row[from++]);
+        row[i] = inner_branch(node);
+    }
+    return true;
+}
+
+bool zset_tree_build(struct zset_tree *t, struct zset_member *const *sorted, size_t n)
+{
+    size_t leaves = (n + ZSET_LEAF - 1) / ZSET_LEAF, nodes = leaves;
+    ASSERT(!t->root && !t->height);
+    struct branch *row = n ? mem_alloc(t->mem, leaves * sizeof(*row)) : NULL;
+    if (!row)
+        return n == 0;
+    uint32_t level = 0;
+    size_t made = build_leaves(t, sorted, n, row, leaves);
+    bool good = made == leaves;
+    if (!good)
+        free_row(t, row, made, 0);
+    for (; good && nodes > 1; level++) {
+        size_t inners = (nodes + ZSET_INNER - 1) / ZSET_INNER;
+        good = build_inners(t, row, nodes, level, inners);
+        nodes = inners;
+    }
+    if (good) {
+        t->root = row[0].child;
+        t->height = level;
+    }
+    mem_free(t->mem, row, leaves * sizeof(*row));
+    return good;
+}
+
 /* ---- the end ---- */
 
 bool zset_tree_free_leaf(struct zset_tree *t, struct zset_member *out[ZSET_LEAF], uint32_t *ret_n)

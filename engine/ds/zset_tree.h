@@ -25,6 +25,8 @@ struct zset_tree {
 
 /* False: no memory, nothing changed. The pair must not be there. */
 bool zset_tree_insert(struct zset_tree *t, double score, struct zset_member *m);
+/* Makes the whole tree, which is empty, of n members in ascending order. False: no memory, it is empty. */
+bool zset_tree_build(struct zset_tree *t, struct zset_member *const *sorted, size_t n);
 void zset_tree_remove(struct zset_tree *t, double score, struct zset_member *m);
 /* Takes out the first members from this rank on that share a leaf, at most `most`, into `out`; returns how many. */
 uint32_t zset_tree_cut(struct zset_tree *t, size_t rank, uint32_t most, struct zset_member **out);

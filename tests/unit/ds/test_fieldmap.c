@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/base/assert.h"
 #include "engine/ds/fieldmap.h"
 #include "tests/unit/unit.h"
 
@@ -378,6 +379,36 @@ static void test_large(void **state)
     end();
 }
 
+/* Room for what comes, for far less, for far more; without memory at each allocation there is none, and nothing is lost. */
+static void test_reserve(void **state)
+{
+    static const struct {
+        size_t n, bytes;
+    } claims[] = {{1, 10},          {12, 200},    {25, 300},        {700, 9000},
+                  {FIELDS, 100000}, {FIELDS, 10}, {200000, 2000000}};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(claims); i++) {
+        for (uint64_t fail = 0; fail < 40; fail++) {
+            begin(i % 2, i + 1);
+            w.mem.fail_after = fail;
+            fieldmap_reserve(w.fm, claims[i / 2].n, claims[i / 2].bytes);
+            w.mem.fail_after = 0;
+            if (fail == 0) {
+                size_t before = fieldmap_bytes(w.fm);
+                assert_true(before > claims[i / 2].bytes);
+                assert_true(before < claims[i / 2].bytes * 2 + claims[i / 2].n * 8 + 20000);
+                fieldmap_reserve(w.fm, 1000, 20000); /* there is room already */
+                assert_int_equal(fieldmap_bytes(w.fm), before);
+            }
+            check_all(w.fm);
+            random_steps(fail ? 20 : 12000, FIELDS, 90, false);
+            check_all(w.fm);
+            random_steps(fail ? 20 : 12000, FIELDS, 0, false);
+            check_all(w.fm);
+            end();
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_random_is_uniform),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_reserve),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -357,6 +357,53 @@ static void test_stage(void **state)
     finish(z);
 }
 
+/* In order, the other way round and in none; each size of the tree's top; what is there already is told. */
+static void test_stage_in_order(void **state)
+{
+    for (uint32_t n = 0; n < IDS; n += n < 3000 ? 1 + n / 16 : 997)
+        for (int order = 0; order < 3; order++) {
+            struct zset *z = start();
+            bool there = false;
+            if (order != 1)
+                zset_reserve(z, n / 2);
+            for (uint32_t i = 0; i < n; i++) {
+                uint32_t id = order == 0   ? i
+                              : order == 1 ? n - 1 - i
+                                           : (uint32_t)((i * 7919ull) % n);
+                model.in[id] |= zset_stage_new(z, n % 2 ? id : id / 3, text_of(id), &there) != NULL;
+                model.score[id] = n % 2 ? id : id / 3;
+                if (i % 64 == 0) {
+                    assert_true(!zset_stage_new(z, 1, text_of(id), &there) && there);
+                }
+            }
+            assert_true(zset_settle(z));
+            compare(z);
+            finish(z);
+        }
+}
+
+/* The tree has some hundred nodes: each of them in turn finds no memory. */
+static void test_settle_without_memory(void **state)
+{
+    bool good = false;
+    uint64_t fails = 0;
+    for (; !good; fails++) {
+        struct zset *z = start();
+        for (uint32_t i = 0; i < IDS; i++) {
+            assert_non_null(zset_stage(z, i % 1000, text_of(i)));
+            model.in[i] = true;
+            model.score[i] = i % 1000;
+        }
+        mem.fail_after = fails + 1;
+        good = zset_settle(z);
+        mem.fail_after = 0;
+        if (good)
+            compare(z);
+        finish(z);
+    }
+    assert_true(fails > 80);
+}
+
 static size_t scanned;
 static void count_scanned(void *ctx, const struct zset_member *m)
 {
@@ -399,6 +446,8 @@ int main(void)
         cmocka_unit_test(test_each_allocation_fails),
         cmocka_unit_test(test_copy_slices_rehome),
         cmocka_unit_test(test_stage),
+        cmocka_unit_test(test_stage_in_order),
+        cmocka_unit_test(test_settle_without_memory),
         cmocka_unit_test(test_scan),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
