@@ -364,7 +364,26 @@ void *idtree_append(struct mem_count *m, struct idtree *t, struct stream_id id)
 
 /* ---- removing ---- */
 
-static void leaf_gone(struct mem_count *m, struct idtree *t, struct id_leaf *leaf)
+/* Behind the leaves that `gone` has. */
+static void leaf_hand_over(struct mem_count *m, const struct idtree *t, struct id_leaf *leaf,
+                           const struct id_gone *gone)
+{
+    size_t bytes = mem_size_class(leaf_bytes(t, leaf->cap));
+    m->bytes -= bytes;
+    gone->m->bytes += bytes;
+    leaf->n = 0;
+    leaf->prev = gone->t->last;
+    leaf->next = NULL;
+    if (leaf->prev)
+        leaf->prev->next = leaf;
+    else
+        gone->t->first = leaf;
+    gone->t->last = leaf;
+}
+
+/* gone NULL: it is freed. */
+static void leaf_gone(struct mem_count *m, struct idtree *t, struct id_leaf *leaf,
+                      const struct id_gone *gone)
 {
     if (leaf->prev)
         leaf->prev->next = leaf->next;
@@ -374,7 +393,10 @@ static void leaf_gone(struct mem_count *m, struct idtree *t, struct id_leaf *lea
         leaf->next->prev = leaf->prev;
     else
         t->last = leaf->prev;
-    leaf_free(m, t, leaf);
+    if (gone)
+        leaf_hand_over(m, t, leaf, gone);
+    else
+        leaf_free(m, t, leaf);
 }
 
 static void inner_close(struct id_inner *in, uint32_t i)
@@ -400,7 +422,8 @@ static bool join_inner(struct mem_count *m, struct id_inner *in, uint32_t i)
 }
 
 /* The same for leaves. The left one may have to grow, and that may fail: then both stay. */
-static bool join_leaves(struct mem_count *m, struct idtree *t, struct path *path, uint32_t i)
+static bool join_leaves(struct mem_count *m, struct idtree *t, struct path *path, uint32_t i,
+                        const struct id_gone *gone)
 {
     uint32_t d = t->height - 1;
     struct id_inner *in = path->node[d];
@@ -417,7 +440,7 @@ static bool join_leaves(struct mem_count *m, struct idtree *t, struct path *path
     a = path->leaf;
     memcpy(record(t, a, a->n), b->v, (size_t)b->n * t->width);
     a->n = n;
-    leaf_gone(m, t, b);
+    leaf_gone(m, t, b, gone);
     inner_close(in, i + 1);
     return true;
 }
@@ -447,12 +470,13 @@ static void settle_inner(struct mem_count *m, struct idtree *t, struct path *pat
     }
 }
 
-static void settle(struct mem_count *m, struct idtree *t, struct path *path)
+static void settle(struct mem_count *m, struct idtree *t, struct path *path,
+                   const struct id_gone *gone)
 {
     struct id_leaf *leaf = path->leaf;
     if (t->height == 0) {
         if (leaf->n == 0) {
-            leaf_gone(m, t, leaf);
+            leaf_gone(m, t, leaf, gone);
             t->root = NULL;
         } else if (leaf->n * 4 <= leaf->cap) {
             leaf_resize(m, t, path, leaf->n * 2); /* without memory it stays as it is */
@@ -462,10 +486,10 @@ static void settle(struct mem_count *m, struct idtree *t, struct path *path)
     struct id_inner *in = path->node[t->height - 1];
     uint32_t i = path->i[t->height - 1];
     if (leaf->n == 0) {
-        leaf_gone(m, t, leaf);
+        leaf_gone(m, t, leaf, gone);
         inner_close(in, i);
-    } else if (leaf->n > leaf_max(t) / 4 ||
-               (!join_leaves(m, t, path, i) && (i == 0 || !join_leaves(m, t, path, i - 1)))) {
+    } else if (leaf->n > leaf_max(t) / 4 || (!join_leaves(m, t, path, i, gone) &&
+                                             (i == 0 || !join_leaves(m, t, path, i - 1, gone)))) {
         return;
     }
     settle_inner(m, t, path);
@@ -485,8 +509,45 @@ bool idtree_remove(struct mem_count *m, struct idtree *t, struct stream_id id)
     memmove(record(t, leaf, i), record(t, leaf, i + 1), (size_t)(leaf->n - i) * t->width);
     t->count--;
     if (unlikely_(leaf->n <= leaf_max(t) / 4))
-        settle(m, t, &path);
+        settle(m, t, &path, NULL);
     return true;
+}
+
+/* Takes out of the path's leaf what `ids` has from *at on, up to the leaf's end. */
+static void leaf_subtract(const struct idtree *t, struct id_leaf *leaf, const struct idtree *ids,
+                          struct id_at *at)
+{
+    uint32_t i = lower_bound(t, leaf, record_id(ids, at->leaf, at->i)), to = i;
+    for (; i < leaf->n; i++) {
+        struct stream_id id = record_id(t, leaf, i);
+        while (at->leaf && stream_id_less(record_id(ids, at->leaf, at->i), id))
+            *at = idtree_next(*at);
+        if (at->leaf && stream_id_cmp(record_id(ids, at->leaf, at->i), id) == 0)
+            *at = idtree_next(*at);
+        else if (to++ != i)
+            memcpy(record(t, leaf, to - 1), record(t, leaf, i), t->width);
+    }
+    leaf->n = to;
+}
+
+void idtree_subtract(struct mem_count *m, struct idtree *t, const struct idtree *ids,
+                     const struct id_gone *gone)
+{
+    struct path path;
+    for (struct id_at at = idtree_first(ids), was; at.leaf && t->root;) {
+        was = at;
+        descend(t, record_id(ids, at.leaf, at.i), &path);
+        uint32_t before = path.leaf->n;
+        leaf_subtract(t, path.leaf, ids, &at);
+        uint32_t removed = before - path.leaf->n;
+        t->count -= removed;
+        if (gone)
+            gone->t->count += removed;
+        if (removed && path.leaf->n <= leaf_max(t) / 4)
+            settle(m, t, &path, gone);
+        if (at.leaf == was.leaf && at.i == was.i)
+            at = idtree_next(at); /* t has no such id */
+    }
 }
 
 /* The path along the last children. */
@@ -507,7 +568,7 @@ static void drop_leaf(struct mem_count *m, struct idtree *t)
     descend_last(t, &path);
     t->count -= path.leaf->n;
     path.leaf->n = 0;
-    settle(m, t, &path);
+    settle(m, t, &path, NULL);
 }
 
 void idtree_drop_last(struct mem_count *m, struct idtree *t)
@@ -522,9 +583,32 @@ void idtree_drop_last(struct mem_count *m, struct idtree *t)
 
 bool idtree_free_slice(struct mem_count *m, struct idtree *t, size_t budget, size_t *freed)
 {
-    for (*freed = 0; t->root && *freed < budget; ++*freed)
-        drop_leaf(m, t);
-    return t->root == NULL;
+    for (*freed = 0; t->last && *freed < budget; ++*freed) {
+        if (t->root)
+            drop_leaf(m, t);
+        else /* what idtree_subtract handed over */
+            leaf_gone(m, t, t->last, NULL);
+    }
+    if (t->last)
+        return false;
+    t->count = 0;
+    return true;
+}
+
+static size_t inner_bytes(const struct id_inner *in, uint32_t height)
+{
+    size_t n = mem_size_class(sizeof(*in));
+    for (uint64_t i = 0; height > 1 && i < in->n; i++)
+        n += inner_bytes(in->v[i].p, height - 1);
+    return n;
+}
+
+size_t idtree_bytes(const struct idtree *t)
+{
+    size_t n = t->height ? inner_bytes(t->root, t->height) : 0;
+    for (const struct id_leaf *leaf = t->first; leaf; leaf = leaf->next)
+        n += mem_size_class(leaf_bytes(t, leaf->cap));
+    return n;
 }
 
 bool idtree_copy(struct mem_count *m, struct idtree *ret, const struct idtree *from)

@@ -96,6 +96,14 @@ void *idtree_insert(struct mem_count *m, struct idtree *t, struct stream_id id, 
 void *idtree_append(struct mem_count *m, struct idtree *t, struct stream_id id);
 /* False: there is none. Never fails. */
 bool idtree_remove(struct mem_count *m, struct idtree *t, struct stream_id id);
+/* Where leaves go that are left to be freed later. */
+struct id_gone {
+    struct mem_count *m; /* their bytes are its from then on */
+    struct idtree *t;    /* was empty, as wide; all that may be done with it is idtree_free_slice */
+};
+/* Removes all that `ids` has, a leaf at a time. gone NULL: leaves that became empty are freed. Never fails. */
+void idtree_subtract(struct mem_count *m, struct idtree *t, const struct idtree *ids,
+                     const struct id_gone *gone);
 /* The last one of a tree that is not empty. */
 void idtree_drop_last(struct mem_count *m, struct idtree *t);
 
@@ -128,6 +136,8 @@ static inline struct id_at idtree_prev(struct id_at at)
         return at;
     return (struct id_at){at.leaf->prev, at.leaf->prev ? at.leaf->prev->n - 1 : 0};
 }
+/* What its blocks take: goes to each of them. */
+size_t idtree_bytes(const struct idtree *t);
 /* Leaves, as an estimate. */
 static inline size_t idtree_pieces(const struct idtree *t)
 {

@@ -228,8 +228,7 @@ struct stream_consumer *stream_consumer_create(struct stream_group *g, struct sp
 void stream_consumer_destroy(struct stream_group *g, struct stream_consumer *c)
 {
     size_t freed;
-    for (struct id_at at = idtree_first(&c->pel); at.leaf; at = idtree_next(at))
-        idtree_remove(&g->m, &g->pel, *(struct stream_id *)idtree_record(&c->pel, at));
+    idtree_subtract(&g->m, &g->pel, &c->pel, NULL);
     idtree_free_slice(&g->m, &c->pel, SIZE_MAX, &freed);
     consumer_free(g, c);
 }
@@ -252,20 +251,32 @@ static void take_tree(struct idtree *to, struct idtree *from)
     *from = idtree_empty(from->width);
 }
 
+/* All that waits for c, into h and its consumer d. */
+static void detach_pending(struct stream_group *g, struct stream_consumer *c,
+                           struct stream_group *h, struct stream_consumer *d)
+{
+    size_t bytes;
+    if (c->pel.count == g->pel.count) {
+        bytes = pel_bytes(g);
+        take_tree(&h->pel, &g->pel);
+    } else {
+        bytes = idtree_bytes(&c->pel);
+        idtree_subtract(&g->m, &g->pel, &c->pel, &(struct id_gone){&h->m, &h->pel});
+    }
+    g->m.bytes -= bytes;
+    h->m.bytes += bytes;
+    take_tree(&d->pel, &c->pel);
+}
+
 struct stream *stream_consumer_detach(struct stream_group *g, struct stream_consumer *c)
 {
     size_t freed;
-    bool all = c->pel.count == g->pel.count && idtree_pieces(&c->pel) > DETACH_FROM;
-    struct stream *apart = all ? stream_create(g->m.mem) : NULL;
+    struct stream *apart = idtree_pieces(&c->pel) > DETACH_FROM ? stream_create(g->m.mem) : NULL;
     struct stream_group *h =
         apart ? stream_group_create(apart, SPAN(""), STREAM_ID_MIN, STREAM_READ_UNKNOWN) : NULL;
     struct stream_consumer *d = h ? stream_consumer_create(h, SPAN(""), 0) : NULL;
     if (d) {
-        size_t bytes = pel_bytes(g);
-        g->m.bytes -= bytes;
-        h->m.bytes += bytes;
-        take_tree(&h->pel, &g->pel);
-        take_tree(&d->pel, &c->pel);
+        detach_pending(g, c, h, d);
     } else if (apart) {
         stream_free_slice(apart, SIZE_MAX, &freed);
         apart = NULL;

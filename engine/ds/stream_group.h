@@ -55,8 +55,8 @@ struct stream_consumer *stream_consumer_create(struct stream_group *g, struct sp
                                                int64_t now_ms);
 /* With all that waits for it. */
 void stream_consumer_destroy(struct stream_group *g, struct stream_consumer *c);
-/* The same where nothing waits for another consumer, and much for this one: into a stream of its own to be freed in slices; NULL: it was
- * done here and now. */
+/* The same where much waits for it: its blocks, and those of the group that became empty, into a stream of its own to be freed in slices;
+ * NULL: it was done here and now. */
 struct stream *stream_consumer_detach(struct stream_group *g, struct stream_consumer *c);
 
 static inline struct stream_pending *stream_pending_find(const struct stream_group *g,

@@ -275,6 +275,45 @@ static void test_large_ones_are_freed_in_slices(void **state)
     assert_true(ticks >= 90 / 16);
 }
 
+/* It freed all of it at once when entries waited for others as well. */
+static void test_one_consumer_among_several_is_freed_in_slices(void **state)
+{
+    struct harness *h = *state;
+    struct shard *s = &h->shards[0];
+    size_t ticks = 0, most = 0;
+    grow(h, "k", 1, 20000);
+    EXPECT(h, "XGROUP CREATE k g 0", "+OK\r\n");
+    harness_run(h, "XREADGROUP GROUP g other COUNT 50 STREAMS k >");
+    size_t before = s->mem.used_bytes;
+    for (int i = 0; i < 199; i++) /* whole leaves of the group's and single entries */
+        harness_run(h, i % 2 ? "XREADGROUP GROUP g c COUNT 199 STREAMS k >"
+                             : "XREADGROUP GROUP g other COUNT 1 STREAMS k >");
+    const struct stream_group *g = stream_group_find(stream_of(h, "k"), SPAN("g"));
+    size_t full = s->mem.used_bytes;
+    EXPECT(h, "XGROUP DELCONSUMER k g c", ":19701\r\n");
+    assert_int_equal(s->lazy_pending, 1);
+    assert_true(s->mem.used_bytes > full - 100 * 1024); /* of more than a million */
+    assert_true(s->lazy_bytes > (full - before) / 2);
+    EXPECT(h, "XPENDING k g",
+           "*4\r\n:150\r\n$3\r\n1-0\r\n$7\r\n19851-0\r\n*1\r\n*2\r\n$5\r\nother\r\n$3\r\n150\r\n");
+    for (; s->lazy_pending; ticks++) {
+        size_t now = s->mem.used_bytes;
+        shard_tick(s, 16);
+        most = now - s->mem.used_bytes > most ? now - s->mem.used_bytes : most;
+    }
+    assert_true(ticks > 30);
+    assert_true(most <= 20 * 2560);
+    assert_true(s->mem.used_bytes < before + 150 * 200);
+    assert_int_equal(g->pel.count, 150);
+    assert_int_equal(idtree_bytes(&g->pel) + idtree_bytes(&stream_consumer_at(g, 0)->pel) +
+                         mem_size_class(sizeof(*g) + 1) + mem_size_class(2 * sizeof(void *)) +
+                         mem_size_class(sizeof(struct stream_consumer) + strlen("other")),
+                     g->m.bytes);
+    EXPECT(h, "DEL k", ":1\r\n");
+    while (s->lazy_pending)
+        shard_tick(s, 100);
+}
+
 /* Without memory for all of them a consumer gets fewer, and the group has got as far as these. */
 static void test_fewer_entries_when_memory_ends(void **state)
 {
@@ -466,6 +505,7 @@ int main(void)
         IN(three, test_a_large_stream_changes_shards),
         IN(one, test_memory_usage_is_what_it_takes),
         IN(one, test_large_ones_are_freed_in_slices),
+        IN(one, test_one_consumer_among_several_is_freed_in_slices),
         IN(one, test_fewer_entries_when_memory_ends),
         IN(one, test_long_names_in_errors),
         IN(one, test_empty_streams),

@@ -240,6 +240,80 @@ static void test_thinned_out_tree_gives_memory_back(void **state)
     free_all(&t);
 }
 
+/* Takes the records that `take` says of the model, and some ids that are not there, out of t in one go. */
+static void subtract(struct idtree *t, bool (*take)(uint32_t i), bool apart)
+{
+    struct mem_count ids_account = {.mem = &mem}, gone_account = {.mem = &mem};
+    struct idtree ids = idtree_empty(16), gone = idtree_empty(t->width);
+    struct id_gone to = {&gone_account, &gone};
+    uint32_t left = 0, n = m.n;
+    size_t freed, before;
+    for (uint32_t i = 0; i < n; i++) {
+        struct stream_id odd = {m.v[i].ms, m.v[i].seq + 100};
+        if (take(i))
+            idtree_append(&ids_account, &ids, m.v[i]);
+        else
+            m.v[left++] = m.v[i];
+        if (i % 37 == 0 && (i + 1 == n || stream_id_less(odd, m.v[i + 1])))
+            idtree_append(&ids_account, &ids, odd);
+    }
+    m.n = left;
+    before = mem.used_bytes;
+    idtree_subtract(&account, t, &ids, apart ? &to : NULL);
+    assert_int_equal(apart ? gone.count : n - left, n - left);
+    assert_int_equal(idtree_bytes(&ids), ids_account.bytes);
+    assert_int_equal(idtree_bytes(t), account.bytes);
+    assert_int_equal(idtree_bytes(&gone), gone_account.bytes);
+    if (apart &&
+        before - mem.used_bytes > 100 * 1024) /* inner nodes, and what one leaf shrank by */
+        fail_msg("%zu bytes were freed at once", before - mem.used_bytes);
+    while (!idtree_free_slice(&gone_account, &gone, 3, &freed))
+        assert_int_equal(freed, 3);
+    assert_int_equal(gone_account.bytes, 0);
+    assert_int_equal(gone.count, 0);
+    while (!idtree_free_slice(&ids_account, &ids, SIZE_MAX, &freed))
+        ;
+    check_all(t);
+    for (uint32_t i = 0; i < 100 && m.n; i++) /* the tree works as before */
+        check_search(t, m.v[rnd() % m.n]);
+}
+
+static bool take_all(uint32_t i)
+{
+    return true;
+}
+static bool take_most(uint32_t i)
+{
+    return i % 50 != 0;
+}
+static bool take_runs(uint32_t i)
+{
+    return i / 500 % 3 != 1;
+}
+static bool take_some(uint32_t i)
+{
+    return rnd() % 5 == 0;
+}
+
+static void test_many_are_removed_at_once(void **state)
+{
+    bool (*const take[])(uint32_t i) = {take_all, take_most, take_runs, take_some};
+    for (uint32_t k = 0; k < 4 * 4; k++) {
+        struct idtree t = idtree_empty(k & 1 ? 40 : 16);
+        m.n = 0;
+        for (uint32_t i = 0; i < 15000; i++)
+            add(&t, k & 2 ? any_id(9000) : (struct stream_id){i, 0});
+        subtract(&t, take[k / 4], k & 1);
+        for (uint32_t i = 0; i < 3000; i++)
+            add(&t, any_id(30000));
+        check_all(&t);
+        subtract(&t, take_some, !(k & 1));
+        subtract(&t, take_all, true);
+        assert_null(t.root);
+        assert_int_equal(mem.used_bytes, 0);
+    }
+}
+
 static void test_copy_without_memory_leaves_nothing(void **state)
 {
     struct idtree t = idtree_empty(16), copy = idtree_empty(16);
@@ -283,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failing_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_appended_leaves_are_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_thinned_out_tree_gives_memory_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_are_removed_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_copy_without_memory_leaves_nothing, setup, teardown),
         cmocka_unit_test(test_ids),
     };
