@@ -9,6 +9,8 @@ void cmd_multi_reset(struct cmd *c);
 bool cmd_set_name(struct cmd *c, struct span name);
 /* RESET: from all channels and from tracking, without a word. */
 void pubsub_reset(struct host *h, struct session *s);
+/* What OBJECT REFCOUNT and DEBUG OBJECT tell. */
+int object_refcount(const struct cmd *c, const struct entry *e);
 /* Length of s as a C string, `cap` at most: what Redis shows of an argument in an error. */
 static inline int span_shown(struct span s, size_t cap)
 {

@@ -2,6 +2,7 @@
  *
  * Where in the flow: Redis knows DEBUG as one command; here each subcommand has a hidden row in commands.def, so that OBJECT goes to
  * the owner of its key and POPULATE to every shard. cmd_debug itself runs when no row fits. Replies are those of Redis 7.0.15. */
+#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +11,8 @@
 #include "engine/base/num.h"
 #include "engine/cmd/cmd_internal.h"
 #include "engine/cmd/keyref.h"
+#include "engine/cmd/list_cmd.h"
+#include "engine/cmd/rdb_object.h"
 
 void cmd_debug(struct cmd *c)
 {
@@ -80,15 +83,40 @@ void cmd_debug_tcptrace(struct cmd *c)
 
 /* ---- OBJECT ---- */
 
-/* Bytes of a string value in an RDB file, uncompressed: integers of 8, 16 and 32 bits have a short form, other values a length of
- * 1, 2, 5 or 9 bytes before them. */
-static size_t rdb_bytes(const struct entry *e)
+/* Bytes of the value in an RDB file, without its type. 0: no memory. */
+static size_t rdb_bytes(struct shard *s, const struct entry *e)
 {
-    int64_t v;
-    if (entry_int(e, &v) && v >= INT32_MIN && v <= INT32_MAX)
-        return v >= INT8_MIN && v <= INT8_MAX ? 2 : v >= INT16_MIN && v <= INT16_MAX ? 3 : 5;
-    size_t n = entry_string_len(e);
-    return n + (n < 64 ? 1 : n < 16384 ? 2 : n <= UINT32_MAX ? 5 : 9);
+    struct rdb_writer w;
+    rdb_writer_init(&w, &s->mem, true);
+    rdb_save_object(&w, e);
+    size_t n = w.failed ? 0 : w.out.len - 1;
+    rdb_writer_free(&w);
+    return n;
+}
+
+/* Of a block in Redis, where an element too large to be packed with others is a listpack of its own. */
+static size_t node_bytes(const struct ql_block *b)
+{
+    if (!b->plain)
+        return LP_HEADER_BYTES + b->len;
+    return LP_EMPTY_BYTES + lp_element_bytes(span_of(b->p, b->len));
+}
+
+/* What Redis tells of a list besides; a small one is one block. */
+static void list_text(char *to, size_t room, struct shard *s, struct entry *e)
+{
+    struct list_key lk;
+    struct ql_view w;
+    uint64_t bytes = 0;
+    list_open(&lk, &(struct keyref){.shard = s}, 0, e);
+    struct ql_limits limits = lk.l.quick ? ql_limits_of(lv_ql(&lk.l)) : lk.l.limits;
+    lv_view(&lk.l, &w);
+    for (uint32_t i = 0; i < w.n; i++)
+        bytes += node_bytes(&w.v[i]);
+    snprintf(to, room,
+             " ql_nodes:%" PRIu32 " ql_avg_node:%.2f ql_listpack_max:%" PRId64
+             " ql_compressed:%d ql_uncompressed_size:%" PRIu64,
+             w.n, (double)w.count / w.n, ql_fill(limits.fill), limits.depth != 0, bytes);
 }
 
 void cmd_debug_object(struct cmd *c)
@@ -98,19 +126,25 @@ void cmd_debug_object(struct cmd *c)
         cmd_debug(c);
         return;
     }
-    const struct entry *e = keyref_peek(c, &k);
+    struct entry *e = keyref_peek(c, &k);
     if (!e) {
         reply_error(c->out, "ERR no such key");
         return;
     }
+    size_t bytes = rdb_bytes(k.shard, e);
+    if (!bytes) {
+        cmd_reply_oom(c);
+        return;
+    }
     uint64_t idle_s = ks_idle_s(k.shard, e);
-    char text[256];
-    snprintf(
-        text, sizeof(text),
-        "Value at:%p refcount:1 encoding:%s serializedlength:%zu lru:%llu lru_seconds_idle:%llu",
-        (const void *)e, entry_enc_name(e), rdb_bytes(e),
-        (unsigned long long)(((uint64_t)c->now_us / 1000000 - idle_s) & 0xffffff),
-        (unsigned long long)idle_s);
+    char text[384];
+    int n = snprintf(text, sizeof(text),
+                     "Value at:%p refcount:%d encoding:%s serializedlength:%zu lru:%" PRIu64
+                     " lru_seconds_idle:%" PRIu64,
+                     (const void *)e, object_refcount(c, e), entry_enc_name(e), bytes,
+                     ((uint64_t)c->now_us / 1000000 - idle_s) & 0xffffff, idle_s);
+    if (entry_type_fast(e) == OBJ_LIST)
+        list_text(text + n, sizeof(text) - (size_t)n, k.shard, e);
     reply_simple(c->out, text);
 }
 

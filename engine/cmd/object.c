@@ -3,7 +3,7 @@
  * Where in the flow: cmd_call -> here, on the lease holder's thread. Looking does not touch the access clock. */
 #include <limits.h>
 
-#include "engine/cmd/command_table.h"
+#include "engine/cmd/cmd_internal.h"
 #include "engine/cmd/keyref.h"
 
 #define SHARED_INTEGERS 10000 /* Redis keeps 0..9999 once and counts them as owned by everyone */
@@ -47,16 +47,20 @@ void cmd_object_encoding(struct cmd *c)
         reply_bulk_str(c->out, entry_enc_name(e));
 }
 
+int object_refcount(const struct cmd *c, const struct entry *e)
+{
+    int64_t v;
+    bool shared = entry_type(e) == OBJ_STRING && entry_int(e, &v) && v >= 0 &&
+                  v < SHARED_INTEGERS && integers_shared(c->host->config);
+    return shared ? INT_MAX : 1;
+}
+
 void cmd_object_refcount(struct cmd *c)
 {
     struct keyref k;
-    int64_t v;
     const struct entry *e = object_find(c, &k);
-    if (!e)
-        return;
-    bool shared = entry_type(e) == OBJ_STRING && entry_int(e, &v) && v >= 0 &&
-                  v < SHARED_INTEGERS && integers_shared(c->host->config);
-    reply_int(c->out, shared ? INT_MAX : 1);
+    if (e)
+        reply_int(c->out, object_refcount(c, e));
 }
 
 void cmd_object_idletime(struct cmd *c)

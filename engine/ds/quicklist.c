@@ -212,17 +212,15 @@ void ql_table_close(struct quicklist *q, uint32_t i, uint32_t n)
 
 struct quicklist *ql_create(struct mem *mem, const struct ql_limits *limits)
 {
-    int64_t fill = limits->fill;
+    int64_t fill = ql_fill(limits->fill);
     static const uint32_t classes[] = {4096, 8192, 16384, 32768, 65536};
     struct quicklist *q = mem_alloc(mem, sizeof(*q));
     if (!q)
         return NULL;
     *q = (struct quicklist){.mem = mem, .bytes = mem_size_class(sizeof(*q))};
-    q->block_bytes = fill >= 0 ? 8192 : classes[fill < -5 ? 4 : -1 - fill];
-    q->block_elements = fill < 0       ? UINT32_MAX
-                        : fill == 0    ? 1
-                        : fill > 32767 ? 32767
-                                       : (uint32_t)fill;
+    q->fill = (int32_t)fill;
+    q->block_bytes = fill >= 0 ? 8192 : classes[-1 - fill];
+    q->block_elements = fill < 0 ? UINT32_MAX : fill == 0 ? 1 : (uint32_t)fill;
     q->depth = limits->depth < QL_DEPTH_MAX ? (uint32_t)limits->depth : QL_DEPTH_MAX;
     return q;
 }
@@ -244,13 +242,8 @@ bool ql_free_slice(struct quicklist *q, size_t budget, size_t *freed)
 
 struct quicklist *ql_alike(struct mem *mem, const struct quicklist *from)
 {
-    struct quicklist *q = ql_create(mem, &(struct ql_limits){0});
-    if (!q)
-        return NULL;
-    q->block_bytes = from->block_bytes;
-    q->block_elements = from->block_elements;
-    q->depth = from->depth;
-    return q;
+    struct ql_limits limits = ql_limits_of(from);
+    return ql_create(mem, &limits);
 }
 
 struct quicklist *ql_copy(struct mem *mem, const struct quicklist *from)

@@ -31,6 +31,7 @@ struct quicklist {
     struct ql_block *table;
     uint32_t first, n, room; /* of the table: the n records from `first` on are in use */
     uint32_t block_bytes, block_elements;
+    int32_t fill;        /* they follow from it */
     uint32_t depth : 31; /* blocks at each end that are not compressed; 0: none is */
     uint32_t moved : 1;  /* blocks came or went since ql_shape */
     uint64_t count;
@@ -55,6 +56,15 @@ struct ql_limits {
     int64_t fill;
     uint64_t depth;
 };
+/* As far as there are such sizes and counts. */
+static inline int64_t ql_fill(int64_t fill)
+{
+    return fill < -5 ? -5 : fill > INT16_MAX ? INT16_MAX : fill;
+}
+static inline struct ql_limits ql_limits_of(const struct quicklist *q)
+{
+    return (struct ql_limits){q->fill, q->depth};
+}
 /* NULL: no memory. */
 struct quicklist *ql_create(struct mem *mem, const struct ql_limits *limits);
 /* Frees about `budget` blocks; true when nothing is left, not even q. */
