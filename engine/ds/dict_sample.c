@@ -1,8 +1,8 @@
-/* dict_sample.c: looks into a dict that are no look-up of a key: some entries from a random place, and an entry by its hash alone.
+/* dict_sample.c: looks into a dict that are no look-up of a key: an entry, or some, from a random place, and an entry by its hash alone.
  *
  * Where in the flow: eviction (engine/shard/evict.c, s3fifo.c) remembers entries by hash and asks later whether they are still there; an
  * address that is remembered is only compared, never followed. The layout is drawn in dict.c. Thread: the lease holder's. */
-#include "engine/ds/dict_inline.h"
+#include "engine/ds/dict_internal.h"
 
 /* What a look-up uses of a hash: its position and its tag. */
 #define HASH_USED (~0ull << (64 - DICT_POSITION_BITS) | 0xff)
@@ -65,4 +65,39 @@ size_t dict_sample(const struct dict *d, uint64_t random, void **ret, size_t n)
         index = ((index & ~(shared - 1)) + shared) & (words - 1);
     }
     return found;
+}
+
+void *dict_random(const struct dict *d, uint64_t (*rnd)(void *), void *rnd_ctx)
+{
+    if (!d->count)
+        return NULL;
+    if (d->spilled_n) {
+        uint64_t k = rnd(rnd_ctx) % d->count;
+        if (k < d->spilled_n)
+            return d->spilled[k].entry;
+    }
+    /* Every segment is hit with the same chance (at its first word only), and every slot of MAX_BUCKETS buckets,
+     * whether the segment has it or not: so every entry has the same chance. */
+    for (uint32_t tries = 0; tries < 4096; tries++) {
+        uint64_t r = rnd(rnd_ctx);
+        size_t index = (size_t)(r >> 1 >> d->shift);
+        uint64_t w = d->dir[index];
+        uint32_t slot = (uint32_t)((r & 0xffffffff) * (MAX_BUCKETS * DICT_SLOTS) >> 32);
+        const struct dict_bucket *b = dict_word_buckets(w) + slot / DICT_SLOTS;
+        if (slot >= segment_slots(w) || index != first_index(d, index) ||
+            !b->tag[slot % DICT_SLOTS])
+            continue;
+        return dict_slot_get(b, slot % DICT_SLOTS);
+    }
+    /* Nearly empty, or degenerate: the next entry after a random place. */
+    size_t mask = ((size_t)1 << d->depth) - 1, index = rnd(rnd_ctx) & mask;
+    for (size_t k = 0; k <= mask; k++, index = (index + 1) & mask) {
+        uint64_t w = d->dir[index];
+        for (uint32_t i = 0; i < dict_word_nb(w); i++) {
+            uint32_t m = ~dict_bucket_match(dict_word_buckets(w) + i, 0) & 0x1ff;
+            if (m)
+                return dict_slot_get(dict_word_buckets(w) + i, (uint32_t)__builtin_ctz(m));
+        }
+    }
+    return d->spilled_n ? d->spilled[0].entry : NULL;
 }
