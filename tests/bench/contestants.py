@@ -33,6 +33,17 @@ def cpu_seconds(pid):
     return (int(words[11]) + int(words[12])) * TICK_S
 
 
+def end(process):
+    """Asks it to end, and after a minute does not ask any more."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def machine_busy_seconds():
     """Time of all cores that was not idle, and the part that the hypervisor took."""
     with open("/proc/stat", encoding="ascii") as f:
@@ -146,12 +157,7 @@ class OnKernel(Server):
 
     def stop_process(self):
         if self.process:
-            self.process.terminate()
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            end(self.process)
 
     def stop(self):
         self.stop_process()

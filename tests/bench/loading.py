@@ -21,7 +21,7 @@ import tempfile
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from contestants import ROOT, Failed, cpu_seconds  # noqa: E402
+from contestants import ROOT, Failed, cpu_seconds, end  # noqa: E402
 
 DEADLINE_S = 600
 
@@ -100,13 +100,7 @@ class Running:
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 def redis_server(place, cores, *options):

@@ -57,6 +57,23 @@ static void expect_replayed(const char *effects, const char *request, const char
     server_down(&again);
 }
 
+/* Nobody takes what is written: until worker 0 has no room for more. */
+static void fill_journal(struct server *s, struct tcp_conn *tc, const char *key)
+{
+    size_t n = 60000;
+    char *line = calloc(1, n + 64);
+    assert_non_null(line);
+    int k = snprintf(line, 32, "SET %s ", key);
+    memset(line + k, 'v', n);
+    memcpy(line + (size_t)k + n, "\r\n", 3);
+    for (int i = 0; i < 200 && !s->w[0]->journal.held; i++) {
+        say(tc, line);
+        settle(s);
+    }
+    free(line);
+    assert_true(s->w[0]->journal.held > 0);
+}
+
 static struct tcp_conn *client(struct server *s, uint32_t home, uint16_t port)
 {
     fake_local_port = port;
@@ -197,19 +214,10 @@ static void test_log_turned_off_left_clients_held(void **state)
     for (uint32_t count = 1; count <= 3; count += 2) {
         struct server s;
         struct ring rings[3];
-        size_t n = 60000;
-        char *line = calloc(1, n + 64);
         server_config(&s);
         journal_up(&s, count, JOURNAL_ON, rings);
         struct tcp_conn *tc = client(&s, 0, 6379), *other = client(&s, 0, 6379);
-        int k = snprintf(line, 32, "SET a ");
-        memset(line + k, 'v', n);
-        memcpy(line + (size_t)k + n, "\r\n", 3);
-        for (int i = 0; i < 100 && !s.w[0]->journal.held; i++) { /* nobody takes them */
-            say(tc, line);
-            settle(&s);
-        }
-        assert_true(s.w[0]->journal.held > 0);
+        fill_journal(&s, tc, "a");
         tc->out_len = 0;
         expect(&s, other, "SET b v\r\n", "");
         expect(&s, tc, "", "");
@@ -235,7 +243,6 @@ static void test_log_turned_off_left_clients_held(void **state)
         leave(tc);
         leave(other);
         server_down(&s);
-        free(line);
     }
 }
 
@@ -247,8 +254,6 @@ static void test_keys_expired_while_the_journal_was_full(void **state)
         struct server s;
         struct ring rings[3];
         char line[64], key[16];
-        size_t n = 60000;
-        char *big = calloc(1, n + 64);
         server_config(&s);
         journal_up(&s, count, JOURNAL_ON, rings);
         struct tcp_conn *tc = client(&s, 0, 6379), *other = client(&s, 0, 6379);
@@ -258,14 +263,7 @@ static void test_keys_expired_while_the_journal_was_full(void **state)
             expect(&s, other, line, "+OK\r\n");
         }
         name_key(key, 0, count, 200);
-        int k = snprintf(big, 32, "SET %s ", key);
-        memset(big + k, 'v', n);
-        memcpy(big + (size_t)k + n, "\r\n", 3);
-        for (int i = 0; i < 200 && !s.w[0]->journal.held; i++) {
-            say(tc, big);
-            settle(&s);
-        }
-        assert_true(s.w[0]->journal.held > 0);
+        fill_journal(&s, tc, key);
         assert_int_equal(s.w[0]->stats->journal_full, 1);
         uint64_t records = s.w[0]->stats->journal_records;
         s.now_ns += 100000000;
@@ -289,7 +287,6 @@ static void test_keys_expired_while_the_journal_was_full(void **state)
         leave(tc);
         leave(other);
         server_down(&s);
-        free(big);
     }
 }
 
@@ -302,19 +299,10 @@ static void test_writes_waited_on_a_full_disk(void **state)
     for (uint32_t count = 1; count <= 3; count += 2) {
         struct server s;
         struct ring rings[3];
-        size_t n = 60000;
-        char *line = calloc(1, n + 64);
         server_config(&s);
         journal_up(&s, count, JOURNAL_ON, rings);
         struct tcp_conn *tc = client(&s, 0, 6379), *other = client(&s, 0, 6379);
-        int k = snprintf(line, 32, "SET a ");
-        memset(line + k, 'v', n);
-        memcpy(line + (size_t)k + n, "\r\n", 3);
-        for (int i = 0; i < 100 && !s.w[0]->journal.held; i++) { /* nobody takes them */
-            say(tc, line);
-            settle(&s);
-        }
-        assert_true(s.w[0]->journal.held > 0);
+        fill_journal(&s, tc, "a");
         tc->out_len = 0;
         link_journal(s.control)->error = 28;
         settle(&s);
@@ -324,7 +312,6 @@ static void test_writes_waited_on_a_full_disk(void **state)
         leave(tc);
         leave(other);
         server_down(&s);
-        free(line);
     }
 }
 

@@ -5,65 +5,10 @@
 
 #include "dataplane/net/tcp_internal.h"
 #include "tests/unit/net/check.h"
-#include "tests/unit/net/wire.h"
-
-#define IP_A 0x0a000001u
-#define IP_B 0x0a000002u
+#include "tests/unit/net/pair.h"
 
 static const struct nic full = {
     .ip_sum = true, .tcp_sum = true, .tso = true, .rx_sum = true, .max_segs = 64};
-
-struct pair {
-    struct wire w;
-    struct stream_app *client, *server;
-    struct wire_host *hc, *hs;
-};
-
-/* A client without offloads unless `peer`, a server with `nic`. */
-static void pair_up(struct pair *p, uint64_t seed, const struct nic *nic, const struct nic *peer,
-                    void (*tune)(struct net_config *c))
-{
-    struct net_config cc, cs;
-    memset(p, 0, sizeof(*p));
-    p->client = malloc(sizeof(*p->client));
-    p->server = malloc(sizeof(*p->server));
-    wire_init(&p->w, seed);
-    wire_config(&cc, IP_A);
-    wire_config(&cs, IP_B);
-    cs.listen_port = 6379;
-    if (tune) {
-        tune(&cc);
-        tune(&cs);
-    }
-    stream_app_init(p->client);
-    stream_app_init(p->server);
-    p->hc = peer ? wire_host_nic(&p->w, &cc, &p->client->app, peer)
-                 : wire_host_net(&p->w, &cc, &p->client->app);
-    p->hs = wire_host_nic(&p->w, &cs, &p->server->app, nic);
-    stream_app_attach(p->client, p->hc);
-    stream_app_attach(p->server, p->hs);
-    p->hc->impair.delay_ns = p->hs->impair.delay_ns = 50000;
-}
-
-static void pair_down(struct pair *p)
-{
-    wire_fini(&p->w);
-    free(p->client);
-    free(p->server);
-}
-
-static struct stream *begin(struct pair *p, uint64_t up, uint64_t down)
-{
-    struct stream *s = &p->client->stream[p->client->used++];
-    *s = (struct stream){
-        .host = p->hc, .tx_seed = 7, .rx_seed = 9, .tx_total = up, .rx_total = down};
-    p->server->accept_as = (struct stream){
-        .tx_seed = 9, .rx_seed = 7, .tx_total = down, .rx_total = up, .close_on_peer_close = true};
-    s->tc = tcp_connect_to(p->hc->net, wire_v6() ? wire_ip6(IP_B) : ip_from_v4(IP_B), 6379, 0, s,
-                           p->w.now_ns);
-    assert_non_null(s->tc);
-    return s;
-}
 
 static bool transferred(void *ctx)
 {
@@ -113,9 +58,9 @@ static void test_honest_card_sums_and_cuts(void **state)
     (void)state;
     for (uint32_t hold = 0; hold < 3; hold++) { /* buffers that the card keeps for a while */
         struct pair p;
-        pair_up(&p, 1 + hold, &full, NULL, NULL);
+        pair_up(&p, 1 + hold, NULL, &full, NULL);
         p.hs->nic_hold = hold * 40;
-        begin(&p, 100, 8 << 20);
+        pair_connect(&p, 100, 8 << 20);
         finish(&p, 60 * WIRE_SEC);
         assert_int_equal(p.hs->stats.tcp_retrans_segs, 0);
         assert_int_equal(state_of(p.hs, STATS_OFFLOAD_TSO), OFFLOAD_ON);
@@ -136,11 +81,11 @@ static void test_card_without_cutting(void **state)
     (void)state;
     struct nic sums = {.tcp_sum = true, .max_segs = 1};
     struct pair p;
-    pair_up(&p, 7, &sums, NULL, NULL);
-    begin(&p, 0, 200);
+    pair_up(&p, 7, NULL, &sums, NULL);
+    pair_connect(&p, 0, 200);
     finish(&p, 10 * WIRE_SEC);
     assert_int_equal(p.hs->nic.summed, 0);
-    begin(&p, 0, 1 << 20);
+    pair_connect(&p, 0, 1 << 20);
     finish(&p, 10 * WIRE_SEC);
     assert_true(p.hs->nic.summed > 700);
     assert_int_equal(p.hs->stats.tso_packets, 0);
@@ -157,17 +102,17 @@ static void test_lies_about_sending_are_found_out(void **state)
         struct nic nic = full;
         struct pair p;
         nic.lie = (enum nic_lie)lie;
-        pair_up(&p, 10, &nic, NULL, NULL);
-        begin(&p, 0, 2 << 20);
-        begin(&p, 0, 2 << 20);
+        pair_up(&p, 10, NULL, &nic, NULL);
+        pair_connect(&p, 0, 2 << 20);
+        pair_connect(&p, 0, 2 << 20);
         finish(&p, 300 * WIRE_SEC);
         assert_int_equal(state_of(p.hs, STATS_OFFLOAD_TSO) == OFFLOAD_FAILED,
                          lie != NIC_LEAVES_SUM); /* it does sum what it cuts */
         if (!of_cutting) { /* in a bulk every segment is cut: one alone is needed to tell */
             nic.tso = false;
             pair_down(&p);
-            pair_up(&p, 10, &nic, NULL, NULL);
-            begin(&p, 0, 3 << 20);
+            pair_up(&p, 10, NULL, &nic, NULL);
+            pair_connect(&p, 0, 3 << 20);
             finish(&p, 300 * WIRE_SEC);
         }
         uint64_t sum = state_of(p.hs, STATS_OFFLOAD_TX_SUM);
@@ -176,7 +121,7 @@ static void test_lies_about_sending_are_found_out(void **state)
         assert_true(p.hs->stats.tcp_retrans_segs < 3000);
         /* From now on as if it had never been. */
         uint64_t again = p.hs->stats.tcp_retrans_segs, cut = p.hs->stats.tso_packets;
-        begin(&p, 0, 1 << 20);
+        pair_connect(&p, 0, 1 << 20);
         finish(&p, 10 * WIRE_SEC);
         assert_int_equal(p.hs->stats.tso_packets, cut);
         if (sum == OFFLOAD_FAILED)
@@ -193,8 +138,8 @@ static void test_lying_card_and_a_client_that_sends(void **state)
     struct nic nic = full;
     struct pair p;
     nic.lie = NIC_LOSES_SUMMED;
-    pair_up(&p, 11, &nic, NULL, NULL);
-    begin(&p, 4 << 20, 10);
+    pair_up(&p, 11, NULL, &nic, NULL);
+    pair_connect(&p, 4 << 20, 10);
     finish(&p, 10 * WIRE_SEC);
     assert_int_equal(p.hc->stats.tcp_retrans_segs, 0);
     pair_down(&p);
@@ -212,8 +157,8 @@ static void test_bad_line_is_not_the_cards_fault(void **state)
         p.hs->impair.loss_ppm = p.hc->impair.loss_ppm = (uint32_t)(seed % 5 * 50000);
         p.hs->impair.reorder_ppm = seed % 2 ? 20000 : 0;
         p.hs->impair.corrupt_ppm = seed % 3 ? 0 : 10000;
-        begin(&p, 1 << 20, 1 << 20);
-        begin(&p, 1 << 20, 1 << 20);
+        pair_connect(&p, 1 << 20, 1 << 20);
+        pair_connect(&p, 1 << 20, 1 << 20);
         finish(&p, 600 * WIRE_SEC);
         assert_int_not_equal(state_of(p.hs, STATS_OFFLOAD_TX_SUM), OFFLOAD_FAILED);
         assert_int_not_equal(state_of(p.hs, STATS_OFFLOAD_TSO), OFFLOAD_FAILED);
@@ -244,12 +189,12 @@ static void test_outages_are_not_the_cards_fault(void **state)
     (void)state;
     bool dead = false;
     struct pair p;
-    pair_up(&p, 20, &full, NULL, NULL);
+    pair_up(&p, 20, NULL, &full, NULL);
     p.w.filter = dead_line;
     p.w.filter_ctx = &dead;
     p.hs->impair.bytes_per_s = 20000000;
     for (int i = 0; i < 20; i++)
-        begin(&p, 0, 4 << 20);
+        pair_connect(&p, 0, 4 << 20);
     for (int i = 0; i < 10; i++) {
         run_for(&p, 100 * WIRE_MS);
         dead = true;
@@ -268,10 +213,10 @@ static void test_aborts_with_chains_in_the_card(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 8; seed++) {
         struct pair p;
-        pair_up(&p, seed, &full, NULL, NULL);
+        pair_up(&p, seed, NULL, &full, NULL);
         p.hs->nic_hold = 200;
         for (int i = 0; i < 10; i++)
-            begin(&p, 0, 1 << 20);
+            pair_connect(&p, 0, 1 << 20);
         run_for(&p, seed * 2 * WIRE_MS);
         for (unsigned i = 0; i < 10; i += 2) {
             tcp_abort(p.client->stream[i].tc);
@@ -289,46 +234,47 @@ static void test_aborts_with_chains_in_the_card(void **state)
     }
 }
 
-static void tune_traced(struct net_config *c)
+static void tune_traced(struct net_config *c, bool server)
 {
     c->trace = TCP_TRACE_YES;
 }
 
-static void tune_jumbo(struct net_config *c)
+static void tune_jumbo(struct net_config *c, bool server)
 {
     c->mtu = 9000;
 }
 
-static void tune_vlan(struct net_config *c)
+static void tune_vlan(struct net_config *c, bool server)
 {
     c->vlan = 42;
 }
 
-static void tune_pressed(struct net_config *c)
+static void tune_pressed(struct net_config *c, bool server)
 {
     c->pool = wire_pool(511, 2048 + RTE_PKTMBUF_HEADROOM);
 }
 
-static void (*const tunes[])(struct net_config *c) = {tune_traced, tune_vlan, tune_pressed};
+static void (*const tunes[])(struct net_config *c, bool server) = {tune_traced, tune_vlan,
+                                                                   tune_pressed};
 
 static void test_other_ways_to_send(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < ARRAY_LEN(tunes); i++) {
         struct pair p;
-        pair_up(&p, 30 + i, &full, NULL, tunes[i]);
+        pair_up(&p, 30 + i, NULL, &full, tunes[i]);
         p.hs->nic_hold = i * 10;
         for (unsigned k = 0; k < 1 + 9 * i; k++)
-            begin(&p, 1000, 500000);
+            pair_connect(&p, 1000, 500000);
         finish(&p, 60 * WIRE_SEC);
         assert_true(p.hs->stats.tso_packets > 0);
         pair_down(&p);
     }
 }
 
-static void tune_wide(struct net_config *c)
+static void tune_wide(struct net_config *c, bool server)
 {
-    tune_jumbo(c);
+    tune_jumbo(c, server);
     c->pool = wire_pool(2047, 10240);
 }
 
@@ -340,8 +286,8 @@ static void test_jumbo_frames(void **state)
         struct pair p;
         struct tcp_info ti;
         nic.tso = tso;
-        pair_up(&p, 40, &nic, &full, tune_wide);
-        struct stream *s = begin(&p, 1 << 20, 2 << 20);
+        pair_up(&p, 40, &full, &nic, tune_wide);
+        struct stream *s = pair_connect(&p, 1 << 20, 2 << 20);
         assert_true(wire_run(&p.w, p.w.now_ns + WIRE_SEC, transferred, &p));
         tcp_info(s->tc, &ti);
         assert_int_equal(ti.mss, wire_v6() ? 8928 : 8948);
@@ -366,7 +312,7 @@ static void test_virtual_port_hands_whole_packets_over(void **state)
         p.hc->rx_piece = p.hs->rx_piece = pieces[i];
         if (pieces[i] == 200) /* the wire has 1024 buffers to receive with */
             p.hs->net->off.max_segs = 2;
-        begin(&p, 50000, 1 << 20);
+        pair_connect(&p, 50000, 1 << 20);
         finish(&p, 10 * WIRE_SEC);
         assert_int_equal(p.hs->stats.tcp_retrans_segs + p.hc->stats.tcp_retrans_segs, 0);
         assert_true(p.hs->stats.tso_packets > 0);
@@ -384,16 +330,16 @@ static void test_rx_sum_is_looked_at(void **state)
     (void)state;
     struct nic nic = {.rx_sum = true};
     struct pair p;
-    pair_up(&p, 60, &nic, NULL, NULL);
-    begin(&p, 8 << 20, 10);
+    pair_up(&p, 60, NULL, &nic, NULL);
+    pair_connect(&p, 8 << 20, 10);
     finish(&p, 10 * WIRE_SEC);
     assert_int_equal(state_of(p.hs, STATS_OFFLOAD_RX_SUM), OFFLOAD_ON);
     assert_int_equal(p.hs->stats.offload_wrong, 0);
     pair_down(&p);
 
     nic.lie = NIC_ALL_BAD; /* of good frames: none is lost by it */
-    pair_up(&p, 61, &nic, NULL, NULL);
-    begin(&p, 1 << 20, 10);
+    pair_up(&p, 61, NULL, &nic, NULL);
+    pair_connect(&p, 1 << 20, 10);
     finish(&p, 10 * WIRE_SEC);
     assert_int_equal(state_of(p.hs, STATS_OFFLOAD_RX_SUM), OFFLOAD_FAILED);
     assert_int_equal(p.hs->stats.offload_wrong, 1);
@@ -402,9 +348,9 @@ static void test_rx_sum_is_looked_at(void **state)
     pair_down(&p);
 
     nic.lie = NIC_ALL_GOOD; /* of corrupted ones: found in the trial, before an octet is taken */
-    pair_up(&p, 62, &nic, NULL, NULL);
+    pair_up(&p, 62, NULL, &nic, NULL);
     p.hc->impair.corrupt_ppm = 100000;
-    begin(&p, 1 << 20, 10);
+    pair_connect(&p, 1 << 20, 10);
     finish(&p, 100 * WIRE_SEC);
     assert_int_equal(state_of(p.hs, STATS_OFFLOAD_RX_SUM), OFFLOAD_FAILED);
     assert_int_equal(p.hs->stats.offload_wrong, 1);
@@ -418,8 +364,8 @@ static void test_rx_sum_is_looked_at_for_ever(void **state)
     (void)state;
     struct nic nic = {.rx_sum = true};
     struct pair p;
-    pair_up(&p, 63, &nic, NULL, NULL);
-    begin(&p, 1 << 20, 10);
+    pair_up(&p, 63, NULL, &nic, NULL);
+    pair_connect(&p, 1 << 20, 10);
     assert_true(wire_run(&p.w, p.w.now_ns + WIRE_SEC, transferred, &p));
     assert_int_equal(state_of(p.hs, STATS_OFFLOAD_RX_SUM), OFFLOAD_ON);
     assert_true(p.hs->net->off.rx_trust > 1000);
@@ -442,8 +388,8 @@ static void test_vlan_tags_are_taken_out(void **state)
     for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
         struct nic nic = {.strip = true, .lie = lies[i]};
         struct pair p;
-        pair_up(&p, 70, &nic, NULL, tune_vlan);
-        begin(&p, 1 << 20, 1 << 20);
+        pair_up(&p, 70, NULL, &nic, tune_vlan);
+        pair_connect(&p, 1 << 20, 1 << 20);
         finish(&p, 10 * WIRE_SEC);
         assert_int_equal(p.hs->stats.drop_ethertype, 0);
         assert_int_equal(p.hc->stats.tcp_retrans_segs + p.hs->stats.tcp_retrans_segs, 0);
@@ -455,7 +401,7 @@ static void test_vlan_tags_are_taken_out(void **state)
     /* Another VLAN's frame, its tag taken out, is nobody's. */
     struct nic nic = {.strip = true};
     struct pair p;
-    pair_up(&p, 71, &nic, NULL, tune_vlan);
+    pair_up(&p, 71, NULL, &nic, tune_vlan);
     uint8_t f[64] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x81, 0, 0, 43, 8, 6};
     wire_inject(&p.w, p.hs->id, f, sizeof(f), 0);
     wire_turn(&p.w);

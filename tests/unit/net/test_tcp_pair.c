@@ -8,61 +8,7 @@
 
 #include "dataplane/net/tcp_internal.h"
 #include "tests/unit/net/check.h"
-#include "tests/unit/net/wire.h"
-
-#define IP_A 0x0a000001u
-#define IP_B 0x0a000002u
-
-struct pair {
-    struct wire w;
-    struct stream_app *client, *server;
-    struct wire_host *hc, *hs;
-    struct stream *c; /* the client's stream */
-};
-
-static void pair_up(struct pair *p, uint64_t seed, void (*tune)(struct net_config *c, bool server))
-{
-    struct net_config cc, cs;
-    memset(p, 0, sizeof(*p));
-    p->client = malloc(sizeof(*p->client));
-    p->server = malloc(sizeof(*p->server));
-    wire_init(&p->w, seed);
-    wire_config(&cc, IP_A);
-    wire_config(&cs, IP_B);
-    cs.listen_port = 6379;
-    if (tune) {
-        tune(&cc, false);
-        tune(&cs, true);
-    }
-    stream_app_init(p->client);
-    stream_app_init(p->server);
-    p->hc = wire_host_net(&p->w, &cc, &p->client->app);
-    p->hs = wire_host_net(&p->w, &cs, &p->server->app);
-    stream_app_attach(p->client, p->hc);
-    stream_app_attach(p->server, p->hs);
-    p->hc->impair.delay_ns = p->hs->impair.delay_ns = 50000;
-}
-
-static void pair_down(struct pair *p)
-{
-    wire_fini(&p->w);
-    free(p->client);
-    free(p->server);
-}
-
-static struct stream *connect_stream(struct pair *p, uint64_t up, uint64_t down)
-{
-    struct stream *s = &p->client->stream[p->client->used++];
-    *s = (struct stream){
-        .host = p->hc, .tx_seed = 7, .rx_seed = 9, .tx_total = up, .rx_total = down};
-    p->server->accept_as = (struct stream){
-        .tx_seed = 9, .rx_seed = 7, .tx_total = down, .rx_total = up, .close_on_peer_close = true};
-    s->tc = tcp_connect_to(p->hc->net, wire_v6() ? wire_ip6(IP_B) : ip_from_v4(IP_B), 6379, 0, s,
-                           p->w.now_ns);
-    assert_non_null(s->tc);
-    p->c = s;
-    return s;
-}
+#include "tests/unit/net/pair.h"
 
 static bool transferred(void *ctx)
 {
@@ -81,8 +27,8 @@ static void test_handshake_and_echo(void **state)
 {
     (void)state;
     struct pair p;
-    pair_up(&p, 1, NULL);
-    struct stream *s = connect_stream(&p, 5, 5);
+    pair_up(&p, 1, NULL, NULL, NULL);
+    struct stream *s = pair_connect(&p, 5, 5);
     assert_true(wire_run(&p.w, p.w.now_ns + WIRE_SEC, transferred, &p));
     assert_true(s->connected);
     assert_false(s->mismatch);
@@ -107,8 +53,8 @@ static void test_bulk_both_ways(void **state)
 {
     (void)state;
     struct pair p;
-    pair_up(&p, 2, NULL);
-    struct stream *s = connect_stream(&p, 8 << 20, 8 << 20);
+    pair_up(&p, 2, NULL, NULL, NULL);
+    struct stream *s = pair_connect(&p, 8 << 20, 8 << 20);
     assert_true(wire_run(&p.w, p.w.now_ns + 60 * WIRE_SEC, transferred, &p));
     assert_false(s->mismatch);
     assert_false(p.server->stream[0].mismatch);
@@ -143,7 +89,7 @@ static uint64_t lossy_run(uint64_t seed, uint64_t bytes)
 {
     struct pair p;
     tune_seed = seed;
-    pair_up(&p, seed, tune_lossy);
+    pair_up(&p, seed, NULL, NULL, tune_lossy);
     struct wire_impair im = {.loss_ppm = (uint32_t)(wire_random(&p.w) % 100000),
                              .dup_ppm = (uint32_t)(wire_random(&p.w) % 20000),
                              .corrupt_ppm = (uint32_t)(wire_random(&p.w) % 20000),
@@ -153,7 +99,7 @@ static uint64_t lossy_run(uint64_t seed, uint64_t bytes)
     p.hc->impair = p.hs->impair = im;
     p.hc->nic_hold = p.hs->nic_hold = (uint32_t)(wire_random(&p.w) % 64);
     p.hs->tx_refuse_after = (uint16_t)(wire_random(&p.w) % 12);
-    struct stream *s = connect_stream(&p, bytes, bytes);
+    struct stream *s = pair_connect(&p, bytes, bytes);
     s->hold_all = wire_random(&p.w) % 3 == 0;
     s->drain_every = 1 + (unsigned)(wire_random(&p.w) % 10);
     if (tune_smooth) {
@@ -223,13 +169,13 @@ static void test_churn(void **state)
 {
     (void)state;
     struct pair p;
-    pair_up(&p, 77, tune_churn);
+    pair_up(&p, 77, NULL, NULL, tune_churn);
     p.hc->impair = p.hs->impair = (struct wire_impair){
         .loss_ppm = 30000, .dup_ppm = 10000, .reorder_ppm = 30000, .delay_ns = 100000};
     for (int wave = 0; wave < 8; wave++) {
         p.client->used = p.server->used = 0;
         for (int i = 0; i < 150; i++)
-            connect_stream(&p, 100 + 40u * (unsigned)i, 3000)->want_close = i % 3 != 0;
+            pair_connect(&p, 100 + 40u * (unsigned)i, 3000)->want_close = i % 3 != 0;
         for (int i = 0; i < 150; i++) {
             p.client->stream[i].close_on_peer_close = true;
             p.client->stream[i].tx_total = p.server->accept_as.rx_total;
@@ -305,13 +251,13 @@ static void test_wraps_under_loss(void **state)
     unsigned long lost = 0;
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct pair p;
-        pair_up(&p, seed, NULL);
+        pair_up(&p, seed, NULL, NULL, NULL);
         p.hc->impair = p.hs->impair = (struct wire_impair){
             .loss_ppm = 50000, .reorder_ppm = 20000, .dup_ppm = 5000, .delay_ns = 1000000};
         wrap_before = 1 + (uint32_t)(wire_random(&p.w) % (WRAP_BYTES - 1));
         wrap_app_step = p.hs->step;
         p.hs->step = wrap_step;
-        struct stream *s = connect_stream(&p, WRAP_BYTES, WRAP_BYTES), *t = p.server->stream;
+        struct stream *s = pair_connect(&p, WRAP_BYTES, WRAP_BYTES), *t = p.server->stream;
         near_the_wrap(s->tc, 1 + (uint32_t)(wire_random(&p.w) % (WRAP_BYTES - 1)));
         assert_true(wire_run(&p.w, p.w.now_ns + 600 * WIRE_SEC, transferred, &p));
         assert_false(s->mismatch || t->mismatch);

@@ -280,6 +280,20 @@ static struct journal *open_journal(enum journal_fsync policy)
     return j;
 }
 
+/* Closes it and looks at the file. Whether a fault was met. */
+static bool finish(struct journal *j)
+{
+    of_test = false;
+    bool closed = journal_close_file(j, true) == 0;
+    of_test = true;
+    journal_free(j);
+    fault.looks = false;
+    check_file(closed);
+    bool fired = fault.fired;
+    end();
+    return fired;
+}
+
 /* Whether a fault was met. Every third record is waited for, so that there are several groups. */
 static bool run(enum journal_fsync policy)
 {
@@ -302,15 +316,7 @@ static bool run(enum journal_fsync policy)
     look();
     assert_true(told(page->durable));
     assert_int_equal(page->error, 0);
-    of_test = false;
-    bool closed = journal_close_file(j, true) == 0;
-    of_test = true;
-    journal_free(j);
-    fault.looks = false;
-    check_file(closed);
-    bool fired = fault.fired;
-    end();
-    return fired;
+    return finish(j);
 }
 
 static void every_call(enum journal_fsync policy)
@@ -364,15 +370,7 @@ static bool run_drain(void)
     journal_drain(j, false);
     RINGS_UNTIL(journal_status(j).drained);
     assert_true(told(link_journal(r.control)->durable));
-    of_test = false;
-    bool closed = journal_close_file(j, true) == 0;
-    of_test = true;
-    journal_free(j);
-    fault.looks = false;
-    check_file(closed);
-    bool fired = fault.fired;
-    end();
-    return fired;
+    return finish(j);
 }
 
 /* No memory for a record was taken for the end of all: the rings were called drained, and what was still in them went with the next dataplane. */
