@@ -191,7 +191,7 @@ def main():
     buffers = ["--tcp-receive-buffer", "4mb", "--tcp-send-buffer", "4mb"] if o.linux else []
     if o.priority:
         go_first("self")
-    patient = ["--tcp-user-timeout", str(GIVE_UP_S), "--tcp-stall-timeout", "0"]
+    patient = ["--tcp-user-timeout", str(GIVE_UP_S), "--tcp-stall-timeout", "0", "--tcp-keepalive", "0"]
     with Lab(o.port, o.workers, relay="", ip6=o.ip6, options=patient + buffers) as lab, (LinuxPair(ip6=o.ip6) if o.linux else contextlib.nullcontext()) as pair:
         lab.exec("sysctl", "-qw", "net.ipv4.tcp_retries2=%d" % LINUX_RETRIES)
         if o.priority:
