@@ -6,9 +6,14 @@
 
 /* ---- iteration ---- */
 
+/* Its items lie anywhere in the page: all of them are asked for before the first is read. */
 static void load_group(struct fieldmap_iter *it)
 {
-    it->mask = fm_occupied(fm_group(it->word, it->group));
+    const struct fm_group *grp = fm_group(it->word, it->group);
+    const uint8_t *page = fm_page(it->word);
+    it->mask = fm_occupied(grp);
+    for (uint32_t m = it->mask; m; m &= m - 1)
+        __builtin_prefetch(page + grp->off[__builtin_ctz(m)]);
 }
 
 void fieldmap_iter_init(struct fieldmap_iter *it, const struct fieldmap *fm)

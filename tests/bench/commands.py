@@ -1,7 +1,8 @@
 """scripts/bench --commands: server time a command of every data type, beside redis-server, and memory an element.
 
 Each command runs on a key space of its own that both servers are given first. Time: the busy time of the worker (driver, kernel and our code) and
-the CPU time of redis-server, per request at pipeline 16; and requests a second."""
+the CPU time of redis-server, per request at pipeline 16; and requests a second. "In our code" is the command and TCP/IP, "in user space" the
+command alone: redis-server's TCP/IP is the kernel's."""
 import csv
 import os
 import subprocess
@@ -106,12 +107,12 @@ COMMANDS = [
 
 # name, requests that make `count` elements, count, bytes of an element itself
 ELEMENTS = [
-    ("string key, 16 B + 64 B", lambda: (resp("SET", "key:%012d" % i, "v" * 64) for i in range(500000)), 500000, 80),
+    ("string key, 16 B + 64 B", lambda: (resp("SET", "key:%012d" % i, "v" * 64) for i in range(1000000)), 1000000, 80),
     ("list, one of 500 k elements", lambda: in_rows(["RPUSH", "L"], member, 500000), 500000, 14),
-    ("set, one of 500 k members", lambda: in_rows(["SADD", "S"], member, 500000), 500000, 14),
+    ("set, one of 1 M members", lambda: in_rows(["SADD", "S"], member, 1000000), 1000000, 14),
     ("set, integers of 500 k", lambda: in_rows(["SADD", "SI"], lambda i: [i * 3], 500000), 500000, 8),
-    ("hash, one of 500 k fields", lambda: in_rows(["HSET", "H"], field, 500000), 500000, 30),
-    ("sorted set, one of 500 k members", lambda: in_rows(["ZADD", "Z"], scored, 500000), 500000, 22),
+    ("hash, one of 1 M fields", lambda: in_rows(["HSET", "H"], field, 1000000), 1000000, 30),
+    ("sorted set, one of 1 M members", lambda: in_rows(["ZADD", "Z"], scored, 1000000), 1000000, 22),
     ("small hashes of 5 fields", lambda: (r for i in range(50000) for r in in_rows(["HSET", "h:%d" % i], field, 5)), 250000, 30),
     ("stream, one of 200 k entries", lambda: stream(200000), 200000, 30),
 ]
@@ -141,6 +142,8 @@ def one_run(server, argv, requests):
     r = {"rps": float(rows[0][1]), "us": busy / requests * 1e6, "busy_share": busy / wall}
     if "busy_ns" in after:
         r.update({k + "_us": (after[k + "_ns"] - before[k + "_ns"]) / 1e3 / requests for k in ("user", "driver")})
+    else:
+        r["user_us"] = (after["user_s"] - before["user_s"]) / requests * 1e6
     return r
 
 
@@ -148,13 +151,19 @@ def median(values):
     return sorted(values)[len(values) // 2]
 
 
+def wanted(options, name):
+    return options.only is None or any(part in name for part in options.only.split(","))
+
+
 def measure(options, servers, scratch):
     results = []
     for name, prepare, argv, requests, target in COMMANDS:
         requests = max(requests // (5 if options.quick else 1), 500)
-        if prepare:
+        if prepare:  # rows behind it may need that as well
             for s in servers:
                 give(s, prepare(), scratch)
+        if not wanted(options, name):
+            continue
         runs = {s.name: [] for s in servers}
         for _ in range(options.runs):
             for s in servers:
@@ -183,24 +192,35 @@ def memory(servers, scratch):
 
 
 def measure_all(options, servers, scratch):
-    return {"commands": measure(options, servers, scratch), "memory": memory(servers, scratch)}
+    return {"commands": measure(options, servers, scratch) if options.only != "memory" else [],
+            "memory": memory(servers, scratch) if options.only in (None, "memory") else []}
 
 
-def print_commands(found):
-    print("\n| command | Barewire us | in our code | redis us | redis / Barewire | Barewire k/s | redis k/s | throughput |")
-    print("|---|---|---|---|---|---|---|---|")
+def print_times(rows):
+    print("\n| command | Barewire us | in our code | redis us | in user space | redis / Barewire | Barewire k/s | redis k/s | throughput |")
+    print("|---|---|---|---|---|---|---|---|---|")
     slower = []
-    for row in found["commands"]:
+    for row in rows:
         ours, redis = row["runs"]["barewire"], row["runs"]["redis"]
         a, b = median([r["us"] for r in ours]), median([r["us"] for r in redis])
         x, y = median([r["rps"] for r in ours]), median([r["rps"] for r in redis])
         ratio = b / a if a else float("inf")
         if ratio < 1:
             slower.append(row["name"])
-        print(f"| {row['name']} | {a:.2f} | {median([r['user_us'] for r in ours]):.2f} | {b:.2f} | {ratio:.1f} | {x / 1000:.0f} | {y / 1000:.0f} | {x / y:.2f}x |")
-    print(f"\n{len(found['commands'])} commands; slower than redis-server: {', '.join(slower) or 'none'}")
+        print(f"| {row['name']} | {a:.2f} | {median([r['user_us'] for r in ours]):.2f} | {b:.2f} | {median([r['user_us'] for r in redis]):.2f} | {ratio:.1f} | {x / 1000:.0f} | {y / 1000:.0f} | {x / y:.2f}x |")
+    print(f"\n{len(rows)} commands; slower than redis-server: {', '.join(slower) or 'none'}")
+
+
+def print_memory(rows):
     print("\n| memory an element, bytes | Barewire | redis | ratio | beyond the element itself |")
     print("|---|---|---|---|---|")
-    for row in found["memory"]:
+    for row in rows:
         a, b = row["bytes"]["barewire"], row["bytes"]["redis"]
         print(f"| {row['name']} | {a:.1f} | {b:.1f} | {a / b:.2f} | {a - row['own']:.1f} |")
+
+
+def print_commands(found):
+    if found["commands"]:
+        print_times(found["commands"])
+    if found["memory"]:
+        print_memory(found["memory"])

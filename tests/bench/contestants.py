@@ -26,11 +26,15 @@ def run(argv, **options):
     return done.stdout
 
 
-def cpu_seconds(pid):
-    """User and system time of a process and its threads."""
+def cpu_times(pid):
+    """User and system time of a process and its threads, in seconds."""
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
         words = f.read().rsplit(")", 1)[1].split()
-    return (int(words[11]) + int(words[12])) * TICK_S
+    return int(words[11]) * TICK_S, int(words[12]) * TICK_S
+
+
+def cpu_seconds(pid):
+    return sum(cpu_times(pid))
 
 
 def end(process):
@@ -150,7 +154,8 @@ class OnKernel(Server):
         raise Failed(f"{self.name} does not answer")
 
     def account(self):
-        return {"cpu_s": cpu_seconds(self.process.pid)}
+        user, system = cpu_times(self.process.pid)
+        return {"cpu_s": user + system, "user_s": user}
 
     def processes(self):
         return [self.process.pid]

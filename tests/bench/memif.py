@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What a request costs one worker over a port of shared memory: no kernel, no NIC, our own client on the other core.
 
-    tests/bench/memif.py [--build DIR] [--clients N] [--keys N] [--many N] [--seconds S] [--quick]
+    tests/bench/memif.py [--build DIR] [--clients N] [--keys N] [--many N] [--seconds S] [--quick] [--large] [--mtu N]
 
 Server (net_memif, idle spin) on the first processor, barewire bench on the last. Rows: GET, closed loop, at -P 1 and -P 16, and at -P 16 with
 --many keys, each with the worker's busy time a request by its own account (which includes the driver's bursts: copies of frames), and what the
 client was busy; then 70 % of the most at -P 1 in an open loop, with the length of the turns that did work, receive burst to transmit
-burst: p50 and p99. noise_bench on the same processor says what the machine itself adds."""
+burst: p50 and p99. noise_bench on the same processor says what the machine itself adds.
+--large: instead, LRANGE and HGETALL of hundreds of elements at -P 16, those of scripts/bench --commands."""
 import argparse
 import json
 import os
@@ -20,13 +21,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 class Server:
-    def __init__(self, build, scratch):
+    def __init__(self, build, scratch, mtu=1500):
+        self.mtu = str(mtu)
         self.build, self.dir, self.door = build, scratch, os.path.join(scratch, "door.sock")
         self.port = f"socket={scratch}/memif.sock,socket-abstract=no,rsize=10"
         self.log = open(os.path.join(scratch, "log"), "w", encoding="utf-8")
         self.process = subprocess.Popen(
             [os.path.join(build, "control/barewire"), "run", "--instance", "memif-bench", "--net-port", "net_memif0,role=server," + self.port,
-             "--net-address", "10.9.0.2/24", "--protected-mode", "no", "--save", "", "--idle", "spin", "--unixsocket", self.door],
+             "--net-address", "10.9.0.2/24", "--net-mtu", self.mtu, "--protected-mode", "no", "--save", "", "--idle", "spin", "--unixsocket", self.door],
             stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
         for _ in range(200):
             if self.cli("ping") == "PONG" or self.process.poll() is not None:
@@ -41,12 +43,12 @@ class Server:
 
     def info(self):
         text = self.cli("info", "everything")
-        return {k: float(v) for k, v in re.findall(r"(?:^|,|:)((?:busy_ns|commands|loop_busy_p\d+_ns|loops))[=:]([\d.]+)", text, re.M)}
+        return {k: float(v) for k, v in re.findall(r"(?:^|,|:)((?:busy_ns|stage_(?:rx|net|exec|tx|txburst)_ns|tx_packets|commands|loop_busy_p\d+_ns|loops))[=:]([\d.]+)", text, re.M)}
 
     def bench(self, *words):
         out = os.path.join(self.dir, "bench.json")
         done = subprocess.run([os.path.join(self.build, "dataplane/bench/barewire-bench"), "-h", "10.9.0.2", "--net-port",
-                               "net_memif0,role=client," + self.port, "--net-address", "10.9.0.1/24", "-q", "--json", out, *map(str, words)],
+                               "net_memif0,role=client," + self.port, "--net-address", "10.9.0.1/24", "--net-mtu", self.mtu, "-q", "--json", out, *map(str, words)],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode != 0:
             self.stop()
@@ -72,6 +74,26 @@ def row(s, name, *words):
     return r["all"]["per_second"]
 
 
+def large(o, scratch):
+    """Replies of several frames: busy time a request, and of it what is not the driver's."""
+    s = Server(o.build, scratch, o.mtu)
+    try:
+        s.cli("rpush", "lr", *("m:%012d" % i for i in range(1000)))
+        s.cli("hset", "h10", *(w for i in range(10) for w in ("f:%012d" % i, "value:%010d" % i)))
+        s.cli("hset", "h1000", *(w for i in range(1000) for w in ("f:%012d" % i, "value:%010d" % i)))
+        for words in ("LRANGE lr 0 99", "LRANGE lr 0 299", "LRANGE lr 0 599", "HGETALL h10", "HGETALL h1000"):
+            before = s.info()
+            r = s.bench("--command", words, "-c", 50, "-P", 16, "--seconds", o.seconds, "--warmup", 0.2)
+            after = s.info()
+            n = after["commands"] - before["commands"]
+            of = {k: (after[k] - before[k]) / n for k in after if k in before}
+            print(f"{words:16} {r['all']['per_second'] / 1e3:7.0f} k/s  busy {of['busy_ns'] / 1e3:6.2f} us, of it our code "
+                  f"{(of['stage_net_ns'] + of['stage_exec_ns'] + of['stage_tx_ns']) / 1e3:6.2f}, driver "
+                  f"{(of['stage_rx_ns'] + of['stage_txburst_ns']) / 1e3:6.2f}; {of['tx_packets']:5.2f} frames out; client {r['client_busy'] * 100:3.0f} %", flush=True)
+    finally:
+        s.stop()
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", default=os.environ.get("BAREWIRE_BUILD", os.path.join(ROOT, "build")))
@@ -80,7 +102,13 @@ def main():
     p.add_argument("--many", type=int, default=10000000)
     p.add_argument("--seconds", type=int, default=4)
     p.add_argument("--quick", action="store_true", help="without --many keys, a second each")
+    p.add_argument("--large", action="store_true")
+    p.add_argument("--mtu", type=int, default=1500, help="of --large")
     o = p.parse_args()
+    if o.large:
+        with tempfile.TemporaryDirectory(prefix="bw-memif-") as scratch:
+            large(o, scratch)
+        return 0
     seconds = 1 if o.quick else o.seconds
     with tempfile.TemporaryDirectory(prefix="bw-memif-") as scratch:
         most = 0
