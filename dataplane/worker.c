@@ -103,6 +103,7 @@ static int init_memory(struct worker *w, const struct worker_config *c)
     err = shard_init(&w->shard, w->id, w->count, &key, &w->config, c->seed);
     if (err)
         goto undo_mem;
+    w->shard.claimed = part_claims;
     err = -ENOMEM;
     w->batch = calloc(1, sizeof(*w->batch));
     w->outbox = calloc(w->count, sizeof(*w->outbox));

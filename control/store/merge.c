@@ -112,7 +112,7 @@ enum turn { TURN_NOW, TURN_LATER, TURN_WRITTEN, TURN_BAD };
 
 struct head {
     struct msg_journal m;
-    struct msg_journal_shard at[LIMIT_WORKERS];
+    struct msg_journal_shard at[LIMIT_WORKERS], after[LIMIT_WORKERS];
     size_t bytes;
 };
 
@@ -121,13 +121,14 @@ static bool read_head(struct span p, struct head *h)
     if (p.n < sizeof h->m)
         return false;
     memcpy(&h->m, p.p, sizeof h->m);
-    if (!h->m.shards || h->m.shards > LIMIT_WORKERS)
+    if (!h->m.shards || h->m.shards > LIMIT_WORKERS || h->m.after > LIMIT_WORKERS)
         return false;
-    size_t n = h->m.shards * sizeof h->at[0];
-    h->bytes = sizeof h->m + n;
+    size_t n = h->m.shards * sizeof h->at[0], after = h->m.after * sizeof h->after[0];
+    h->bytes = sizeof h->m + n + after;
     if (p.n < h->bytes || p.n - h->bytes > h->m.bytes)
         return false;
     memcpy(h->at, p.p + sizeof h->m, n);
+    memcpy(h->after, p.p + sizeof h->m + n, after);
     return true;
 }
 
@@ -141,6 +142,12 @@ static enum turn turn_of(const struct merge *m, const struct head *h)
         if (h->at[i].seq < m->next[h->at[i].shard])
             return TURN_WRITTEN;
         if (h->at[i].seq > m->next[h->at[i].shard])
+            t = TURN_LATER;
+    }
+    for (uint32_t i = 0; i < h->m.after; i++) {
+        if (h->after[i].shard >= m->workers)
+            return TURN_BAD;
+        if (h->after[i].seq >= m->next[h->after[i].shard])
             t = TURN_LATER;
     }
     return t;
@@ -308,27 +315,42 @@ void merge_drop_rest(struct merge *m)
     m->rest_worker = -1;
 }
 
+/* By shard: the lowest number that is there, UINT64_MAX: none; and the highest that a record is to be behind. */
+struct bounds {
+    uint64_t low[LIMIT_WORKERS], behind[LIMIT_WORKERS];
+};
+
+static void widen(const struct merge *m, const struct head *h, struct bounds *b)
+{
+    for (uint32_t k = 0; k < h->m.shards; k++)
+        if (h->at[k].shard < m->workers && h->at[k].seq < b->low[h->at[k].shard])
+            b->low[h->at[k].shard] = h->at[k].seq;
+    for (uint32_t k = 0; k < h->m.after; k++)
+        if (h->after[k].shard < m->workers && h->after[k].seq > b->behind[h->after[k].shard])
+            b->behind[h->after[k].shard] = h->after[k].seq;
+}
+
 uint64_t merge_skip_missing(struct merge *m)
 {
-    uint64_t low[LIMIT_WORKERS], missing = 0;
+    struct bounds b = {.behind = {0}};
+    uint64_t missing = 0;
     struct ring_record rec;
     struct head h;
-    memset(low, 0xff, sizeof low);
+    memset(b.low, 0xff, sizeof b.low);
     for (uint32_t i = 0; i < m->workers; i++) {
         struct ring view = m->ring[i];
         while (ring_peek(&view, &rec) == RING_RECORD) {
             if (rec.type == MSG_JOURNAL && read_head(rec.payload, &h))
-                for (uint32_t k = 0; k < h.m.shards; k++)
-                    if (h.at[k].shard < m->workers && h.at[k].seq < low[h.at[k].shard])
-                        low[h.at[k].shard] = h.at[k].seq;
+                widen(m, &h, &b);
             ring_pass(&view);
         }
     }
     for (uint32_t i = 0; i < m->workers; i++) {
-        if (low[i] == UINT64_MAX || low[i] <= m->next[i])
+        uint64_t next = b.low[i] == UINT64_MAX ? b.behind[i] + 1 : b.low[i];
+        if (next <= m->next[i])
             continue;
-        missing += low[i] - m->next[i];
-        m->next[i] = low[i];
+        missing += next - m->next[i];
+        m->next[i] = next;
     }
     return missing;
 }

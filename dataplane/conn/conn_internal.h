@@ -572,6 +572,7 @@ static inline void part_send(struct worker *w, uint32_t to, struct part *p)
     o->last_part = p;
 }
 bool part_turn(struct worker *w, struct part *p); /* it is the first in line; false: not now */
+bool part_claims(const struct shard *s, uint64_t hash); /* struct shard.claimed, of a worker's */
 /* Does a command for my shard meet keys of requests that are under way? `hash`: of its first key. Only while there are some. */
 bool part_meets(struct worker *w, const struct cmd_desc *d, const struct span *argv, uint32_t argc,
                 uint64_t hash);

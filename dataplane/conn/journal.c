@@ -40,6 +40,7 @@ struct queued {
 void journal_init(struct worker *w)
 {
     effects_init(&w->journal.fx);
+    effects_init(&w->journal.aside);
     list_init(&w->journal.waits);
     list_init(&w->journal.callers);
 }
@@ -54,6 +55,7 @@ void journal_fini(struct worker *w)
         free(wait);
     }
     effects_fini(&w->journal.fx);
+    effects_fini(&w->journal.aside);
     free(w->journal.queue);
 }
 
@@ -130,6 +132,12 @@ static void queue_flush(struct journal_out *j)
     j->queue_at = j->queue_len = 0;
 }
 
+/* Something has been done to my shard that is no record yet. */
+static bool is_open(const struct journal_out *j)
+{
+    return j->fx.len || j->behind;
+}
+
 /* The effects so far are the next record of each of those shards. */
 static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
 {
@@ -137,7 +145,7 @@ static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
     struct effects *f = &j->fx;
     struct {
         struct msg_journal m;
-        struct msg_journal_shard at[LIMIT_WORKERS];
+        struct msg_journal_shard at[2 * LIMIT_WORKERS];
     } head = {.m = {.bytes = f->len,
                     .cut = cut,
                     .time_ms = w->now_ms,
@@ -149,7 +157,13 @@ static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
         __atomic_store_n(&w->all[i]->shard.journal_seq, seq, __ATOMIC_RELAXED); /* journal_note */
         head.at[head.m.shards++] = (struct msg_journal_shard){.shard = i, .seq = seq};
     }
-    uint32_t head_n = (uint32_t)(sizeof(head.m) + head.m.shards * sizeof(struct msg_journal_shard));
+    for (; j->behind; j->behind &= j->behind - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(j->behind);
+        head.at[head.m.shards + head.m.after++] =
+            (struct msg_journal_shard){.shard = i, .seq = j->behind_seq[i]};
+    }
+    uint32_t head_n = (uint32_t)(sizeof(head.m) +
+                                 (head.m.shards + head.m.after) * sizeof(struct msg_journal_shard));
     size_t n = f->len, first = RECORD_BYTES - head_n;
     first = n < first ? n : first;
     put(j, MSG_JOURNAL, &head, head_n, f->p, (uint32_t)first);
@@ -167,8 +181,28 @@ static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
 
 void journal_close(struct worker *w)
 {
-    if (w->journal.fx.len)
+    if (is_open(&w->journal))
         make_record(w, 1ull << w->id, 0);
+}
+
+void journal_behind(struct worker *w, uint32_t shard, uint64_t seq)
+{
+    struct journal_out *j = &w->journal;
+    uint64_t bit = 1ull << shard;
+    if (!(j->behind & bit) || j->behind_seq[shard] < seq)
+        j->behind_seq[shard] = seq;
+    j->behind |= bit;
+}
+
+void journal_aside_begin(struct worker *w)
+{
+    w->shard.effects = &w->journal.aside;
+}
+
+void journal_aside_end(struct worker *w)
+{
+    effects_reset(&w->journal.aside);
+    w->shard.effects = &w->journal.fx;
 }
 
 void journal_lease_begin(struct worker *w, uint64_t shards)
@@ -324,7 +358,7 @@ bool journal_pending(const struct worker *w, uint32_t shard, uint64_t gate)
 static bool fits(const struct journal_out *j)
 {
     size_t parts = j->fx.len / MORE_BYTES + 2;
-    size_t heads = (LIMIT_WORKERS + 4) * sizeof(struct msg_journal_shard);
+    size_t heads = (2 * LIMIT_WORKERS + 4) * sizeof(struct msg_journal_shard);
     return j->queue_at == j->queue_len &&
            heads + j->fx.len + parts * 128 + RECORD_BYTES + ring_backlog(&j->ring) <
                LIMIT_LINK_JOURNAL_BYTES;
@@ -342,7 +376,8 @@ uint64_t journal_gate(struct worker *w, uint32_t shard, struct journal_need need
         need.who == DURABILITY_DEFAULT ? j->always : need.who == DURABILITY_ALWAYS && !j->begins;
     if (disk ? !need.wrote && !w->config.durable_reads : !need.wrote || fits(j))
         return 0;
-    uint64_t seq = s->journal_seq + (s->effects->len != 0); /* the open record's number to be */
+    bool open = s->effects->len || (shard == w->id && j->behind);
+    uint64_t seq = s->journal_seq + open; /* the open record's number to be */
     uint64_t gate = seq | (disk || need.who == DURABILITY_DEFAULT ? bits[need.who] : GATE_WRITTEN);
     gate |= need.wrote ? 0 : GATE_READ;
     return journal_pending(w, shard, gate) ? gate : 0;
@@ -395,7 +430,7 @@ void journal_note(const struct worker *w, uint64_t seq[])
 {
     for (uint32_t i = 0; i < w->count; i++)
         seq[i] = __atomic_load_n(&w->all[i]->shard.journal_seq, __ATOMIC_RELAXED);
-    seq[w->id] += w->journal.fx.len != 0;
+    seq[w->id] += is_open(&w->journal);
 }
 
 bool journal_on_disk(const struct worker *w, const uint64_t seq[])

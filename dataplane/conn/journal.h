@@ -12,15 +12,18 @@ struct conn;
 struct staged;
 
 struct journal_out {
-    bool on;           /* effects of my shard are written down */
-    bool busy;         /* the turn's end has something to do: on, or not all of it is over yet */
-    bool always;       /* replies wait until their writes are safe */
-    bool begins;       /* JOURNAL_BEGINS */
-    bool full;         /* no room: writes wait. Read by other workers (relaxed) */
-    bool any_full;     /* mine, or another worker's */
-    bool still;        /* my shard stands still until there is room */
-    uint8_t error;     /* what the writer told last (errno) */
-    struct effects fx; /* of this turn on my shard, or of the round of leases that runs */
+    bool on;              /* effects of my shard are written down */
+    bool busy;            /* the turn's end has something to do: on, or not all of it is over yet */
+    bool always;          /* replies wait until their writes are safe */
+    bool begins;          /* JOURNAL_BEGINS */
+    bool full;            /* no room: writes wait. Read by other workers (relaxed) */
+    bool any_full;        /* mine, or another worker's */
+    bool still;           /* my shard stands still until there is room */
+    uint8_t error;        /* what the writer told last (errno) */
+    struct effects fx;    /* of this turn on my shard, or of the round of leases that runs */
+    struct effects aside; /* nobody's: of what is an effect of something else */
+    uint64_t behind;      /* shards whose records the next of mine is to be behind, a bit each */
+    uint64_t behind_seq[LIMIT_WORKERS]; /* up to that number */
     struct ring ring;
     /* records that found no room in the ring: {type, len, bytes} each */
     uint8_t *queue;
@@ -39,6 +42,11 @@ void journal_config(struct worker *w);
 /* What was done to my shard so far becomes a record: before the shard goes to another worker, when it has become much, and at the end of a turn. */
 void journal_close(struct worker *w);
 #define JOURNAL_CLOSE_BYTES (256 * 1024)
+/* The next record is to be behind that of another shard. */
+void journal_behind(struct worker *w, uint32_t shard, uint64_t seq);
+/* Around what is no effect by itself. */
+void journal_aside_begin(struct worker *w);
+void journal_aside_end(struct worker *w);
 /* Around what may be more than there is room for, so that it is a record of its own and nothing behind it goes unheld. */
 void journal_much_begin(struct worker *w);
 void journal_much_end(struct worker *w);

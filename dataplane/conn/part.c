@@ -4,6 +4,9 @@
  *   PART_RUN   what writes is run; the keys are free again
  *   PART_DROP  the keys are free again
  *
+ * Where there is a journal one owner writes the whole request down, and runs its part, before the others run theirs: that record is behind what each shard had done
+ * when it granted, and each shard's next one is behind that.
+ *
  * While a part has keys, a command that meets them waits at the head of the line for the shard (lease.c), with all behind it; so does a lease.
  * Others run on. Nobody waits while he has keys, but in shard order: docs/threads.md. Thread: the owner's, while its shard is its own. */
 #include <rte_cycles.h>
@@ -85,6 +88,26 @@ static inline bool found_good(struct worker *w, const struct part *p)
            (!p->dict || p->departed == p->dict->departed);
 }
 
+/* It has run aside. */
+static void write_down(struct worker *w, struct part *p)
+{
+    const struct scatter *of = p->of;
+    journal_aside_end(w);
+    if (!w->journal.on || !of->teller)
+        return;
+    if (p != of->teller) {
+        journal_behind(w, of->teller->shard, of->teller->seq);
+        return;
+    }
+    journal_close(w);
+    for (uint32_t i = 0; i < of->parts; i++)
+        if (of->part[i].journals && &of->part[i] != p)
+            journal_behind(w, of->part[i].shard, of->part[i].seq);
+    effects_append(&w->journal.fx, of->db, of->argv, of->argc);
+    journal_close(w);
+    p->seq = w->shard.journal_seq;
+}
+
 static void run(struct worker *w, struct part *p)
 {
     const struct scatter *of = p->of;
@@ -108,10 +131,14 @@ static void run(struct worker *w, struct part *p)
     cmd->client = of->client;
     cmd->tracks = of->tracks;
     w->host.asker = of->client;
+    if (unlikely_(p->journals))
+        journal_aside_begin(w);
     of->desc->fn(cmd);
     if (unlikely_(cmd->tracks))
         tracking_read(cmd);
     cmd_ended(cmd);
+    if (unlikely_(p->journals))
+        write_down(w, p);
     if (unlikely_(start != 0)) {
         p->took = rte_rdtsc() - start;
         p->queued = start - of->born;
@@ -123,7 +150,7 @@ static void run(struct worker *w, struct part *p)
         STAT_ADD(w->stats->error_replies, r.errors);
         stats_count_error(w->stats, r.error_code);
     }
-    if (unlikely_(w->journal.on))
+    if (unlikely_(w->journal.on) && (!of->write || !of->teller || of->teller == p))
         p->gate = journal_gate(w, w->id, journal_need(of->durability, of->write));
     w->lease.served += of->write;
     after_command(w, &w->shard);
@@ -134,8 +161,7 @@ static void run(struct worker *w, struct part *p)
 /* Must listeners hear of all its shards at once, in its order? Or is there no room: then eviction is for whoever has all shards. */
 static bool needs_leases(struct worker *w, const struct part *p)
 {
-    return p->of->write && ((w->shard.listen &
-                             (LISTEN_JOURNAL | LISTEN_NOTIFY | LISTEN_TRACK | LISTEN_BROADCAST)) ||
+    return p->of->write && ((w->shard.listen & (LISTEN_NOTIFY | LISTEN_TRACK | LISTEN_BROADCAST)) ||
                             ((p->of->desc->flags & CMD_DENYOOM) && shard_full(&w->shard)));
 }
 
@@ -159,9 +185,30 @@ static bool take_keys(struct worker *w, struct part *p)
     return true;
 }
 
+/* A journal is on, and the part writes: what of it the record must be behind, and whether there is anything to write down. */
+static void note_journal(struct worker *w, struct part *p)
+{
+    const struct scatter *of = p->of;
+    p->journals = true;
+    w->shard.claims++;
+    p->changes = of->desc->key_step == 2;
+    for (uint32_t i = 0; i < p->keys && !p->changes; i++)
+        p->changes = ks_peek(&w->shard, of->db, p->argv[i + 1], p->key[i].hash) != NULL;
+    journal_close(w);
+    p->seq = w->shard.journal_seq;
+}
+
+bool part_claims(const struct shard *s, uint64_t hash)
+{
+    const struct worker *w = list_entry(s, struct worker, shard);
+    return intents_in(w->lease.intents.write, hash);
+}
+
 static void let_go(struct worker *w, struct part *p)
 {
     struct intents *t = &w->lease.intents;
+    w->shard.claims -= p->journals;
+    p->journals = false;
     for (uint32_t i = 0; i < p->keys; i++)
         intent_drop(&p->key[i]);
     if (p->of->write)
@@ -188,6 +235,8 @@ static bool grant(struct worker *w, struct part *p)
     STAT_INC(w->stats->mail_served);
     if (!p->of->write)
         run(w, p);
+    else if (unlikely_(w->journal.on))
+        note_journal(w, p);
     return true;
 }
 

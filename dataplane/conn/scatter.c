@@ -5,6 +5,7 @@
  *   scatter_start   PART_ASK to every shard -------------> part.c: granted, read | refused
  *   all granted     what only reads: reply; PART_DROP ---> let go
  *                   what writes:            PART_RUN ----> run, let go; reply
+ *                   and has a journal:      PART_RUN to one, which writes the request down; then to the others
  *   some refused    PART_DROP to those that were granted; then in order: PART_WAIT to one shard after the other, which waits for its turn
  *   some listen     PART_DROP, then under leases
  *
@@ -487,6 +488,34 @@ static bool ask_next(struct worker *w, struct scatter *sc)
     return true;
 }
 
+/* The part whose owner writes the whole request down: my own if it can, then nobody waits for it. NULL: there is nothing to write down. */
+static struct part *find_teller(const struct worker *w, const struct scatter *sc)
+{
+    struct part *teller = NULL;
+    bool changes = false;
+    for (uint32_t i = 0; i < sc->parts; i++) {
+        struct part *p = &sc->part[i];
+        changes |= p->changes;
+        if (p->journals && (!teller || p->shard == w->id))
+            teller = p;
+    }
+    return changes ? teller : NULL;
+}
+
+/* All have been granted. */
+static void write_all(struct worker *w, struct scatter *sc)
+{
+    sc->teller = find_teller(w, sc);
+    if (likely_(!sc->teller)) {
+        sc->state = SCATTER_ENDING;
+        step_all(w, sc, PART_RUN, false);
+        return;
+    }
+    whole_argv(sc);
+    sc->state = SCATTER_TELLING;
+    step(w, sc, sc->teller, PART_RUN);
+}
+
 static uint64_t shards_of(const struct scatter *sc)
 {
     uint64_t want = 0;
@@ -504,11 +533,18 @@ static void go_on(struct worker *w, struct scatter *sc)
             sc->state = SCATTER_UNDOING;
             step_all(w, sc, PART_DROP, true);
         } else if (ask_next(w, sc)) {
+            if (sc->write) {
+                write_all(w, sc);
+                break;
+            }
             sc->state = SCATTER_ENDING;
-            if (!sc->write)
-                answer(w, sc);
-            step_all(w, sc, sc->write ? PART_RUN : PART_DROP, false);
+            answer(w, sc);
+            step_all(w, sc, PART_DROP, false);
         }
+        break;
+    case SCATTER_TELLING:
+        sc->state = SCATTER_ENDING;
+        step_all(w, sc, PART_RUN, true);
         break;
     case SCATTER_UNDOING:
         if (sc->listens)
@@ -567,7 +603,7 @@ static void make_parts(struct worker *w, struct scatter *sc, const struct spread
         p->argc = 1;
         p->keys = 0;
         p->shard = shard;
-        p->lost = false;
+        p->lost = p->journals = p->changes = false;
         p->reply = (struct reply_heap){.p = room, .cap = cap, .lent = true};
         p->took = p->gate = 0;
         p->served = UINT64_MAX;

@@ -82,21 +82,25 @@ struct part {
     struct cmd_key *key;
     uint32_t argc, keys;
     uint32_t shard;
-    uint8_t step; /* enum part_step */
-    bool lost;    /* no memory for the reply */
-    bool runs;    /* this step runs it */
+    uint8_t step;  /* enum part_step */
+    bool lost;     /* no memory for the reply */
+    bool runs;     /* this step runs it */
+    bool journals; /* owner: it writes, and the shard has a journal */
+    bool changes;  /* owner: it is not the DEL of nothing */
     struct reply_heap reply;
     const uint8_t *at;       /* home: the rest of the reply */
     const struct dict *dict; /* owner: the keys' candidates are of this dict, as it was then */
     uint64_t departed, served;
-    uint64_t took, queued;      /* cycles, where it was timed by itself */
-    uint64_t gate;              /* journal_gate of the shard */
+    uint64_t took, queued; /* cycles, where it was timed by itself */
+    uint64_t gate;         /* journal_gate of the shard */
+    uint64_t seq;          /* owner: of the shard's last record before it; then, of the teller's */
 } __attribute__((aligned(64))); /* others write their own at the same time */
 
 /* What happens to a request as a whole. */
 enum scatter_state {
     SCATTER_ASKING,
     SCATTER_UNDOING, /* refused somewhere: what was granted lets go */
+    SCATTER_TELLING, /* granted everywhere: the teller writes it down and runs */
     SCATTER_ENDING,  /* granted everywhere: its parts run and let go */
     SCATTER_LEASED,  /* waits for leases */
 };
@@ -110,6 +114,7 @@ struct scatter {
     struct cmd_key *key; /* its keys, those of a part together */
     uint8_t *part_of;    /* the part that a key is in, in the order of the request */
     struct part *part;   /* in order of their shards */
+    struct part *teller; /* whose record is the whole request; NULL: nothing is written down */
     uint32_t argc, keys, parts;
     uint32_t home, db;
     uint32_t awaited; /* parts that are not home */

@@ -163,6 +163,8 @@ static enum evict_found evict_one(struct shard *s)
     }
     if (found != EVICT_FOUND)
         return found;
+    if (shard_claims(s, v.hash))
+        return EVICT_LATER;
     if (shard_expired(s, v.e))
         ks_expire_now(s, v.db, v.e, v.hash);
     else

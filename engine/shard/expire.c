@@ -23,8 +23,11 @@ static void visit(void *ctx, void *entry)
     struct entry *e = entry;
     slice->seen++;
     if (shard_expired(s, e)) {
+        uint64_t hash = shard_hash(s, entry_key_fast(e));
+        if (shard_claims(s, hash))
+            return;
         slice->expired++;
-        ks_expire_now(s, slice->db, e, shard_hash(s, entry_key_fast(e)));
+        ks_expire_now(s, slice->db, e, hash);
         return;
     }
     slice->left_n++;

@@ -261,6 +261,10 @@ static size_t walk_slice(struct shard *s, struct field_timer *t, size_t budget)
             timer_free(t);
         return 1;
     }
+    if (shard_claims(s, shard_hash(s, key))) {
+        set_when(t, s->now_ms);
+        return 1;
+    }
     if (unlikely_(snapshot_watches(s)))
         snapshot_touch(s, db, shard_hash(s, key), e);
     struct expiring x = {s, db, key};

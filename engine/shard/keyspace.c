@@ -65,11 +65,11 @@ void ks_evict_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
     lazy_drop_entry(s, e);
 }
 
-/* Its time has passed: nobody sees it, and unless the dataset stands still it goes. */
+/* Its time has passed: nobody sees it, and unless the dataset stands still or it is claimed it goes. */
 static __attribute__((noinline)) void met_expired(struct shard *s, uint32_t db, struct entry *e,
                                                   uint64_t hash)
 {
-    if (!shard_stands_still(s))
+    if (!shard_stands_still(s) && !shard_claims(s, hash))
         ks_expire_now(s, db, e, hash);
 }
 
@@ -239,9 +239,10 @@ struct entry *ks_random(struct shard *s, uint32_t db)
         struct entry *e = dict_random(s->db[db].keys, draw_random, s);
         if (!shard_expired(s, e))
             return e;
-        if (shard_stands_still(s) && tries == RANDOM_TRIES)
+        uint64_t hash = shard_hash(s, entry_key_fast(e));
+        if (tries >= RANDOM_TRIES && (shard_stands_still(s) || shard_claims(s, hash)))
             return e; /* as in Redis: perhaps all have expired */
-        met_expired(s, db, e, shard_hash(s, entry_key_fast(e)));
+        met_expired(s, db, e, hash);
     }
     return NULL;
 }

@@ -318,8 +318,9 @@ static struct entry *step(struct shard *s, enum queue from, bool ruthless, uint3
     uint32_t uses = entry_clock(e) & CLOCK_USES, db_id = (uint32_t)(record >> 8) & 15;
     bool stays = from == QUEUE_SMALL ? uses >= PROMOTE_USES : uses > 0;
     *ret_hash = shard_hash(s, entry_key_fast(e));
-    if (stays && !ruthless && !shard_expired(s, e) &&
-        enqueue(s, QUEUE_MAIN, db_id, *ret_hash, e, from == QUEUE_SMALL ? 0 : uses - 1))
+    bool claimed = shard_claims(s, *ret_hash);
+    if (((stays && !ruthless && !shard_expired(s, e)) || claimed) &&
+        enqueue(s, QUEUE_MAIN, db_id, *ret_hash, e, from == QUEUE_SMALL || !uses ? 0 : uses - 1))
         return NULL;
     if (from == QUEUE_SMALL)
         ghost_add(s, *ret_hash);

@@ -121,6 +121,10 @@ struct shard {
     struct list held_all;      /* values whose replies are not whole yet (held.h) */
     uint32_t held_count;
     struct held *held_new; /* begun by the command that runs; its caller takes it */
+    /* Writes over several shards that are written down as a whole, and have keys here that they have not changed yet: these do not leave by themselves,
+     * since nobody could tell whether before or after it. How many; NULL where there are none ever. */
+    uint32_t claims;
+    bool (*claimed)(const struct shard *s, uint64_t hash);
 };
 
 int shard_init(struct shard *s, uint32_t id, uint32_t count, const struct siphash_key *key,
@@ -151,6 +155,12 @@ uint32_t shard_of_slot(uint32_t slot, uint32_t count);
 static inline bool shard_stands_still(const struct shard *s)
 {
     return s->now_ms < s->still_until_ms;
+}
+
+/* Nor does that key, for the moment. */
+static inline bool shard_claims(const struct shard *s, uint64_t hash)
+{
+    return __builtin_expect(s->claims != 0, 0) && s->claimed(s, hash);
 }
 
 /* Bounded background work, called once per loop: active expiry, lazy free, eviction. `budget` in entries. Returns work done. */

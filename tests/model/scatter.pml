@@ -7,6 +7,7 @@
  * Checked: each request happens at one moment: `truth` is what the keys are if requests over several shards happen when all their parts are granted, and
  * whatever a read, a command or a holder of leases finds is that; who has keys or a lease of a shard is alone there, but for readers; all comes
  * to its end (an invalid end state otherwise: deadlock, or a wake-up that was lost).
+ * With TELLS there is a journal: a write runs at one of its shards, of Spin's choice, and then at the others.
  * That the model can tell: with WAITS_AT_ONCE parts wait where they are to be refused, with KEEPS_KEYS what was granted is kept when the others are
  * asked again, with FORGETS who lets go does not look at who waits, with SEES_THROUGH a command does not mind keys. tests/model/run. */
 #define N 3
@@ -223,11 +224,24 @@ proctype home(byte me)
                 fi;
                 seen[k] = 0
             }
+            granted = 0;
             if
             :: kind[me] == READ -> send_to(DROP, want)
+#ifndef TELLS
             :: else -> send_to(RUN, want)
+#else
+            :: else ->
+                if
+                :: want & 1 -> granted = want & ~1
+                :: want & 2 -> granted = want & ~2
+                :: want & 4 -> granted = want & ~4
+                fi;
+                send_to(RUN, want & ~granted)
+#endif
             fi
         }
+        gather();
+        atomic { send_to(RUN, granted) }
         gather()
     fi;
     atomic { want = 0; granted = 0; ended++ }

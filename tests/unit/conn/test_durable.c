@@ -15,8 +15,8 @@
 
 struct record {
     struct msg_journal head;
-    struct msg_journal_shard at[WORKERS];
-    char *text; /* effects */
+    struct msg_journal_shard at[2 * WORKERS]; /* its shards, and what it is behind */
+    char *text;                               /* effects */
     bool safe;
 };
 
@@ -72,7 +72,7 @@ static void take(struct rig *r)
             assert_in_range(r->records, 1, RECORDS - 1);
             assert_int_equal(rec.type, MSG_JOURNAL);
             memcpy(&to->head, rec.payload.p, sizeof(to->head));
-            size_t head = sizeof(to->head) + to->head.shards * sizeof(to->at[0]);
+            size_t head = sizeof(to->head) + (to->head.shards + to->head.after) * sizeof(to->at[0]);
             memcpy(to->at, rec.payload.p + sizeof(to->head), head - sizeof(to->head));
             to->text = strndup((const char *)rec.payload.p + head, rec.payload.n - head);
         }
@@ -85,6 +85,9 @@ static bool is_next(const struct rig *r, const struct record *rec)
     const struct link_journal *page = link_journal(r->control);
     for (uint32_t i = 0; i < rec->head.shards; i++)
         if (page->durable[rec->at[i].shard] + 1 != rec->at[i].seq)
+            return false;
+    for (uint32_t i = 0; i < rec->head.after; i++)
+        if (page->durable[rec->at[rec->head.shards + i].shard] < rec->at[rec->head.shards + i].seq)
             return false;
     return !rec->safe;
 }

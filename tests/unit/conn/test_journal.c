@@ -32,8 +32,9 @@ static char *take_effects(struct server *s, struct ring *rings)
             size_t head = 0;
             if (rec.type == MSG_JOURNAL) {
                 memcpy(&m, rec.payload.p, sizeof(m));
-                head = sizeof(m) + m.shards * sizeof(struct msg_journal_shard);
-                n += (size_t)sprintf(text + n, "SELECT %u\r\n", m.first_db);
+                head = sizeof(m) + (m.shards + m.after) * sizeof(struct msg_journal_shard);
+                if (m.bytes)
+                    n += (size_t)sprintf(text + n, "SELECT %u\r\n", m.first_db);
             }
             memcpy(text + n, rec.payload.p + head, rec.payload.n - head);
             n += rec.payload.n - head;

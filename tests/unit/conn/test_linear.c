@@ -9,13 +9,20 @@
  *   steps       SET of one key, then of another: MGET sees the second never without the first
  *   orders      several requests of one client at once, over the same keys: as if each had waited for the one before
  *   transfers   under MULTI, and under WATCH (read, then EXEC of what was computed): MGET of all accounts has always the same sum
+ *   leaving     MSET and DEL of two keys, SET and APPEND of one, which may expire at any moment
+ *
+ * Every second history has a journal. What has been published of it is run by a server of its own (shadow.c) once in a while, as a start after a crash would: of pairs
+ * and lines all or nothing is there, and all that was acknowledged; and whenever all requests have been answered both datasets are the same.
+ *
+ * Workers that have keys of a request over several shards are paused often, and clients rest between requests: so they ask for what such a worker has not
+ * run yet when somebody else has seen the rest of it. A local GET that does not mind those keys (batch.c) is found by this, in each short run.
  *
  *     test_linear [HISTORIES [OPERATIONS [WORKERS [SEED]]]] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/unit/conn/server.h"
+#include "tests/unit/conn/shadow.h"
 #include "tests/unit/unit.h"
 
 #define CLIENTS  12
@@ -45,6 +52,7 @@ enum kind {
     WATCHED_READ,
     WATCHED_MOVE,
     SUM,
+    LEAVING,
     KINDS
 };
 
@@ -57,6 +65,7 @@ struct client {
     struct tcp_conn *tc;
     enum kind kind;
     bool busy;
+    int rest;                           /* steps until the next request */
     int replies, key, from, to, amount; /* of the request under way */
     long least;
 };
@@ -70,6 +79,8 @@ struct history {
     struct reg reg[CLIENTS], line[CLIENTS], step[CLIENTS];
     uint64_t rng, now_ns, moved, refused;
     long asked, answered;
+    bool journal, quiet; /* quiet: nobody asks until all is answered */
+    struct shadow shadow;
 };
 
 static int histories = 12, operations = 10000, most_workers = 4;
@@ -188,6 +199,30 @@ static void ask_rows(struct history *h, int id)
     }
 }
 
+/* Is there a worker that has keys of a write over several shards? */
+static bool writes_under_way(const struct history *h)
+{
+    for (uint32_t i = 0; i < h->count; i++)
+        if (h->w[i]->lease.intents.writers)
+            return true;
+    return false;
+}
+
+static void ask_leaving(struct history *h, struct client *c)
+{
+    char t[256];
+    long n = h->asked;
+    char one = draw(h, 2) ? 'f' : 'g';
+    switch (draw(h, 6)) {
+    case 0: snprintf(t, sizeof(t), "DEL f%d g%d\r\n", c->key, c->key); break;
+    case 1: snprintf(t, sizeof(t), "SET %c%d %ld\r\n", one, c->key, n); break;
+    case 2: snprintf(t, sizeof(t), "APPEND %c%d %ld\r\n", one, c->key, n); break;
+    case 3: snprintf(t, sizeof(t), "PEXPIRE %c%d %d\r\n", one, c->key, 1 + (int)draw(h, 3)); break;
+    default: snprintf(t, sizeof(t), "MSET f%d %ld g%d %ld\r\n", c->key, n, c->key, n);
+    }
+    tell(c, 1, t);
+}
+
 static void ask(struct history *h, int id)
 {
     struct client *c = &h->client[id];
@@ -195,6 +230,8 @@ static void ask(struct history *h, int id)
     do
         c->kind = (enum kind)draw(h, KINDS);
     while (c->kind == LINE_NEXT || c->kind == STEP_NEXT);
+    if (draw(h, 2) && writes_under_way(h))
+        c->kind = draw(h, 2) ? LINE_READ : LINE_TAIL;
     if (c->kind >= LINE_WRITE && c->kind <= ORDER_RENAME) {
         ask_rows(h, id);
         h->asked++;
@@ -244,6 +281,7 @@ static void ask(struct history *h, int id)
                  c->to);
         tell(c, 3, t);
         break;
+    case LEAVING: ask_leaving(h, c); break;
     default: tell(c, 1, "MGET a0 a1 a2 a3 a4 a5\r\n");
     }
     h->asked++;
@@ -395,6 +433,7 @@ static void take(struct history *h, int id)
     assert_ptr_equal(p, end);
     tc->out_len = 0;
     c->busy = false;
+    c->rest = draw(h, 2) ? 0 : (int)draw(h, 60);
     check(h, id, text, end);
 }
 
@@ -409,11 +448,16 @@ static void up(struct history *h, uint32_t count, uint64_t seed)
     h->now_ns = 1000000000;
     engine_config_defaults(&config);
     config.protected_mode = 0;
+    config.enable_debug_command = DEBUG_CMD_YES;
+    h->journal = count > 1 && seed % 2;
+    if (h->journal)
+        shadow_link(&h->shadow, count, &config);
     for (uint32_t i = 0; i < count; i++) {
         struct worker_config c = {.id = i,
                                   .count = count,
                                   .all = h->w,
                                   .config = &config,
+                                  .link = h->journal ? h->shadow.dataplane : NULL,
                                   .rx = fake_rx,
                                   .hash_seed = {1, 2},
                                   .seed = seed + i};
@@ -422,6 +466,47 @@ static void up(struct history *h, uint32_t count, uint64_t seed)
     }
     for (int i = 0; i < CLIENTS; i++)
         h->client[i].tc = fake_connect(h->net[i % count]);
+    if (h->journal)
+        shadow_up(&h->shadow);
+}
+
+/* ---- what a crash would leave ---- */
+
+static void crash_line(struct history *h, int id)
+{
+    char t[64];
+    const struct reg *r = &h->line[id];
+    snprintf(t, sizeof(t), "MGET s%d t%d\r\n", id, id);
+    const char *p = shadow_ask(&h->shadow, t);
+    long s = element(p, 0), v = element(p, 1), least = oldest(r);
+    s = s < 0 ? 0 : s;
+    v = v < 0 ? 0 : v;
+    if (s != v || s < least || s > r->asked)
+        fail_msg("line %d after a crash: %ld and %ld, where %ld to %ld are possible", id, s, v,
+                 least, r->asked);
+}
+
+static void crash(struct history *h)
+{
+    char t[64];
+    shadow_follow(&h->shadow, h->now_ns);
+    for (int i = 0; i < CLIENTS; i++) {
+        crash_line(h, i);
+        snprintf(t, sizeof(t), "GET r%d\r\n", i);
+        long v = value(shadow_ask(&h->shadow, t));
+        if (v < oldest(&h->reg[i]) || v > h->reg[i].asked)
+            fail_msg("register %d after a crash: %ld of %ld", i, v, oldest(&h->reg[i]));
+    }
+    for (int i = 0; i < PAIRS; i++) {
+        snprintf(t, sizeof(t), "MGET p%d q%d\r\n", i, i);
+        const char *p = shadow_ask(&h->shadow, t);
+        if (element(p, 0) != element(p, 1))
+            fail_msg("pair %d is torn after a crash: %s", i, p);
+        snprintf(t, sizeof(t), "EXISTS d%d e%d\r\n", i, i);
+        if (strcmp(shadow_ask(&h->shadow, t), ":1\r\n") == 0)
+            fail_msg("one of the pair %d is there after a crash", i);
+    }
+    check_sum(shadow_ask(&h->shadow, "MGET a0 a1 a2 a3 a4 a5\r\n"));
 }
 
 static void turn_one(struct history *h, uint32_t i)
@@ -430,10 +515,12 @@ static void turn_one(struct history *h, uint32_t i)
     worker_turn(h->w[i], h->now_ns, 1700000000000000ll + (int64_t)(h->now_ns / 1000));
 }
 
-/* A worker that is not paused takes a turn; once in a while one begins a pause. */
+/* A worker that is not paused takes a turn; once in a while one begins a pause, more often where it has keys of a write over several shards. */
 static void step(struct history *h)
 {
     uint32_t i = (uint32_t)draw(h, h->count);
+    if (h->w[i]->lease.intents.writers && !h->paused[i] && draw(h, 8) == 0)
+        h->paused[i] = (int)draw(h, 60);
     if (draw(h, 400) == 0)
         h->paused[draw(h, h->count)] = (int)draw(h, 300);
     if (h->paused[i] > NO_PAUSE)
@@ -442,11 +529,45 @@ static void step(struct history *h)
         turn_one(h, i);
 }
 
-static void down(struct history *h)
+static void turn_all(struct history *h, int n)
 {
-    for (int k = 0; k < 60; k++)
+    for (int k = 0; k < n; k++)
         for (uint32_t i = 0; i < h->count; i++)
             turn_one(h, i);
+}
+
+/* All that was done is in the log: what it makes is what is there. */
+static void compare(struct history *h)
+{
+    struct client *c = &h->client[0];
+    char text[64];
+    h->now_ns += 10000000; /* what may leave leaves */
+    turn_all(h, 60);
+    shadow_follow(&h->shadow, h->now_ns);
+    c->tc->out_len = 0;
+    tell(c, 1, "DEBUG DIGEST\r\n");
+    turn_all(h, 60);
+    assert_in_range(c->tc->out_len, 1, sizeof(text) - 1);
+    memcpy(text, c->tc->out, c->tc->out_len);
+    text[c->tc->out_len] = 0;
+    assert_string_equal(shadow_ask(&h->shadow, "DEBUG DIGEST\r\n"), text);
+    c->tc->out_len = 0;
+    c->busy = false;
+}
+
+static bool all_answered(const struct history *h)
+{
+    for (int i = 0; i < CLIENTS; i++)
+        if (h->client[i].busy)
+            return false;
+    return true;
+}
+
+static void down(struct history *h)
+{
+    turn_all(h, 60);
+    if (h->journal)
+        compare(h);
     for (int i = 0; i < CLIENTS; i++) {
         fake_reset(h->client[i].tc);
         fake_free(h->client[i].tc);
@@ -460,6 +581,8 @@ static void down(struct history *h)
         assert_true(list_empty(&h->w[i]->lease_jobs) && h->w[i]->lease.holder == LEASE_FREE);
         worker_destroy(h->w[i]);
     }
+    if (h->journal)
+        shadow_down(&h->shadow);
 }
 
 static void run_history(uint32_t count, uint64_t seed, long most)
@@ -477,9 +600,19 @@ static void run_history(uint32_t count, uint64_t seed, long most)
         for (int i = 0; i < CLIENTS; i++) {
             if (h.client[i].busy)
                 take(&h, i);
-            if (!h.client[i].busy && h.answered > 0)
+            else if (h.client[i].rest)
+                h.client[i].rest--;
+            if (!h.client[i].busy && !h.client[i].rest && h.answered > 0 && !h.quiet)
                 ask(&h, i);
         }
+        if (h.quiet && all_answered(&h)) {
+            compare(&h);
+            h.quiet = false;
+        } else if (h.journal && draw(&h, 2000) == 0) {
+            h.quiet = true;
+        }
+        if (h.journal && h.answered > 0 && draw(&h, 500) == 0)
+            crash(&h);
         idle = h.answered == before ? idle : 0;
         if (idle > 100000)
             fail_msg("stuck: %u workers, seed %llu", count, (unsigned long long)seed);

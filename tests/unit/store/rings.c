@@ -86,6 +86,19 @@ static void put_first(struct rings *r, uint32_t w, uint64_t shards, const char *
     put(r, w, MSG_JOURNAL, &head, sizeof head.m + head.m.shards * sizeof head.at[0], text, first);
 }
 
+void rings_put_behind(struct rings *r, uint32_t w, uint32_t after, uint64_t seq, const char *key)
+{
+    size_t n;
+    char *text = rings_text(key, 'b', 10, &n);
+    struct {
+        struct msg_journal m;
+        struct msg_journal_shard at[2];
+    } head = {.m = {.bytes = n, .shards = 1, .after = 1},
+              .at = {{.shard = w, .seq = ++r->seq[w]}, {.shard = after, .seq = seq}}};
+    put(r, w, MSG_JOURNAL, &head, sizeof head, text, n);
+    free(text);
+}
+
 bool rings_put_parts(struct rings *r, uint32_t w, uint64_t shards, const char *key, char c,
                      size_t n, uint32_t from, uint32_t to)
 {

@@ -18,6 +18,8 @@ void rings_begin(struct rings *r, uint32_t workers);
 void rings_end(struct rings *r);
 /* A record of worker `w` over the shards named: SET <key> <value of n bytes of the letter c>. Each part waits until the ring has room for it. */
 void rings_put(struct rings *r, uint32_t w, uint64_t shards, const char *key, char c, size_t n);
+/* The same, behind number `seq` of shard `after`. */
+void rings_put_behind(struct rings *r, uint32_t w, uint32_t after, uint64_t seq, const char *key);
 /* The parts of it from `from` to `to`; its numbers are given out with the first. True: more are left. */
 bool rings_put_parts(struct rings *r, uint32_t w, uint64_t shards, const char *key, char c,
                      size_t n, uint32_t from, uint32_t to);

@@ -411,6 +411,33 @@ static void test_records_behind_numbers_never_published_were_dropped_silently(vo
     assert_true(file_has(&c, "both", 'x', 100) && file_has(&c, "behind", 'y', 100));
 }
 
+/* Worker 1 wrote behind what worker 0 published later; and behind what nobody ever published. */
+static void test_record_behind_that_of_another(void **state)
+{
+    attach(NULL);
+    rings_put_behind(&r, 1, 0, 1, "second");
+    for (int k = 0; k < 50; k++)
+        rings_nap();
+    assert_int_equal(written(1), 0);
+    rings_put(&r, 0, 1, "first", 'x', 10);
+    RINGS_UNTIL(written(1) == 1);
+    rings_put_behind(&r, 1, 0, 3, "third");
+    rings_put_behind(&r, 1, 0, 2, "fourth");
+    for (int k = 0; k < 50; k++)
+        rings_nap();
+    assert_int_equal(written(1), 1);
+    journal_drain(j, false);
+    RINGS_UNTIL(journal_status(j).drained);
+    assert_int_equal(journal_status(j).missing, 2);
+    assert_int_equal(journal_close_file(j, true), 0);
+    read_file(r.path);
+    const char *at = file, *name[] = {"first", "second", "third", "fourth"};
+    for (int k = 0; k < 4; k++) {
+        at = memmem(at, file_bytes - (size_t)(at - file), name[k], strlen(name[k]));
+        assert_non_null(at);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -436,6 +463,7 @@ int main(void)
         TEST(test_backlog_was_dropped_at_the_end),
         TEST(test_end_on_a_full_disk_was_called_clean),
         TEST(test_records_behind_numbers_never_published_were_dropped_silently),
+        TEST(test_record_behind_that_of_another),
     };
     return cmocka_run_group_tests_name("journal", tests, NULL, NULL);
 }
