@@ -197,15 +197,21 @@ static bool import_directory(struct import *im, const char *dir, const char *pre
 
 /* ---- words ---- */
 
+/* Each database in turn, as DBSIZE counts it at that moment: the figures of INFO follow it. The first that cannot be selected is behind the last. */
 static bool is_empty_target(struct import *im)
 {
-    static const char *const argv[] = {"INFO", "keyspace"};
-    struct span info;
-    if (!client_ask(&im->to, &info, 2, argv))
-        return lost(im);
-    return !memmem(info.p, info.n, "keys=", 5) ||
-           import_fail(im, "the server that takes it has keys already: --merge puts these beside "
-                           "them, and in the place of those of the same name");
+    struct span reply;
+    for (uint32_t db = 0;; db++) {
+        char text[NUM_I64_CHARS + 1];
+        text[num_format_i64(text, db)] = 0;
+        if (!client_ask(&im->to, &reply, 2, (const char *const[]){"SELECT", text}))
+            return db > 0 || lost(im);
+        if (!client_ask(&im->to, &reply, 1, (const char *const[]){"DBSIZE"}))
+            return lost(im);
+        if (*reply.p != '0')
+            return import_fail(im, "the server that takes it has keys already: --merge puts these "
+                                   "beside them, and in the place of those of the same name");
+    }
 }
 
 static bool split_address(char *text, struct client_where *w)

@@ -292,7 +292,7 @@ uint64_t stream_radix_nodes(const struct stream *s)
 
 /* The next element is a number, within these. Moves *at behind it. */
 static inline bool take_int(const uint8_t **at, const uint8_t *end, int64_t least, int64_t most,
-                     int64_t *ret)
+                            int64_t *ret)
 {
     if (*at >= end)
         return false;
