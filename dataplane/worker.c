@@ -140,6 +140,8 @@ static void init_lists(struct worker *w)
     list_init(&w->events);
     list_init(&w->longs);
     list_init(&w->lease_jobs);
+    list_init(&w->hold.mails);
+    list_init(&w->hold.jobs);
     journal_init(w);
     list_init(&w->monitors);
     list_init(&w->blocks);
@@ -263,6 +265,7 @@ void worker_destroy(struct worker *w)
     conns_turn_end(w);
     journal_fini(w);
     drop_mail(w);
+    hold_fini(w);
     scatters_free(w);
     list_for_each_safe(n, next, &w->admin)
     {
@@ -583,6 +586,35 @@ static bool idle(struct worker *w, uint64_t now_ns, bool crowded)
     return true;
 }
 
+/* How much of the time since `tsc` the thread had a processor for: reading that is a system call, so it is done once a millisecond, and after a turn
+ * that took long by the clock. */
+struct on_cpu {
+    uint64_t tsc, cpu_ns;
+    uint64_t away_tsc; /* asleep since then, or given away */
+};
+
+#define TURN_LONG_NS 50000
+
+static void on_cpu_begin(struct on_cpu *o, uint64_t tsc)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    *o = (struct on_cpu){.tsc = tsc,
+                         .cpu_ns = (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec};
+}
+
+/* The turn that has just ended was long: what of it was the worker's own doing, and not a neighbour's on its processor. */
+static __attribute__((noinline)) void note_long(struct worker *w, struct on_cpu *o, uint64_t tsc,
+                                                uint64_t turn_ns, struct cycles cycles)
+{
+    uint64_t there_ns = cycles_ns(cycles, tsc - o->tsc - o->away_tsc), before = o->cpu_ns;
+    on_cpu_begin(o, tsc);
+    uint64_t had_ns = o->cpu_ns - before, lost_ns = there_ns > had_ns ? there_ns - had_ns : 0;
+    uint64_t own_ns = turn_ns > lost_ns ? turn_ns - lost_ns : 0;
+    if (own_ns > STAT_GET(w->stats->loop_own_max_ns))
+        STAT_SET(w->stats->loop_own_max_ns, own_ns);
+}
+
 static void account(struct worker *w, uint64_t turn_tsc, uint64_t sleep_tsc, bool worked,
                     struct cycles cycles)
 {
@@ -631,14 +663,17 @@ int worker_run(void *worker)
                               (uint64_t)(((unsigned __int128)1000000000 << 32) / rte_get_tsc_hz())};
     bool crowded = w->count >= (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     prctl(PR_SET_TIMERSLACK, 1);
+    struct on_cpu on_cpu;
     clock_set(&clock);
     w->last_work_ns = clock.base_ns;
     net_announce(w->net, clock.base_ns);
     uint64_t tsc = rte_rdtsc();
+    on_cpu_begin(&on_cpu, tsc);
     while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
         uint64_t ns = clock_elapsed_ns(&clock, tsc);
         if (ns > 1000000) {
             clock_set(&clock);
+            on_cpu_begin(&on_cpu, rte_rdtsc());
             ns = 0;
         }
         uint64_t now_ns = clock.base_ns + ns;
@@ -650,14 +685,19 @@ int worker_run(void *worker)
         uint64_t after = rte_rdtsc(), slept = 0, turn = after - tsc;
         tsc = after;
         if (worked) {
+            uint64_t turn_ns = cycles_ns(clock.cycles, turn);
+            if (unlikely_(turn_ns > TURN_LONG_NS))
+                note_long(w, &on_cpu, after, turn_ns, clock.cycles);
             w->last_work_ns = now_ns;
             w->sleep_ns = 0;
         } else if (idle(w, now_ns, crowded)) {
             tsc = rte_rdtsc();
             slept = tsc - after;
+            on_cpu.away_tsc += slept;
         } else if (crowded) { /* what others did with the processor is not the next turn's */
             tsc = rte_rdtsc();
             turn += tsc - after;
+            on_cpu.away_tsc += tsc - after;
         }
         account(w, turn, slept, worked, clock.cycles);
     }

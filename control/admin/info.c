@@ -565,12 +565,13 @@ static void lines_worker(const struct gathered *g, struct config_text *t, uint32
               "worker%u:busy_ns=%" PRIu64 ",poll_ns=%" PRIu64 ",sleep_ns=%" PRIu64
               ",busy_pct=%.2f,loops=%" PRIu64 ",loop_busy_p50_ns=%" PRIu64
               ",loop_busy_p99_ns=%" PRIu64 ",loop_busy_p999_ns=%" PRIu64
-              ",loop_busy_max_ns=%" PRIu64 ",clients=%" PRIu64 ",commands=%" PRIu64 ",keys=%" PRIu64
-              ",used_memory=%" PRIu64 ",rx_packets=%" PRIu64 ",tx_packets=%" PRIu64 "\r\n",
+              ",loop_busy_max_ns=%" PRIu64 ",loop_own_max_ns=%" PRIu64 ",clients=%" PRIu64
+              ",commands=%" PRIu64 ",keys=%" PRIu64 ",used_memory=%" PRIu64 ",rx_packets=%" PRIu64
+              ",tx_packets=%" PRIu64 "\r\n",
               w, v[M_busy_ns], v[M_poll_ns], v[M_sleep_ns], admin_busy_pct(g->a, w), v[M_loops],
               hist_quantile(h, 500), hist_quantile(h, 990), hist_quantile(h, 999),
-              hist_quantile(h, 1000), v[M_clients], v[M_commands], keys, v[M_used_memory],
-              v[M_rx_pkts], v[M_tx_pkts]);
+              hist_quantile(h, 1000), STAT_GET(link_stats(g->a->link, w)->loop_own_max_ns),
+              v[M_clients], v[M_commands], keys, v[M_used_memory], v[M_rx_pkts], v[M_tx_pkts]);
 }
 
 static void lines_offloads(const struct gathered *g, struct config_text *t)

@@ -319,6 +319,8 @@ void batch_run_now(struct worker *w)
     w->own_timed = w->own_cycles = 0;
     w->cmd.now_us = w->unix_us;
     prefetch_entries(b);
+    if (unlikely_(w->hold.on))
+        hold_batch(w, b);
     execute(w, b);
     out_close(w);
     if (unlikely_(w->journal.fx.len > JOURNAL_CLOSE_BYTES))

@@ -437,11 +437,19 @@ static void move_run(struct worker *w, struct lease_job *job)
     }
 }
 
+static bool move_waits(struct worker *w, struct lease_job *job)
+{
+    const struct block *b = list_entry(job, struct block, job);
+    bool from = hold_key(w, b->b.db, b->b.w.nodes[0].key->name);
+    return hold_key(w, b->b.db, b->b.to) || from;
+}
+
 static void move_ask(struct worker *w, struct mail_event *ev)
 {
     struct block *b = (struct block *)ev;
     b->job.want = 1ull << b->b.w.nodes[0].shard | 1ull << shard_of_key(b->b.to, w->count);
     b->job.run = move_run;
+    b->job.waits = move_waits;
     lease_submit(w, &b->job);
 }
 
@@ -535,6 +543,12 @@ static void run_leased(struct worker *w, struct lease_job *job)
     mail_delete(m);
 }
 
+static bool waits_leased(struct worker *w, struct lease_job *job)
+{
+    const struct mail_cmd *mc = list_entry(job, struct block, job)->request->first;
+    return hold_keys(w, mc->db, mc->desc, mc->argv, mc->argc);
+}
+
 static void ask_leases(struct worker *w, struct block *b, const struct staged *s, uint64_t want)
 {
     b->request = mail_new(w, w->id);
@@ -547,6 +561,8 @@ static void ask_leases(struct worker *w, struct block *b, const struct staged *s
     mc->keyed = s->keyed;
     b->job.want = want;
     b->job.run = run_leased;
+    b->job.waits = waits_leased;
+    b->job.client = mc->client;
     lease_submit(w, &b->job);
 }
 

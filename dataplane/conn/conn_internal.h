@@ -6,6 +6,7 @@
  *   route.c   one staged request -> local shard, other shard, split parts, lease, control
  *   out.c     replies: writer on the transmit queue or heap blocks; slots that keep request order
  *   remote.c  mail between workers: posted commands, replies, neighbours
+ *   hold.c    requests that wait until a snapshot has written the value that they change
  *   hop.c     the short way there and back, for most commands of one key
  *   long.c    replies that are written in parts
  *   lease.c   the right to touch several shards
@@ -118,7 +119,8 @@ struct conn {
     bool dead;                /* on w->dead, freed at the end of the turn */
     bool dirty;               /* on w->dirty */
     bool named;               /* in w->named */
-    bool journal_waits;       /* paused because the journal is full */
+    bool journal_waits : 1;   /* paused because the journal is full */
+    bool hold_waits : 1;      /* paused until a snapshot has written a value */
     bool loader;              /* control replays a log */
     bool postponed;           /* paused by CLIENT PAUSE */
     struct partial *part;     /* NULL: nothing is kept */
@@ -179,6 +181,15 @@ enum snapshot_state {
 struct snapshot_job {
     enum snapshot_state state;
     struct msg_snapshot_begin begin;
+};
+
+/* What waits until a snapshot has written large values of my shard (hold.c). */
+struct hold {
+    bool on;           /* one is being made */
+    struct list mails; /* struct mail of one command each; belongs to the shard */
+    struct list jobs;  /* struct lease_job of this worker's: for values of any shard */
+    uint64_t asked;    /* workers that have such jobs for my shard; belongs to the shard */
+    uint64_t answered; /* of its snapshot_answered, by when they were last told */
 };
 
 struct load_job {
@@ -273,6 +284,7 @@ struct worker {
     struct pause pause;
     struct ring snapshot_ring, load_ring;
     struct snapshot_job snapshot;
+    struct hold hold;
     uint64_t snapshot_unwanted; /* id: given up as soon as the shard is mine */
     struct load_job load;
     struct journal_out journal;
@@ -511,6 +523,21 @@ void remote_flush(struct worker *w);
 bool remote_serve(struct worker *w,
                   struct mail *m); /* false: it meets keys of others, the rest waits */
 void remote_neigh(void *worker, struct ip_addr ip, const uint8_t mac[6]);
+
+/* hold.c */
+bool hold_staged(struct worker *w, struct staged *s); /* true: it was put back, its client waits */
+void hold_batch(struct worker *w, struct batch *b);   /* requests that may wait take the long way */
+void hold_mail(struct worker *w, struct mail *m);     /* from m->at on; those that wait leave it */
+bool hold_job(struct worker *w, struct lease_job *j); /* true: it comes again */
+/* For jobs that are asked: under their leases. */
+bool hold_keys(struct worker *w, uint32_t db, const struct cmd_desc *d, const struct span *argv,
+               uint32_t argc);
+bool hold_key(struct worker *w, uint32_t db, struct span key);
+bool hold_queue(struct worker *w, uint32_t db, const struct multi *m);
+/* Commands of it wait at that shard's owner: what it asked behind them waits as well. While the shard is this worker's. */
+bool hold_client(const struct worker *owner, uint64_t client);
+void hold_written(struct worker *w); /* all of my shard look again */
+void hold_fini(struct worker *w);
 
 /* hop.c: plain requests of one client, to other shards or behind those. Returns the first one that is not; s: not even this one. */
 struct staged *hop_run(struct worker *w, struct batch *b, struct staged *s, struct staged *end);

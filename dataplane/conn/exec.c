@@ -221,13 +221,21 @@ static void run_leased(struct worker *w, struct lease_job *j)
     exec_run(w, (struct exec_job *)j, &w->lease_set, j->want);
 }
 
+static bool waits_leased(struct worker *w, struct lease_job *j)
+{
+    const struct exec_job *e = (const struct exec_job *)j;
+    const struct conn *c = e->slots[0]->conn;
+    return c && hold_queue(w, c->ses.db, e->multi);
+}
+
 static void start(struct worker *w, struct conn *c, uint64_t want, uint32_t foreign)
 {
     out_close(w);
     struct exec_job *e = job_new(c, foreign);
     if (w->count > 1 && want) {
         count_hops(w, &cmd_table[CMD_exec], want);
-        e->job = (struct lease_job){.want = want, .run = run_leased};
+        e->job = (struct lease_job){
+            .want = want, .run = run_leased, .waits = waits_leased, .client = c->ses.id};
         lease_submit(w, &e->job);
         return;
     }

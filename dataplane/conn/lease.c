@@ -94,6 +94,8 @@ static void round_run(struct worker *w, struct lease *l)
         journal_lease_begin(w, shards);
     for (struct list *n; (n = list_pop_front(&l->jobs)) != NULL;) {
         struct lease_job *j = list_entry(n, struct lease_job, node);
+        if (j->waits && hold_job(w, j))
+            continue;
         j->run(w, j);
         if (unlikely_(w->journal.on))
             journal_lease_next(w, shards);
@@ -179,6 +181,7 @@ void lease_defer(struct worker *w, struct mail *m)
 void lease_on_release(struct worker *w)
 {
     w->lease.holder = LEASE_FREE;
+    w->hold.on = w->shard.snapshot != NULL;
     lease_pump(w);
 }
 

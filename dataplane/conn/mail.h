@@ -114,6 +114,9 @@ struct lease_job {
     struct list node;                                   /* worker.lease_jobs, then lease.jobs */
     uint64_t want;                                      /* shards, a bit each; at least one */
     void (*run)(struct worker *w, struct lease_job *j); /* all of them are in w->lease_set */
+    /* Asked before: not now, but when a snapshot has written what it changes (hold.c). NULL: it never waits. */
+    bool (*waits)(struct worker *w, struct lease_job *j);
+    uint64_t client; /* with `waits`: whose request it is */
 };
 
 /* A worker's round: what it asks owners for. It lies in the worker; the owner it waits for now has it in a list. */

@@ -224,7 +224,7 @@ static void let_go(struct worker *w, struct part *p)
 /* False: not now. */
 static bool grant(struct worker *w, struct part *p)
 {
-    if (unlikely_(needs_leases(w, p))) {
+    if (unlikely_(needs_leases(w, p)) || unlikely_(w->hold.on && hold_client(w, p->of->client))) {
         p->step = PART_LEASE;
         p->runs = false;
         return true;

@@ -349,6 +349,8 @@ static void gate_again(struct worker *w, struct mail *m)
 
 bool remote_serve(struct worker *w, struct mail *m)
 {
+    if (unlikely_(w->hold.on))
+        hold_mail(w, m);
     struct hop_look look = prefetch(w, m->at);
     for (struct mail_cmd *mc = m->at; mc; m->at = mc) {
         if (intents_any(w) && part_meets(w, mc->desc, mc->argv, mc->argc, mc->hash))

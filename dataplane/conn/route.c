@@ -666,6 +666,7 @@ void route_staged(struct worker *w, struct staged *s)
         (likely_(!(c->ses.mode & SESSION_SUBSCRIBED)) || !refused_to_subscriber(w, s)) &&
         (likely_(!(c->ses.mode & SESSION_MONITOR) && !c->ses.node) || !refused_by_mode(w, s)) &&
         (likely_(!(w->careful & CAREFUL_PAUSE)) || !pause_holds(w, s)) &&
+        (likely_(!w->hold.on) || !hold_staged(w, s)) &&
         (likely_(!(c->ses.mode & SESSION_MULTI)) || !exec_staged(w, s)) &&
         (likely_(d->route != ROUTE_CHANNEL && d->route != ROUTE_LOCAL) || !comes_again(w, s))) {
         if (unlikely_(w->careful & CAREFUL_MONITOR) && !(c->ses.mode & SESSION_MULTI))

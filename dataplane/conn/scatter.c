@@ -414,11 +414,19 @@ static void run_leased(struct worker *w, struct lease_job *j)
     journal_ready(w, slot, want, need);
 }
 
+static bool waits_leased(struct worker *w, struct lease_job *j)
+{
+    const struct scatter *sc = (const struct scatter *)j;
+    return hold_keys(w, sc->db, sc->desc, sc->argv, sc->argc);
+}
+
 static void ask_leases(struct worker *w, struct scatter *sc, uint64_t want)
 {
     whole_argv(sc);
     sc->state = SCATTER_LEASED;
     sc->job.want = want;
+    sc->job.waits = waits_leased;
+    sc->job.client = sc->client;
     sc->job.run = run_leased;
     lease_submit(w, &sc->job);
 }

@@ -183,6 +183,12 @@ bool snapshot_turn_now(struct worker *w)
         job->state = SNAPSHOT_TIDIES;
     }
     bool did = advance(w, start + tsc_mhz() * us);
+    uint64_t answered = snapshot_answered(&w->shard);
+    w->hold.on = w->shard.snapshot != NULL;
+    if (unlikely_(answered != w->hold.answered || !w->hold.on)) {
+        w->hold.answered = answered;
+        hold_written(w);
+    }
     uint64_t took = rte_rdtsc() - start;
     STAT_ADD(w->stats->snapshot_slices, 1);
     uint64_t took_us = took / tsc_mhz();

@@ -64,6 +64,7 @@ void times_prepare(struct worker *w)
         return;
     w->stats_epoch = c->stats_epoch; /* CONFIG RESETSTAT */
     hist_reset(&w->stats->loop_busy_ns);
+    STAT_SET(w->stats->loop_own_max_ns, 0);
     for (uint32_t i = 0; i < CMD_COUNT; i++)
         if (time_hist_count(&w->times[cmd_table[i].index]))
             memset(&w->times[cmd_table[i].index], 0, sizeof(*w->times));

@@ -10,6 +10,7 @@
 #include "engine/cmd/list_cmd.h"
 #include "engine/cmd/stream_read.h"
 #include "engine/cmd/zset_pop.h"
+#include "engine/shard/snapshot.h"
 
 struct serving {
     struct cmd c; /* the client's reply, and what commands have of their worker */
@@ -109,10 +110,13 @@ static void give_list(struct serving *v, struct block_wait *b, struct list_key *
     over(v, b);
 }
 
-/* May the element be put there now? */
+/* May the element be put there now? Not where others have the key in their hands, or a snapshot. */
 static bool reaches(struct serving *v, struct span to)
 {
-    return shard_of(v, to) && !v->c.host->ops->key_taken(v->c.host, shard_hash(v->s, to));
+    struct shard *s = shard_of(v, to);
+    uint64_t hash = shard_hash(v->s, to);
+    return s && !v->c.host->ops->key_taken(v->c.host, hash) &&
+           !(s->snapshot && snapshot_wants_key(s, v->c.db, to, hash, true));
 }
 
 /* The destination is not held here, or others have it in their hands: its home moves the element, and nobody behind it is served before. True:

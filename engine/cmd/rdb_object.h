@@ -22,6 +22,13 @@ struct rdb_object {
 /* Appends the type byte and the value. w->failed: no memory. */
 void rdb_save_object(struct rdb_writer *w, const struct entry *e);
 
+/* How far a stream is written: its nodes; then of each group its waiting list, and those of its consumers. */
+struct rdb_save_stream {
+    struct id_at at; /* in the nodes, or in a waiting list */
+    bool in_groups, in_consumer;
+    uint32_t group, consumer;
+};
+
 /* The same in parts, for values that take longer than a turn of the loop. The value must not change in between. */
 struct rdb_save {
     const struct entry *e;
@@ -30,7 +37,7 @@ struct rdb_save {
     int64_t first_ms;
     struct fieldmap_iter map;
     struct zset_at zset;
-    struct id_at node;
+    struct rdb_save_stream stream;
 };
 /* Type and what comes before the elements. True: that was all. */
 bool rdb_save_begin(struct rdb_save *s, struct rdb_writer *w, const struct entry *e);

@@ -23,7 +23,7 @@ enum save_kind {
     SAVE_STREAM
 };
 
-#define LONG_STRING_BYTES (1u << 20) /* from here on in parts, and not compressed */
+#define LONG_STRING_BYTES (64u << 10) /* from here on in parts, and not compressed */
 #define BYTES_PER_ELEMENT 64
 
 static void save_flat(struct rdb_writer *w, enum rdb_type type, const struct mem_block *b)
@@ -172,13 +172,16 @@ static bool some_zset(struct rdb_save *s, struct rdb_writer *w, size_t budget)
 
 /* ---- hashes ---- */
 
-/* HASH_METADATA: expiries are told as their distance from the earliest one, plus 1; 0: none. */
+/* HASH_METADATA: expiries are told as their distance from the earliest one, plus 1; 0: none. In parts: from a time before which there is none,
+ * since looking for the earliest is a walk over the whole hash. */
 static void begin_hash_ttl(struct rdb_save *s, struct rdb_writer *w, const struct fieldmap *fm)
 {
     struct fieldmap_item item;
     int64_t first = INT64_MAX;
     fieldmap_iter_init(&s->map, fm);
-    while (fieldmap_next(&s->map, &item))
+    if (w->parts)
+        first = fieldmap_next_due(fm);
+    while (!w->parts && fieldmap_next(&s->map, &item))
         if (item.expire_ms >= 0 && item.expire_ms < first)
             first = item.expire_ms;
     w->version = RDB_VERSION_HASH_TTL;
@@ -235,7 +238,7 @@ bool rdb_save_begin(struct rdb_save *s, struct rdb_writer *w, const struct entry
     case OBJ_ZSET: s->kind = begin_zset(s, w, &b, enc); break;
     case OBJ_HASH: s->kind = begin_hash(s, w, &b, enc); break;
     case OBJ_STREAM:
-        rdb_save_stream_begin(w, (const struct stream *)(const void *)b.p, &s->node);
+        rdb_save_stream_begin(w, (const struct stream *)(const void *)b.p, &s->stream);
         s->kind = SAVE_STREAM;
         break;
     default: w->failed = true;
@@ -254,7 +257,7 @@ bool rdb_save_some(struct rdb_save *s, struct rdb_writer *w, size_t budget)
     case SAVE_HASH:
     case SAVE_HASH_TTL: done = some_hash(s, w, budget); break;
     case SAVE_STREAM:
-        done = rdb_save_stream_some(w, (const struct stream *)object_ptr(s->e), &s->node, budget);
+        done = rdb_save_stream_some(w, (const struct stream *)object_ptr(s->e), &s->stream, budget);
         break;
     default: break;
     }

@@ -25,58 +25,108 @@ static void put_id_raw(struct rdb_writer *w, struct stream_id id)
     rdb_put_u64_be(w, id.seq);
 }
 
-static void save_group(struct rdb_writer *w, const struct stream_group *g)
+static void begin_group(struct rdb_writer *w, const struct stream_group *g,
+                        struct rdb_save_stream *at)
 {
     rdb_put_string(w, g->name);
     put_id(w, g->last);
     rdb_put_len(w, (uint64_t)g->entries_read);
     rdb_put_len(w, g->pel.count);
-    for (struct id_at at = idtree_first(&g->pel); at.leaf && !w->failed; at = idtree_next(at)) {
-        const struct stream_pending *p = stream_pending_at(g, at);
+    at->at = idtree_first(&g->pel);
+}
+
+static void begin_consumer(struct rdb_writer *w, const struct stream_consumer *c,
+                           struct rdb_save_stream *at)
+{
+    rdb_put_string(w, c->name);
+    rdb_put_u64(w, (uint64_t)c->seen_ms);
+    rdb_put_len(w, c->pel.count);
+    at->at = idtree_first(&c->pel);
+}
+
+/* One waiting entry. */
+static void save_waiting(struct rdb_writer *w, const struct stream_group *g,
+                         struct rdb_save_stream *at)
+{
+    if (at->in_consumer) {
+        const struct stream_consumer *c = stream_consumer_at(g, at->consumer);
+        put_id_raw(w, *(struct stream_id *)idtree_record(&c->pel, at->at));
+    } else {
+        const struct stream_pending *p = stream_pending_at(g, at->at);
         put_id_raw(w, p->id);
         rdb_put_u64(w, (uint64_t)p->time_ms);
         rdb_put_len(w, p->deliveries);
     }
-    rdb_put_len(w, g->consumers.n);
-    for (uint32_t i = 0; i < g->consumers.n && !w->failed; i++) {
-        const struct stream_consumer *c = stream_consumer_at(g, i);
-        rdb_put_string(w, c->name);
-        rdb_put_u64(w, (uint64_t)c->seen_ms);
-        rdb_put_len(w, c->pel.count);
-        for (struct id_at at = idtree_first(&c->pel); at.leaf && !w->failed; at = idtree_next(at))
-            put_id_raw(w, *(struct stream_id *)idtree_record(&c->pel, at));
-    }
+    at->at = idtree_next(at->at);
 }
 
-void rdb_save_stream_begin(struct rdb_writer *w, const struct stream *s, struct id_at *at)
+/* A list of those that wait is at its end: what comes behind it is begun. */
+static void next_list(struct rdb_writer *w, const struct stream *s, struct rdb_save_stream *at)
+{
+    const struct stream_group *g = stream_group_at(s, at->group);
+    if (!at->in_consumer) {
+        rdb_put_len(w, g->consumers.n);
+        at->consumer = 0;
+    } else {
+        at->consumer++;
+    }
+    at->in_consumer = at->consumer < g->consumers.n;
+    if (at->in_consumer)
+        begin_consumer(w, stream_consumer_at(g, at->consumer), at);
+    else if (++at->group < s->groups.n)
+        begin_group(w, stream_group_at(s, at->group), at);
+}
+
+static bool save_groups(struct rdb_writer *w, const struct stream *s, struct rdb_save_stream *at,
+                        size_t budget)
+{
+    for (; at->group < s->groups.n && budget && !w->failed; budget--) {
+        if (at->at.leaf)
+            save_waiting(w, stream_group_at(s, at->group), at);
+        else
+            next_list(w, s, at);
+    }
+    return at->group == s->groups.n || w->failed;
+}
+
+void rdb_save_stream_begin(struct rdb_writer *w, const struct stream *s, struct rdb_save_stream *at)
 {
     rdb_put_type(w, RDB_STREAM_LISTPACKS_2);
     rdb_put_len(w, s->nodes.count);
-    *at = idtree_first(&s->nodes);
+    *at = (struct rdb_save_stream){.at = idtree_first(&s->nodes)};
 }
 
-bool rdb_save_stream_some(struct rdb_writer *w, const struct stream *s, struct id_at *at,
-                          size_t budget)
+static void end_nodes(struct rdb_writer *w, const struct stream *s, struct rdb_save_stream *at)
 {
-    for (size_t work = 0; at->leaf && work < budget && !w->failed; *at = idtree_next(*at)) {
-        const struct stream_node *n = idtree_record(&s->nodes, *at);
-        struct mem_block lp = stream_node_block(n);
-        rdb_put_len(w, ID_BYTES);
-        put_id_raw(w, n->id);
-        rdb_put_blob(w, span_of(lp.p, lp.len));
-        work += 1 + lp.len / 64;
-    }
-    if (at->leaf)
-        return w->failed;
     rdb_put_len(w, s->length);
     put_id(w, s->last);
     put_id(w, s->first);
     put_id(w, s->max_deleted);
     rdb_put_len(w, s->entries_added);
     rdb_put_len(w, s->groups.n);
-    for (uint32_t i = 0; i < s->groups.n && !w->failed; i++)
-        save_group(w, stream_group_at(s, i));
-    return true;
+    at->in_groups = true;
+    if (s->groups.n)
+        begin_group(w, stream_group_at(s, 0), at);
+}
+
+bool rdb_save_stream_some(struct rdb_writer *w, const struct stream *s, struct rdb_save_stream *at,
+                          size_t budget)
+{
+    if (at->in_groups)
+        return save_groups(w, s, at, budget);
+    size_t work = 0;
+    for (; at->at.leaf && work < budget && !w->failed; at->at = idtree_next(at->at)) {
+        const struct stream_node *n = idtree_record(&s->nodes, at->at);
+        struct mem_block lp = stream_node_block(n);
+        rdb_put_len(w, ID_BYTES);
+        put_id_raw(w, n->id);
+        rdb_put_blob(w, span_of(lp.p, lp.len));
+        work += 1 + lp.len / 64;
+    }
+    if (at->at.leaf)
+        return w->failed;
+    end_nodes(w, s, at);
+    return save_groups(w, s, at, budget > work ? budget - work : 0);
 }
 
 /* ---- reading ---- */

@@ -11,10 +11,11 @@
 #include "engine/cmd/rdb_object.h"
 #include "engine/ds/stream_group.h"
 
-/* The type byte and how many nodes there are; *at stands on the first. */
-void rdb_save_stream_begin(struct rdb_writer *w, const struct stream *s, struct id_at *at);
-/* Nodes from *at on, for about `budget` of work; behind the last one all the rest. True: done, or failed. */
-bool rdb_save_stream_some(struct rdb_writer *w, const struct stream *s, struct id_at *at,
+/* The type byte and how many nodes there are. */
+void rdb_save_stream_begin(struct rdb_writer *w, const struct stream *s,
+                           struct rdb_save_stream *at);
+/* What follows, for about `budget` of work. True: done, or failed. */
+bool rdb_save_stream_some(struct rdb_writer *w, const struct stream *s, struct rdb_save_stream *at,
                           size_t budget);
 /* As rdb_load_object: what is read is checked through and through. */
 bool rdb_load_stream(struct rdb_reader *r, struct shard *s, uint8_t type, struct rdb_object *ret);

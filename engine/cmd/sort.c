@@ -12,6 +12,7 @@
 #include "engine/cmd/list_cmd.h"
 #include "engine/cmd/set.h"
 #include "engine/cmd/zset_value.h"
+#include "engine/shard/snapshot.h"
 
 struct sort_args {
     bool readonly, desc, alpha, dont_sort;
@@ -232,6 +233,8 @@ static void load_zset(struct sort *s, struct entry *e, struct keyref *k)
     struct zval v;
     struct zval_walk w;
     struct zval_item item;
+    if (entry_enc(e) == ENC_LISTPACK) /* it becomes a tree, as in Redis */
+        snapshot_touch(k->shard, s->c->db, k->hash, e);
     zval_open(&v, k->shard, e);
     if (!zval_expand(&v)) {
         s->failed = true;

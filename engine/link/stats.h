@@ -37,6 +37,7 @@ struct stats_worker {
     struct stats_error errors[STATS_ERRORS];
     uint64_t offload[STATS_OFFLOADS]; /* enum stats_offload_state */
     struct hist loop_busy_ns;         /* length of a turn that did work */
+    uint64_t loop_own_max_ns; /* the longest, without what others had of its processor meanwhile */
 };
 
 #define STAT_GET(f)    __atomic_load_n(&(f), __ATOMIC_RELAXED)

@@ -62,8 +62,8 @@ struct rdb_writer {
     uint8_t version;      /* of the format so far: RDB_VERSION_WRITTEN, or what a value needed */
     bool compress;        /* strings of more than 20 bytes by LZF */
     bool failed;          /* no memory: nothing more is written */
-    bool parts;           /* long strings are written in parts, uncompressed */
-    struct span key;      /* in files: goes between type and value; p NULL: none */
+    bool parts; /* nothing may take long: long strings are written in parts, and uncompressed */
+    struct span key; /* in files: goes between type and value; p NULL: none */
 };
 
 void rdb_writer_init(struct rdb_writer *w, struct mem *mem, bool compress);

@@ -3,9 +3,10 @@
 
 #include "engine/log/rdb.h"
 
-#define COMPRESS_FROM   20 /* bytes; shorter strings never get shorter */
-#define INT_TEXT_MAX    11 /* "-2147483648" */
-#define FIRST_CAP_BYTES 64
+#define COMPRESS_FROM     20          /* bytes; shorter strings never get shorter */
+#define PART_COMPRESS_MAX (16u << 10) /* of what is written in parts: LZF takes 3 to 5 ns a byte */
+#define INT_TEXT_MAX      11          /* "-2147483648" */
+#define FIRST_CAP_BYTES   64
 
 /* ---- the block ---- */
 
@@ -107,7 +108,7 @@ static bool put_int_form(struct rdb_writer *w, int64_t v)
 /* True when LZF made it shorter, and it is written. */
 static bool put_lzf(struct rdb_writer *w, struct span s)
 {
-    if (!w->compress || s.n <= COMPRESS_FROM || s.n > UINT32_MAX)
+    if (!w->compress || s.n <= COMPRESS_FROM || s.n > (w->parts ? PART_COMPRESS_MAX : UINT32_MAX))
         return false;
     size_t start = w->out.len, head = 1 + 9 + 9;
     if (!room(w, head + s.n))

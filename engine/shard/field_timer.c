@@ -261,12 +261,18 @@ static size_t walk_slice(struct shard *s, struct field_timer *t, size_t budget)
             timer_free(t);
         return 1;
     }
-    if (shard_claims(s, shard_hash(s, key))) {
+    uint64_t hash = shard_hash(s, key);
+    if (shard_claims(s, hash)) {
         set_when(t, s->now_ms);
         return 1;
     }
-    if (unlikely_(snapshot_watches(s)))
-        snapshot_touch(s, db, shard_hash(s, key), e);
+    if (unlikely_(snapshot_watches(s))) {
+        if (snapshot_wants(s, db, hash, e)) { /* it is large: later, when that is written */
+            set_when(t, s->now_ms + 1);
+            return 1;
+        }
+        snapshot_touch(s, db, hash, e);
+    }
     struct expiring x = {s, db, key};
     size_t removed = 0, pages = fieldmap_pages(fm);
     if (!t->walk_pos)

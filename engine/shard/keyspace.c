@@ -40,29 +40,32 @@ void ks_changed(struct shard *s, uint32_t db, struct span key, enum ks_class cls
 
 /* ---- look-up ---- */
 
-/* Out of both dicts; the entry itself stays. */
-static void unlink_entry(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
+/* Out of both dicts; the entry itself stays. True: it is a snapshot's to free. */
+static bool unlink_entry(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
 {
-    snapshot_touch(s, db, hash, e);
+    bool taken = snapshot_takes(s, db, hash, e);
     if (entry_expire_fast(e) >= 0)
         dict_remove(s->db[db].expires, hash, e);
     dict_remove(s->db[db].keys, hash, e);
+    return taken;
 }
 
 void ks_expire_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
 {
-    unlink_entry(s, db, e, hash);
+    bool taken = unlink_entry(s, db, e, hash);
     s->stats.expired_keys++;
     ks_changed(s, db, entry_key_fast(e), KS_EXPIRED, "expired");
-    lazy_drop_entry(s, e);
+    if (!taken)
+        lazy_drop_entry(s, e);
 }
 
 void ks_evict_now(struct shard *s, uint32_t db, struct entry *e, uint64_t hash)
 {
-    unlink_entry(s, db, e, hash);
+    bool taken = unlink_entry(s, db, e, hash);
     s->stats.evicted_keys++;
     ks_changed(s, db, entry_key_fast(e), KS_EVICTED, "evicted");
-    lazy_drop_entry(s, e);
+    if (!taken)
+        lazy_drop_entry(s, e);
 }
 
 /* Its time has passed: nobody sees it, and unless the dataset stands still or it is claimed it goes. */
@@ -117,9 +120,9 @@ bool ks_delete(struct shard *s, uint32_t db, struct entry *e, uint64_t hash, boo
 {
     if (!e)
         return false;
-    unlink_entry(s, db, e, hash);
     (void)lazy; /* a large value is freed in slices anyway, so that nobody waits for it */
-    lazy_drop_entry(s, e);
+    if (!unlink_entry(s, db, e, hash))
+        lazy_drop_entry(s, e);
     return true;
 }
 

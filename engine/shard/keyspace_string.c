@@ -70,8 +70,10 @@ static __attribute__((noinline)) struct entry *store_over(struct shard *s, uint3
     bool ttl = old->flags & ENTRY_TTL;
     /* In place: as much room, and a place for the expiry if there is to be one, none if not. */
     size_t have = entry_value_bytes(old), need = value_bytes(v);
-    if (ttl == (when >= 0) && (have == need || entry_alloc_bytes(key.n, ttl, need) ==
-                                                   entry_alloc_bytes(key.n, ttl, have))) {
+    bool watched = unlikely_(old->flags & ENTRY_BLOCK) && snapshot_watches(s);
+    if (!watched && ttl == (when >= 0) &&
+        (have == need ||
+         entry_alloc_bytes(key.n, ttl, need) == entry_alloc_bytes(key.n, ttl, have))) {
         if (ttl && !relink(s, db, hash, old, old, old_when, when))
             return NULL;
         if (unlikely_(old->flags & ENTRY_BLOCK))
@@ -90,6 +92,10 @@ static __attribute__((noinline)) struct entry *store_over(struct shard *s, uint3
         return NULL;
     }
     clock_inherit(s, e, old);
+    if (watched && snapshot_takes(s, db, hash, old)) {
+        snapshot_born(s, db, hash, e);
+        return e;
+    }
     e->flags |= old->flags & ENTRY_SAVED;
     lazy_drop_entry(s, old);
     return e;
@@ -104,7 +110,7 @@ static inline __attribute__((always_inline)) struct entry *find_old(struct shard
         ks_expire_now(s, db, old, hash);
         return NULL;
     }
-    if (old)
+    if (old && !(old->flags & ENTRY_BLOCK)) /* others leave as they are, in store_over */
         snapshot_touch(s, db, hash, old);
     return old;
 }

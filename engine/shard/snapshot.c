@@ -3,59 +3,16 @@
 
 #include <errno.h>
 
+#include "engine/ds/fieldmap.h"
 #include "engine/shard/field_timer.h"
 #include "engine/shard/object.h"
 #include "engine/shard/shard_internal.h"
+#include "engine/shard/snapshot_internal.h"
 
-#define LARGE_PIECES   32         /* a value of more is written in parts */
-#define LARGE_STRING   (1u << 20) /* as long a string is */
-#define PART_ELEMENTS  64         /* of a part */
-#define OUTPUT_KEEP    (1u << 20) /* a larger empty block is given back */
-#define POSITION_SHIFT (64 - DICT_POSITION_BITS)
-
-enum db_state { DB_AHEAD, DB_WALKING, DB_DONE };
-
-struct snapshot_db { /* by shard_db.id */
-    uint8_t number;  /* of the database at the cut */
-    uint8_t state;   /* enum db_state */
-    bool flushed;    /* since the cut: the walk is over what follows */
-    struct dict *keys, *expires;
-};
-
-struct snapshot {
-    const struct snapshot_ops *ops;
-    struct rdb_writer out; /* of the walk */
-    struct rdb_writer
-        early; /* of entries that are about to change: follows when `out` stands between keys */
-    int32_t out_db, early_db; /* database that was selected last in them; -1: none */
-    size_t sent;              /* of out */
-    struct snapshot_db db[LIMIT_DATABASES];
-    uint32_t id; /* being walked */
-    uint64_t cursor;
-    struct entry **pending; /* large values that were met; the last one is being written */
-    size_t pending_n, pending_cap;
-    uint32_t pending_db; /* number */
-    bool in_value;       /* `out` ends inside the last of pending */
-    bool ended, failed, muted;
-    uint64_t keys, keys_early, most_bytes;
-    _Alignas(16) uint8_t state[SNAPSHOT_STATE_BYTES];
-};
-
-/* ---- writing ---- */
-
-static void fail(struct snapshot *sn)
-{
-    sn->failed = sn->muted = true;
-}
-
-static void note_size(struct snapshot *sn)
-{
-    uint64_t waits = sn->out.out.len - sn->sent + sn->early.out.len;
-    if (waits > sn->most_bytes)
-        sn->most_bytes = waits;
-    if (sn->out.failed || sn->early.failed || waits > LIMIT_SNAPSHOT_WAIT_BYTES)
-        fail(sn);
-}
+#define LARGE_PIECES  8           /* a value of more is written in parts (blocks of a few KB) */
+#define LARGE_MEMBERS 512         /* pieces of a sorted set are its members */
+#define LARGE_STRING  (64u << 10) /* as long a string is */
+#define PART_ELEMENTS 64          /* of a part */
 
 /* Everything before the value. True: the value was short, and is written. */
 static bool begin_entry(struct shard *s, struct snapshot *sn, struct rdb_writer *w,
@@ -93,23 +50,92 @@ static bool is_large(const struct entry *e)
         return false;
     struct mem_block b = entry_get_block(e);
     const struct object_ops *ops = object_ops_of(entry_type_fast(e), entry_enc_fast(e));
-    return ops ? ops->pieces(&b) > LARGE_PIECES : b.len > LARGE_STRING;
+    if (!ops)
+        return b.len > LARGE_STRING;
+    return ops->pieces(&b) > (entry_enc_fast(e) == ENC_SKIPLIST ? LARGE_MEMBERS : LARGE_PIECES);
 }
 
-static bool pending_push(struct shard *s, struct snapshot *sn, struct entry *e)
+/* ---- large values ---- */
+
+/* NULL: no memory. */
+static struct snapshot_large *large_new(struct shard *s, uint32_t id, uint64_t hash,
+                                        struct entry *e)
 {
-    if (sn->pending_n == sn->pending_cap) {
-        size_t cap = sn->pending_cap ? sn->pending_cap * 2 : 16;
-        struct entry **grown = mem_realloc(&s->mem, sn->pending, sn->pending_cap * sizeof(*grown),
-                                           cap * sizeof(*grown));
-        if (!grown)
-            return false;
-        sn->pending = grown;
-        sn->pending_cap = cap;
-    }
-    sn->pending[sn->pending_n++] = e;
+    struct snapshot_large *l = mem_alloc(&s->mem, sizeof(*l));
+    if (!l)
+        return NULL;
+    *l = (struct snapshot_large){.e = e, .hash = hash, .id = (uint8_t)id};
     e->flags |= ENTRY_PENDING;
-    return true;
+    return l;
+}
+
+static struct snapshot_large *large_find(struct snapshot *sn, const struct entry *e)
+{
+    struct list *lists[] = {&sn->wanted, &sn->met};
+    if (sn->current && sn->current->e == e)
+        return sn->current;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        list_for_each (n, lists[i]) {
+            struct snapshot_large *l = list_entry(n, struct snapshot_large, node);
+            if (l->e == e)
+                return l;
+        }
+    ASSERT(false);
+    return NULL;
+}
+
+/* The walk has not come to that place yet, whatever has become of the database. */
+static bool place_is_ahead(const struct snapshot *sn, uint32_t id, uint64_t hash)
+{
+    const struct snapshot_db *d = &sn->db[id];
+    return d->state == DB_AHEAD || (d->state == DB_WALKING && hash >> POSITION_SHIFT >= sn->cursor);
+}
+
+/* It is written down, or nobody wants it any more. In no list. */
+static void large_done(struct shard *s, struct snapshot *sn, struct snapshot_large *l)
+{
+    struct entry *e = l->e;
+    if (l->wanted)
+        sn->answered++;
+    if (l->gone) {
+        s->lazy_bytes -= l->bytes;
+        e->flags &= (uint8_t)~ENTRY_PENDING;
+        lazy_drop_entry(s, e);
+    } else {
+        e->flags &= (uint8_t)~ENTRY_PENDING;
+        if (place_is_ahead(sn, l->id, l->hash))
+            e->flags |= ENTRY_SAVED;
+    }
+    mem_free(&s->mem, l, sizeof(*l));
+}
+
+/* The next one to be written: first what requests wait for, then what only keeps memory. NULL: there is none. */
+static struct snapshot_large *large_next(struct snapshot *sn)
+{
+    struct list *lists[] = {&sn->wanted, &sn->gone, &sn->met};
+    if (sn->current)
+        return sn->current;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        if (!list_empty(lists[i]))
+            return sn->current = list_entry(list_pop_front(lists[i]), struct snapshot_large, node);
+    return NULL;
+}
+
+/* A part of it. */
+static void step_large(struct shard *s, struct snapshot *sn, struct snapshot_large *l)
+{
+    bool done;
+    if (sn->muted)
+        done = true;
+    else if (!sn->in_value)
+        done = begin_entry(s, sn, &sn->out, &sn->out_db, sn->db[l->id].number, l->e, sn->state);
+    else
+        done = sn->ops->some(sn->state, &sn->out, PART_ELEMENTS);
+    sn->in_value = !done;
+    if (done) {
+        sn->current = NULL;
+        large_done(s, sn, l);
+    }
 }
 
 /* ---- the walk ---- */
@@ -119,27 +145,14 @@ static void met(void *ctx, void *entry)
     struct shard *s = ctx;
     struct snapshot *sn = s->snapshot;
     struct entry *e = entry;
-    if (e->flags & ENTRY_SAVED)
+    struct snapshot_large *l;
+    if (e->flags & ENTRY_SAVED) {
         e->flags &= (uint8_t)~ENTRY_SAVED;
-    else if (!sn->muted && !(is_large(e) && pending_push(s, sn, e)))
-        write_whole(s, sn, &sn->out, &sn->out_db, sn->db[sn->id].number, e);
-}
-
-/* A part of the last pending value. */
-static void step_pending(struct shard *s, struct snapshot *sn)
-{
-    struct entry *e = sn->pending[sn->pending_n - 1];
-    bool done;
-    if (sn->muted)
-        done = true;
-    else if (!sn->in_value)
-        done = begin_entry(s, sn, &sn->out, &sn->out_db, sn->pending_db, e, sn->state);
-    else
-        done = sn->ops->some(sn->state, &sn->out, PART_ELEMENTS);
-    sn->in_value = !done;
-    if (done) {
-        e->flags &= (uint8_t)~ENTRY_PENDING;
-        sn->pending_n--;
+    } else if (!sn->muted) {
+        if (is_large(e) && (l = large_new(s, sn->id, shard_hash(s, entry_key_fast(e)), e)) != NULL)
+            list_push_back(&sn->met, &l->node);
+        else
+            write_whole(s, sn, &sn->out, &sn->out_db, sn->db[sn->id].number, e);
     }
 }
 
@@ -167,24 +180,24 @@ static void step_database(struct shard *s, struct snapshot *sn)
     }
     struct dict *keys = walked(s, sn);
     d->state = DB_WALKING;
-    sn->pending_db = d->number;
     if (keys)
         sn->cursor = dict_scan(keys, sn->cursor, met, s);
     if (!keys || sn->cursor == 0)
-        d->state = DB_DONE; /* but for what is pending */
+        d->state = DB_DONE; /* but for the large ones */
 }
 
 bool snapshot_step(struct shard *s)
 {
     struct snapshot *sn = s->snapshot;
-    if (sn->pending_n) {
-        step_pending(s, sn);
+    struct snapshot_large *l = large_next(sn);
+    if (l) {
+        step_large(s, sn, l);
     } else if (sn->id < LIMIT_DATABASES) {
         step_database(s, sn);
     } else {
         sn->ended = true;
     }
-    note_size(sn);
+    snapshot_note_size(sn);
     return !sn->ended;
 }
 
@@ -199,26 +212,34 @@ static bool is_ahead(const struct snapshot *sn, uint32_t id, uint64_t hash)
     return d->state == DB_AHEAD || hash >> POSITION_SHIFT >= sn->cursor;
 }
 
-/* A large value that the walk has met and not written to its end. */
-static void finish_pending(struct shard *s, struct snapshot *sn, struct entry *e)
+/* It is large, and not written yet. */
+static bool is_held(const struct snapshot *sn, uint32_t id, uint64_t hash, const struct entry *e)
 {
-    size_t i = sn->pending_n;
-    while (i-- > 0 && sn->pending[i] != e) {
-    }
-    ASSERT(i < sn->pending_n);
-    e->flags &= (uint8_t)~ENTRY_PENDING;
-    bool current = i == sn->pending_n - 1;
-    for (sn->pending_n--; i < sn->pending_n; i++)
-        sn->pending[i] = sn->pending[i + 1];
-    if (current && sn->in_value) {
-        while (!sn->muted && !sn->ops->some(sn->state, &sn->out, SIZE_MAX)) {
+    if (sn->muted)
+        return false;
+    return (e->flags & ENTRY_PENDING) ||
+           (!(e->flags & ENTRY_SAVED) && is_ahead(sn, id, hash) && is_large(e));
+}
+
+/* A large value that changes although nobody waited: the rest of it at once. */
+static void finish_large(struct shard *s, struct snapshot *sn, struct entry *e)
+{
+    struct snapshot_large *l = large_find(sn, e);
+    if (l == sn->current) {
+        while (sn->in_value && !sn->muted && !sn->ops->some(sn->state, &sn->out, SIZE_MAX)) {
         }
+        if (!sn->in_value && !sn->muted)
+            write_whole(s, sn, &sn->early, &sn->early_db, sn->db[l->id].number, e);
         sn->in_value = false;
-    } else if (!sn->muted) {
-        write_whole(s, sn, &sn->early, &sn->early_db, sn->pending_db, e);
+        sn->current = NULL;
+    } else {
+        list_remove(&l->node);
+        if (!sn->muted)
+            write_whole(s, sn, &sn->early, &sn->early_db, sn->db[l->id].number, e);
     }
+    large_done(s, sn, l);
     sn->keys_early++;
-    note_size(sn);
+    snapshot_early_end(sn);
 }
 
 void snapshot_touch_now(struct shard *s, uint32_t db, uint64_t hash, struct entry *e)
@@ -226,7 +247,7 @@ void snapshot_touch_now(struct shard *s, uint32_t db, uint64_t hash, struct entr
     struct snapshot *sn = s->snapshot;
     uint32_t id = s->db[db].id;
     if (e->flags & ENTRY_PENDING) {
-        finish_pending(s, sn, e);
+        finish_large(s, sn, e);
         return;
     }
     if (sn->muted || (e->flags & ENTRY_SAVED) || !is_ahead(sn, id, hash))
@@ -234,7 +255,68 @@ void snapshot_touch_now(struct shard *s, uint32_t db, uint64_t hash, struct entr
     write_whole(s, sn, &sn->early, &sn->early_db, sn->db[id].number, e);
     e->flags |= ENTRY_SAVED;
     sn->keys_early++;
-    note_size(sn);
+    snapshot_early_end(sn);
+}
+
+bool snapshot_takes_now(struct shard *s, uint32_t db, uint64_t hash, struct entry *e)
+{
+    struct snapshot *sn = s->snapshot;
+    uint32_t id = s->db[db].id;
+    struct snapshot_large *l = NULL;
+    if (is_held(sn, id, hash, e)) {
+        if (e->flags & ENTRY_PENDING) {
+            l = large_find(sn, e);
+        } else if ((l = large_new(s, id, hash, e)) != NULL) {
+            list_push_back(&sn->gone, &l->node);
+        }
+    }
+    if (!l) {
+        snapshot_touch_now(s, db, hash, e);
+        return false;
+    }
+    l->gone = true;
+    l->bytes = entry_bytes(e);
+    s->lazy_bytes += l->bytes;
+    sn->keys_early++;
+    return true;
+}
+
+bool snapshot_wants_now(struct shard *s, uint32_t db, uint64_t hash, struct entry *e)
+{
+    struct snapshot *sn = s->snapshot;
+    uint32_t id = s->db[db].id;
+    struct snapshot_large *l;
+    if (!is_held(sn, id, hash, e))
+        return false;
+    if (!(e->flags & ENTRY_PENDING)) {
+        l = large_new(s, id, hash, e);
+        if (!l)
+            return false;
+        list_push_back(&sn->wanted, &l->node);
+    } else if ((l = large_find(sn, e)) != sn->current && !l->wanted) {
+        list_remove(&l->node);
+        list_push_back(&sn->wanted, &l->node);
+    }
+    l->wanted = true;
+    return true;
+}
+
+bool snapshot_wants_key(struct shard *s, uint32_t db, struct span key, uint64_t hash, bool write)
+{
+    struct entry *e = db_find(s, db, key, hash);
+    if (!e || shard_expired(s, e))
+        return false;
+    if (!write) {
+        if (entry_type_fast(e) != OBJ_HASH || entry_enc_fast(e) != ENC_HASHTABLE ||
+            fieldmap_next_due((const struct fieldmap *)object_ptr(e)) >= s->now_ms)
+            return false;
+    }
+    return snapshot_wants(s, db, hash, e);
+}
+
+uint64_t snapshot_answered(const struct shard *s)
+{
+    return s->snapshot ? s->snapshot->answered : 0;
 }
 
 void snapshot_born_now(struct shard *s, uint32_t db, uint64_t hash, struct entry *e)
@@ -266,10 +348,14 @@ int snapshot_begin(struct shard *s, const struct snapshot_ops *ops, bool compres
     if (!sn)
         return -ENOMEM;
     sn->ops = ops;
+    sn->mem = &s->mem;
     rdb_writer_init(&sn->out, &s->mem, compress);
     rdb_writer_init(&sn->early, &s->mem, compress);
     sn->out.parts = sn->early.parts = true;
     sn->out_db = sn->early_db = -1;
+    list_init(&sn->wanted);
+    list_init(&sn->gone);
+    list_init(&sn->met);
     for (uint32_t db = 0; db < LIMIT_DATABASES; db++) {
         sn->db[s->db[db].id].number = (uint8_t)db;
         ret->keys[db] = ks_count(s, db);
@@ -281,47 +367,11 @@ int snapshot_begin(struct shard *s, const struct snapshot_ops *ops, bool compres
     return 0;
 }
 
-struct span snapshot_output(struct shard *s, bool *ret_whole)
-{
-    struct snapshot *sn = s->snapshot;
-    *ret_whole = !sn->in_value;
-    if (sn->muted)
-        return span_of("", 0);
-    if (sn->sent == sn->out.out.len && !sn->in_value && sn->early.out.len) {
-        struct rdb_writer empty = sn->out;
-        sn->out = sn->early;
-        sn->out_db = sn->early_db;
-        sn->early = empty;
-        sn->early.out.len = sn->sent = 0;
-        sn->early_db = -1;
-    }
-    return span_of(sn->out.out.p + sn->sent, sn->out.out.len - sn->sent);
-}
-
-static void shrink(struct rdb_writer *w)
-{
-    w->out.len = 0;
-    if (w->out.cap > OUTPUT_KEEP)
-        rdb_writer_free(w);
-}
-
-void snapshot_sent(struct shard *s, size_t n)
-{
-    struct snapshot *sn = s->snapshot;
-    sn->sent += n;
-    ASSERT(sn->sent <= sn->out.out.len);
-    if (sn->sent != sn->out.out.len)
-        return;
-    sn->sent = 0;
-    shrink(&sn->out);
-    if (!sn->in_value)
-        sn->out_db = -1; /* what follows may stand behind another worker's keys */
-}
-
 bool snapshot_done(const struct shard *s)
 {
     const struct snapshot *sn = s->snapshot;
-    return sn->ended && (sn->muted || (!sn->early.out.len && sn->sent == sn->out.out.len));
+    return sn->ended &&
+           (sn->muted || (!sn->early.out.len && !sn->blocks && sn->sent == sn->out.out.len));
 }
 bool snapshot_failed(const struct shard *s)
 {
@@ -352,10 +402,7 @@ void snapshot_end(struct shard *s)
     sn->muted = true;
     while (!sn->ended)
         snapshot_step(s);
-    rdb_writer_free(&sn->out);
-    rdb_writer_free(&sn->early);
-    if (sn->pending)
-        mem_free(&s->mem, sn->pending, sn->pending_cap * sizeof(*sn->pending));
+    snapshot_output_free(s);
     s->snapshot = NULL;
     s->touch_ms = -1;
     mem_free(&s->mem, sn, sizeof(*sn));

@@ -7,8 +7,11 @@
  *   hash order of a database:   | written ........ cursor | still as at the cut, but for ENTRY_SAVED |
  *
  * ENTRY_SAVED, on entries behind the cursor only: it was written early, or is younger than the cut; the walk takes the bit away and goes on. So no entry
- * has it between snapshots. ENTRY_PENDING: a large value that the walk has met and writes in parts. A database that is flushed gives its
- * entries to the snapshot, which frees them when it has met them.
+ * has it between snapshots. A database that is flushed gives its entries to the snapshot, which frees them when it has met them.
+ *
+ * A large value (ENTRY_PENDING) is written in parts, and a change has to wait until it is: who knows before what he will change asks
+ * snapshot_wants, and comes again. One that leaves whole (DEL, expiry, eviction, SET) becomes the snapshot's, which frees it when it is written.
+ * Who changes one without having asked has the rest of it written at once.
  *
  * The bytes wait in a block until the worker has sent them (snapshot_output); a new snapshot_step is made when few wait, so only early entries make
  * it grow. Positions: engine/ds/dict.h. Thread: the lease holder's. */
@@ -20,7 +23,7 @@
 #include "engine/shard/held.h"
 #include "engine/shard/shard.h"
 
-#define SNAPSHOT_STATE_BYTES 192
+#define SNAPSHOT_STATE_BYTES 256
 
 /* How values become bytes (engine/cmd/rdb_object.h, which this layer does not know). */
 struct snapshot_ops {
@@ -50,12 +53,16 @@ bool snapshot_given_up(const struct shard *s);
 /* Keys written, and of them early; the most bytes that have waited. */
 void snapshot_counts(const struct shard *s, uint64_t *ret_keys, uint64_t *ret_early,
                      uint64_t *ret_most_bytes);
+/* How many values that were wanted have been written. */
+uint64_t snapshot_answered(const struct shard *s);
 /* When it is done or failed or at its end: forgets it. Not at its end (shard_fini): everything at once. */
 void snapshot_end(struct shard *s);
 
 /* ---- for keyspace*.c ---- */
 
 void snapshot_touch_now(struct shard *s, uint32_t db, uint64_t hash, struct entry *e);
+bool snapshot_takes_now(struct shard *s, uint32_t db, uint64_t hash, struct entry *e);
+bool snapshot_wants_now(struct shard *s, uint32_t db, uint64_t hash, struct entry *e);
 void snapshot_born_now(struct shard *s, uint32_t db, uint64_t hash, struct entry *e);
 /* The dicts of a database that is being flushed become the snapshot's. False: it has no use for them. */
 bool snapshot_keeps(struct shard *s, uint32_t db, struct dict *keys, struct dict *expires);
@@ -67,6 +74,19 @@ static inline void snapshot_touch(struct shard *s, uint32_t db, uint64_t hash, s
         snapshot_touch_now(s, db, hash, e);
     held_touch(s, e);
 }
+/* e leaves, whole. True: the snapshot frees it, value and entry. */
+static inline bool snapshot_takes(struct shard *s, uint32_t db, uint64_t hash, struct entry *e)
+{
+    held_touch(s, e);
+    return unlikely_(s->snapshot != NULL) && snapshot_takes_now(s, db, hash, e);
+}
+/* Must a change of e wait? Then its value is written next, and counted by snapshot_answered when it is. */
+static inline bool snapshot_wants(struct shard *s, uint32_t db, uint64_t hash, struct entry *e)
+{
+    return unlikely_(s->snapshot != NULL) && snapshot_wants_now(s, db, hash, e);
+}
+/* The same of the entry of a key; write false: a read, which changes a hash whose fields are due. */
+bool snapshot_wants_key(struct shard *s, uint32_t db, struct span key, uint64_t hash, bool write);
 /* Somebody wants to know before entries change. */
 static inline bool snapshot_watches(const struct shard *s)
 {

@@ -325,6 +325,17 @@ static void run_template(struct harness *h, const char *t)
     harness_run(h, line);
 }
 
+/* A request that waits asks for its value, whether it then changes it or not. */
+static void want_one(struct harness *h)
+{
+    char key[16];
+    int n = sprintf(key, "key:%u", draw(2) ? draw(KEYS) : draw(7));
+    struct span k = span_of(key, (size_t)n);
+    struct shard *s = &h->shards[shard_of_key(k, h->count)];
+    if (s->snapshot)
+        snapshot_wants_key(s, draw(4), k, shard_hash(s, k), true);
+}
+
 static void change(struct harness *h, bool with_rare)
 {
     if (draw(40) == 0)
@@ -332,6 +343,8 @@ static void change(struct harness *h, bool with_rare)
     if (with_rare && draw(h->shards[0].snapshot ? 20 : 400) == 0)
         run_template(h, rare[draw(ARRAY_LEN(rare))]);
     run_template(h, changes[draw(ARRAY_LEN(changes))]);
+    if (draw(6) == 0)
+        want_one(h);
     if (draw(20) == 0)
         harness_advance_ms(h, draw(15));
     if (draw(4) == 0)
@@ -444,12 +457,158 @@ static void test_given_up_and_taken_again(void **state)
     harness_fini(&h);
 }
 
+/* ---- nothing takes long ---- */
+
+#define ELEMENTS 50000
+#define STEP_BYTES \
+    (40u << 10) /* a step writes no more: a key of a place or two, or a part of a large value */
+
+static const struct {
+    const char *add, *change;
+} large[] = {
+    {"RPUSH large:0 element-%d", "LPUSH large:0 x"},
+    {"SADD large:1 member-%d", "SREM large:1 member-7"},
+    {"ZADD large:2 %d member", "ZADD large:2 1.5 x"},
+    {"ZADD large:2 %d.5 member-%d", "ZINCRBY large:2 1 member-7"},
+    {"HSET large:3 field-%d value", "HDEL large:3 field-7"},
+    {"XADD large:4 %d-1 field value", "XADD large:4 * f v"},
+    {"HSET large:5 field-%d value", "HSET large:5 new value"},
+};
+static const char *const more[] = {"XGROUP CREATE large:4 g 0",
+                                   "XREADGROUP GROUP g c STREAMS large:4 >",
+                                   "XGROUP CREATE large:4 h 0",
+                                   "XREADGROUP GROUP h d STREAMS large:4 >",
+                                   "HPEXPIRE large:5 100000 FIELDS 3 field-1 field-2 field-3",
+                                   "SETRANGE large:6 5000000 x"};
+
+static void add_very_large(struct harness *h)
+{
+    char line[128];
+    for (size_t k = 0; k < ARRAY_LEN(large); k++)
+        for (int i = 0; i < ELEMENTS; i++) {
+            snprintf(line, sizeof(line), large[k].add, i + 1, i);
+            harness_run(h, line);
+        }
+    for (size_t k = 0; k < ARRAY_LEN(more); k++)
+        harness_run(h, more[k]);
+}
+
+/* Bytes that have come since the last call. */
+static size_t grown(struct shooting *x)
+{
+    size_t before = x->n;
+    send(x, 0);
+    return x->n - before;
+}
+
+static void test_no_step_writes_much(void **state)
+{
+    struct harness h;
+    struct shooting x;
+    struct table t = {0};
+    (void)state;
+    seed = 5;
+    harness_init(&h, 1);
+    add_very_large(&h);
+    take_table(&h, &t);
+    cut(&x, &h);
+    struct shard *s = &h.shards[0];
+    grown(&x);
+    for (size_t k = 0; k < 7; k++) {
+        char key[16];
+        struct span name = span_of(key, (size_t)sprintf(key, "large:%zu", k));
+        uint64_t hash = shard_hash(s, name), answered = snapshot_answered(s);
+        if (!snapshot_wants_key(s, 0, name, hash, true))
+            fail_msg("%s was written at once", key);
+        assert_true(snapshot_wants_key(s, 0, name, hash, true));
+        while (snapshot_answered(s) == answered) {
+            snapshot_step(s);
+            assert_in_range(grown(&x), 0, STEP_BYTES);
+        }
+        assert_false(snapshot_wants_key(s, 0, name, hash, true));
+        harness_run(&h, k == 6 ? "APPEND large:6 x" : large[k < 3 ? k : k + 1].change);
+        assert_int_equal(grown(&x), 0);
+    }
+    finish(&x);
+    compare(&x, &t);
+    free(x.file);
+    table_free(&t);
+    harness_fini(&h);
+}
+
+/* What leaves is not written at once either: the snapshot keeps it until it is. */
+static void test_what_leaves_is_kept(void **state)
+{
+    static const char *const leave[] = {
+        "DEL large:0",  "UNLINK large:1", "SET large:2 v",          "RENAME tiny large:3",
+        "GETDEL tiny2", "PEXPIREAT x 1",  "COPY x large:5 REPLACE", "SET large:6 y"};
+    struct harness h;
+    struct shooting x;
+    struct table t = {0};
+    (void)state;
+    seed = 5;
+    harness_init(&h, 1);
+    add_very_large(&h);
+    harness_run(&h, "PEXPIRE large:4 1000");
+    harness_run(&h, "SET tiny v");
+    harness_run(&h, "SET tiny2 v");
+    harness_run(&h, "SET x v");
+    take_table(&h, &t);
+    cut(&x, &h);
+    struct shard *s = &h.shards[0];
+    size_t used = s->mem.used_bytes;
+    for (size_t i = 0; i < ARRAY_LEN(leave); i++) {
+        harness_run(&h, leave[i]);
+        assert_in_range(grown(&x), 0, 100);
+    }
+    harness_advance_ms(&h, 2000);
+    harness_run(&h, "XLEN large:4"); /* its time is over */
+    assert_in_range(grown(&x), 0, 100);
+    assert_true(s->mem.used_bytes > used / 2);
+    assert_true(s->lazy_bytes > used / 2); /* for eviction it is gone */
+    for (bool going = true; going;) {
+        going = snapshot_step(s);
+        assert_in_range(grown(&x), 0, STEP_BYTES);
+    }
+    finish(&x);
+    compare(&x, &t);
+    for (int i = 0; i < 100000; i++)
+        shard_tick(s, 100);
+    assert_int_equal(s->lazy_bytes, 0);
+    assert_true(s->mem.used_bytes < used / 2);
+    free(x.file);
+    table_free(&t);
+    harness_fini(&h);
+}
+
+/* SORT made a tree of a packed sorted set, as Redis does, and told nobody: the snapshot wrote the tree. */
+static void test_sort_tells_of_the_tree_that_it_makes(void **state)
+{
+    struct harness h;
+    struct shooting x;
+    struct table t = {0};
+    (void)state;
+    harness_init(&h, 1);
+    harness_run(&h, "ZADD key:1 1 a 2 b");
+    take_table(&h, &t);
+    cut(&x, &h);
+    harness_run(&h, "SORT key:1 ALPHA");
+    finish(&x);
+    compare(&x, &t);
+    free(x.file);
+    table_free(&t);
+    harness_fini(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_file_is_the_state_of_the_cut),
         cmocka_unit_test(test_large_values_in_parts),
         cmocka_unit_test(test_given_up_and_taken_again),
+        cmocka_unit_test(test_sort_tells_of_the_tree_that_it_makes),
+        cmocka_unit_test(test_no_step_writes_much),
+        cmocka_unit_test(test_what_leaves_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
