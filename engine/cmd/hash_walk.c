@@ -53,11 +53,23 @@ static bool more_fields(struct held *h, struct reply *out, size_t budget)
     return false;
 }
 
+static void reply_map_items(struct reply *out, const struct fieldmap *fm, enum what what)
+{
+    struct fieldmap_iter it;
+    struct fieldmap_item item[FIELDMAP_SOME];
+    fieldmap_iter_init(&it, fm);
+    for (uint32_t n; (n = fieldmap_next_some(&it, item)) && !out->failed;)
+        for (uint32_t i = 0; i < n; i++) {
+            if (what & FIELDS)
+                reply_bulk_inline(out, item[i].field);
+            if (what & VALUES)
+                reply_bulk_inline(out, item[i].value);
+        }
+}
+
 static void get_all(struct cmd *c, enum what what)
 {
     struct hash_ref r;
-    struct hash_iter it;
-    struct hash_pair p;
     if (!hash_read(c, &r))
         return;
     hash_settle_all(c, &r);
@@ -80,13 +92,7 @@ static void get_all(struct cmd *c, enum what what)
         hash_iter_init(&l->fields, &l->hash);
         return;
     }
-    hash_iter_init(&it, &r.h);
-    while (hash_next(&it, &p) && !c->out->failed) {
-        if (what & FIELDS)
-            hash_reply(c->out, &p.field);
-        if (what & VALUES)
-            hash_reply(c->out, &p.value);
-    }
+    reply_map_items(c->out, hash_map(&r.h), what);
 }
 
 void cmd_hgetall(struct cmd *c)

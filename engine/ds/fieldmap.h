@@ -75,6 +75,9 @@ struct fieldmap_iter {
 };
 void fieldmap_iter_init(struct fieldmap_iter *it, const struct fieldmap *fm);
 bool fieldmap_next(struct fieldmap_iter *it, struct fieldmap_item *ret);
+/* The next few in one call. 0: there are no more. */
+#define FIELDMAP_SOME 21
+uint32_t fieldmap_next_some(struct fieldmap_iter *it, struct fieldmap_item ret[FIELDMAP_SOME]);
 
 #define FIELDMAP_CURSOR_BITS 48
 /* Calls fn on about `count` items from `cursor` on and returns the next cursor, below 2^48; 0: the end. Any cursor is fine. An item that

@@ -183,7 +183,20 @@ bool fm_draft_make(struct fieldmap *fm, struct fm_draft *d, struct span field, s
 void fm_draft_drop(struct fieldmap *fm, struct fm_draft *d);
 void fm_draft_write(const struct fieldmap *fm, uint8_t *to, const struct fm_draft *d);
 size_t fm_item_bytes(const struct fieldmap *fm, const uint8_t *item);
-void fm_item_read(const struct fieldmap *fm, const uint8_t *item, struct fieldmap_item *ret);
+/* Of one that is not plain. */
+void fm_item_read_rest(const struct fieldmap *fm, const uint8_t *item, struct fieldmap_item *ret);
+static inline void fm_item_read(const struct fieldmap *fm, const uint8_t *item,
+                                struct fieldmap_item *ret)
+{
+    size_t n = item[0];
+    if (unlikely_(n & FM_WIDE)) {
+        fm_item_read_rest(fm, item, ret);
+        return;
+    }
+    ret->field = span_of(item + 1 + fm->values, n);
+    ret->value = span_of(ret->field.p + n, fm->values ? item[1] : 0);
+    ret->expire_ms = -1;
+}
 /* -1: none. */
 int64_t fm_item_expire(const struct fieldmap *fm, const uint8_t *item);
 void fm_item_set_expire(const struct fieldmap *fm, uint8_t *item, int64_t when);

@@ -58,7 +58,7 @@ void fm_item_set_expire(const struct fieldmap *fm, uint8_t *item, int64_t when)
     memcpy(item + expire_offset(fm, item[0]), &when, 8);
 }
 
-static void read_rest(const struct fieldmap *fm, const uint8_t *item, struct fieldmap_item *ret)
+void fm_item_read_rest(const struct fieldmap *fm, const uint8_t *item, struct fieldmap_item *ret)
 {
     const uint8_t *block = fm_item_block(item);
     if (block) {
@@ -71,22 +71,10 @@ static void read_rest(const struct fieldmap *fm, const uint8_t *item, struct fie
     ret->expire_ms = fm_item_expire(fm, item);
 }
 
-void fm_item_read(const struct fieldmap *fm, const uint8_t *item, struct fieldmap_item *ret)
-{
-    size_t n = item[0];
-    if (unlikely_(n & FM_WIDE)) {
-        read_rest(fm, item, ret);
-        return;
-    }
-    ret->field = span_of(item + 1 + fm->values, n);
-    ret->value = span_of(ret->field.p + n, fm->values ? item[1] : 0);
-    ret->expire_ms = -1;
-}
-
 bool fm_item_is_rest(const struct fieldmap *fm, const uint8_t *item, struct span field)
 {
     struct fieldmap_item it;
-    read_rest(fm, item, &it);
+    fm_item_read_rest(fm, item, &it);
     return span_eq(it.field, field);
 }
 

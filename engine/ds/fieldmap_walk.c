@@ -1,6 +1,8 @@
 /* fieldmap_walk.c: what concerns the whole map: iteration, scans, random items, copying, freeing. */
 #include "engine/ds/fieldmap_internal.h"
 
+_Static_assert(FIELDMAP_SOME >= FM_SLOTS, "a group");
+
 #define RANDOM_TRIES \
     4096 /* draws before the next item that is met will do; a draw succeeds in about a third of cases */
 
@@ -45,7 +47,8 @@ static bool next_page(struct fieldmap_iter *it)
     return true;
 }
 
-bool fieldmap_next(struct fieldmap_iter *it, struct fieldmap_item *ret)
+/* To a group of which items are left. False: there is none. */
+static bool find_group(struct fieldmap_iter *it)
 {
     while (unlikely_(!it->mask)) {
         if (!it->last && it->group + 1 < fm_groups(it->word)) {
@@ -55,10 +58,29 @@ bool fieldmap_next(struct fieldmap_iter *it, struct fieldmap_item *ret)
             return false;
         }
     }
+    return true;
+}
+
+bool fieldmap_next(struct fieldmap_iter *it, struct fieldmap_item *ret)
+{
+    if (unlikely_(!it->mask) && !find_group(it))
+        return false;
     const struct fm_group *grp = fm_group(it->word, it->group);
     fm_item_read(it->fm, fm_page(it->word) + grp->off[__builtin_ctz(it->mask)], ret);
     it->mask &= it->mask - 1;
     return true;
+}
+
+uint32_t fieldmap_next_some(struct fieldmap_iter *it, struct fieldmap_item ret[FIELDMAP_SOME])
+{
+    uint32_t n = 0;
+    if (unlikely_(!it->mask) && !find_group(it))
+        return 0;
+    const struct fm_group *grp = fm_group(it->word, it->group);
+    const uint8_t *page = fm_page(it->word);
+    for (; it->mask; it->mask &= it->mask - 1)
+        fm_item_read(it->fm, page + grp->off[__builtin_ctz(it->mask)], &ret[n++]);
+    return n;
 }
 
 /* ---- scan ---- */

@@ -142,6 +142,7 @@ def one_run(server, argv, requests):
     r = {"rps": float(rows[0][1]), "us": busy / requests * 1e6, "busy_share": busy / wall}
     if "busy_ns" in after:
         r.update({k + "_us": (after[k + "_ns"] - before[k + "_ns"]) / 1e3 / requests for k in ("user", "driver")})
+        r.update({k: (after[k] - before[k]) / requests for k in ("rx_packets", "tx_packets", "retransmits")})
     else:
         r["user_us"] = (after["user_s"] - before["user_s"]) / requests * 1e6
     return r
