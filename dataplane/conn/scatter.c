@@ -242,13 +242,14 @@ bool scatter_holds(struct worker *w, struct staged *s)
 /* Length of the string or null at p, which is whole. */
 static inline size_t value_bytes(const uint8_t *p)
 {
-    size_t n, i;
     if (unlikely_(p[0] != '$'))
         return 3; /* _\r\n */
-    if (unlikely_(p[1] == '-'))
+    size_t n = (size_t)(p[1] - '0'), i = 3;
+    if (unlikely_(n > 9))
         return 5; /* $-1\r\n */
-    n = (size_t)(p[1] - '0');
-    for (i = 2; p[i] != '\r'; i++)
+    if (p[2] == '\r')
+        return 2 + 2 + n + 2;
+    for (n = n * 10 + (size_t)(p[2] - '0'); unlikely_(p[i] != '\r'); i++)
         n = n * 10 + (size_t)(p[i] - '0');
     return i + 2 + n + 2;
 }
@@ -608,15 +609,15 @@ static void make_parts(struct worker *w, struct scatter *sc, const struct spread
         p->of = sc;
         p->argv = argv;
         p->key = key;
-        p->argc = 1;
-        p->keys = 0;
+        p->argc = 1 + n * each;
+        p->keys = n;
         p->shard = shard;
         p->lost = p->journals = p->changes = false;
         p->reply = (struct reply_heap){.p = room, .cap = cap, .lent = true};
         p->took = p->gate = 0;
         p->served = UINT64_MAX;
         room += cap;
-        argv += 1 + (size_t)n * each;
+        argv += p->argc;
         key += n;
         index[shard] = (uint8_t)(p++ - sc->part);
     }
@@ -628,13 +629,21 @@ static inline __attribute__((always_inline)) void deal(struct worker *w, struct 
                                                        const uint8_t *owner, const uint8_t *index,
                                                        uint8_t *bytes, uint32_t each)
 {
-    for (uint32_t i = 0; i < sc->keys; i++, from += each) {
-        uint8_t k = sc->part_of[i] = index[owner[i]];
-        struct part *p = &sc->part[k];
-        p->key[p->keys++].hash = shard_hash(&w->shard, *from);
-        p->argv[p->argc++] = copy_arg(&bytes, from[0]);
+    struct {
+        struct span *argv;
+        struct cmd_key *key;
+    } to[LIMIT_WORKERS];
+    uint8_t *part_of = sc->part_of;
+    for (uint32_t i = 0; i < sc->parts; i++) {
+        to[i].argv = sc->part[i].argv + 1;
+        to[i].key = sc->part[i].key;
+    }
+    for (uint32_t i = 0, n = sc->keys; i < n; i++, from += each) {
+        uint8_t k = part_of[i] = index[owner[i]];
+        (to[k].key++)->hash = shard_hash(&w->shard, *from);
+        *to[k].argv++ = copy_arg(&bytes, from[0]);
         if (each == 2)
-            p->argv[p->argc++] = copy_arg(&bytes, from[1]);
+            *to[k].argv++ = copy_arg(&bytes, from[1]);
     }
 }
 
