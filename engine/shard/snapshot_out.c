@@ -1,4 +1,6 @@
 /* snapshot_out.c: the bytes of a snapshot that wait until the worker has sent them. See snapshot.h. */
+#include <string.h>
+
 #include "engine/base/assert.h"
 #include "engine/shard/shard_internal.h"
 #include "engine/shard/snapshot_internal.h"
@@ -84,8 +86,15 @@ void snapshot_sent(struct shard *s, size_t n)
     struct snapshot *sn = s->snapshot;
     sn->sent += n;
     ASSERT(sn->sent <= sn->out.out.len);
-    if (sn->sent != sn->out.out.len)
+    size_t left = sn->out.out.len - sn->sent;
+    if (left) { /* to the front: else the block would grow with all that was ever sent */
+        if (left <= sn->sent) {
+            memmove(sn->out.out.p, sn->out.out.p + sn->sent, left);
+            sn->out.out.len = left;
+            sn->sent = 0;
+        }
         return;
+    }
     sn->sent = 0;
     shrink(&sn->out);
     if (!sn->in_value)

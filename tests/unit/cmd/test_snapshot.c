@@ -536,6 +536,38 @@ static void test_no_step_writes_much(void **state)
     harness_fini(&h);
 }
 
+/* As a worker sends it, in chunks, so that something always waits: what waits did grow, by being copied, with all that had been sent before. */
+static void test_what_was_sent_takes_no_memory(void **state)
+{
+    struct harness h;
+    struct shooting x;
+    char line[64];
+    size_t sent = 0;
+    (void)state;
+    harness_init(&h, 1);
+    for (int i = 0; i < 100000; i++) {
+        snprintf(line, sizeof(line), "SET key:%d value-%d-xxxxxxxxxxxxxx", i, i);
+        harness_run(&h, line);
+    }
+    cut(&x, &h);
+    struct shard *s = &h.shards[0];
+    size_t used = s->mem.used_bytes;
+    while (snapshot_step(s)) {
+        bool whole;
+        struct span b = snapshot_output(s, &whole);
+        for (; b.n >= 4096; b = snapshot_output(s, &whole)) {
+            snapshot_sent(s, 4096);
+            sent += 4096;
+        }
+        assert_true(s->mem.used_bytes < used + (64u << 10));
+    }
+    assert_true(sent > 1u << 20);
+    snapshot_give_up(s);
+    snapshot_end(s);
+    free(x.file);
+    harness_fini(&h);
+}
+
 /* What leaves is not written at once either: the snapshot keeps it until it is. */
 static void test_what_leaves_is_kept(void **state)
 {
@@ -609,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_sort_tells_of_the_tree_that_it_makes),
         cmocka_unit_test(test_no_step_writes_much),
         cmocka_unit_test(test_what_leaves_is_kept),
+        cmocka_unit_test(test_what_was_sent_takes_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
