@@ -81,6 +81,7 @@ def transfer(lab, connections, data, seconds, ip6=False):
             i = None
             try:
                 with lab.connect(timeout=max(deadline - time.monotonic(), 1), address=lab.address6 if ip6 else None) as c:
+                    c.call("PING")  # a server gives up a handshake whose last ACK is lost again and again, and others may take minutes
                     all_open.wait()
                     while not errors:
                         with lock:
