@@ -3,7 +3,7 @@
  *   control: MSG_SNAPSHOT -> worker 0 -> lease of all -> snapshot_begin on every shard
  *   every worker, while its shard is its own: a slice a turn -> its snapshot ring -> control's writer of files
  *
- * A full ring ends the slice, never the turn. When control is gone or gives it up, what is left of the walk only tidies up.
+ * A full ring ends the slice, never the turn; a value that requests wait for is written all the same, into memory: control may stand still. When control is gone or gives it up, what is left of the walk only tidies up.
  * struct snapshot_job belongs to the shard: the holder of its lease writes it. Engine: engine/shard/snapshot.h. Thread: the worker's. */
 #include <errno.h>
 
@@ -140,7 +140,8 @@ static bool advance(struct worker *w, uint64_t until_tsc)
     }
     bool going = true, sent = true;
     do {
-        if (job->state == SNAPSHOT_WALKS && !(sent = send_output(w, !going)))
+        if (job->state == SNAPSHOT_WALKS && !(sent = send_output(w, !going)) &&
+            !snapshot_awaited(s))
             break;
         if (going)
             going = snapshot_step(s);

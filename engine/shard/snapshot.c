@@ -314,6 +314,12 @@ bool snapshot_wants_key(struct shard *s, uint32_t db, struct span key, uint64_t 
     return snapshot_wants(s, db, hash, e);
 }
 
+bool snapshot_awaited(const struct shard *s)
+{
+    const struct snapshot *sn = s->snapshot;
+    return (sn->current && sn->current->wanted) || !list_empty(&sn->wanted);
+}
+
 uint64_t snapshot_answered(const struct shard *s)
 {
     return s->snapshot ? s->snapshot->answered : 0;

@@ -53,6 +53,8 @@ bool snapshot_given_up(const struct shard *s);
 /* Keys written, and of them early; the most bytes that have waited. */
 void snapshot_counts(const struct shard *s, uint64_t *ret_keys, uint64_t *ret_early,
                      uint64_t *ret_most_bytes);
+/* Requests wait for a value: it is written even if nothing is being sent. */
+bool snapshot_awaited(const struct shard *s);
 /* How many values that were wanted have been written. */
 uint64_t snapshot_answered(const struct shard *s);
 /* When it is done or failed or at its end: forgets it. Not at its end (shard_fini): everything at once. */

@@ -243,6 +243,29 @@ static void test_a_served_client_waits_for_its_destination(void **state)
     }
 }
 
+/* Nobody took what the snapshot sends, and the change waited for as long. */
+static void test_control_that_stood_still_kept_a_change_waiting(void **state)
+{
+    (void)state;
+    for (uint32_t count = 1; count <= WORKERS; count++) {
+        struct rig r;
+        char key[16], line[64];
+        up(&r, count);
+        name_key(key, count - 1, count);
+        struct tcp_conn *a = fake_connect(r.s.net[0]);
+        fill(&r, a, "SADD", key);
+        cut(&r);
+        snprintf(line, sizeof(line), "SADD %s x\r\nPING\r\n", key);
+        expect(&r.s, a, line, "");
+        turns(&r.s, 4000);
+        expect_out(a, ":1\r\n+PONG\r\n");
+        finish(&r);
+        expect_old_set(&r, count - 1, key);
+        leave(a);
+        down(&r);
+    }
+}
+
 /* Its client is gone meanwhile, or the snapshot is given up: what waited is over, and nothing is left behind. */
 static void test_an_end_while_it_waits(void **state)
 {
@@ -278,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_change_waits_for_its_value),
         cmocka_unit_test(test_a_served_client_waits_for_its_destination),
+        cmocka_unit_test(test_control_that_stood_still_kept_a_change_waiting),
         cmocka_unit_test(test_an_end_while_it_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
