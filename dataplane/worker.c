@@ -326,6 +326,7 @@ static void copy_stats(struct worker *w)
     STAT_SET(s->tracking_keys, w->shard.track.count);
     STAT_SET(s->tracking_items, w->shard.track.items);
     STAT_SET(s->lazyfree_pending, w->shard.lazy_pending);
+    STAT_SET(s->lazyfreed, ss->lazyfreed);
     STAT_SET(s->conn_memory,
              w->conn_mem.used_bytes + w->clients * sizeof(struct conn) + w->out_total);
     for (uint32_t i = 0; i < LIMIT_DATABASES; i++) {

@@ -271,7 +271,7 @@ static const struct field memory_fields[] = {
     CALC("mem_allocator", memory_allocator),
     TEXT("active_defrag_running", "0"),
     STAT("lazyfree_pending_objects", lazyfree_pending),
-    TEXT("lazyfreed_objects", "0"),
+    STAT("lazyfreed_objects", lazyfreed),
     {0},
 };
 

@@ -90,6 +90,7 @@ static bool lazy_step(struct shard *s, struct list_lazy *l, size_t budget, size_
         if (l->block.p)
             return false;
         s->lazy_pending--;
+        s->stats.lazyfreed++;
     } else if (l->keys) {
         size_t before = dict_count(l->keys), left = 0;
         if (dict_free_slice(l->keys, budget, drop_entry, s))
@@ -97,6 +98,7 @@ static bool lazy_step(struct shard *s, struct list_lazy *l, size_t budget, size_
         else
             left = dict_count(l->keys);
         s->lazy_pending -= before - left;
+        s->stats.lazyfreed += before - left;
         *work += before - left;
     } else if (l->expires) {
         if (dict_free_slice(l->expires, budget, NULL, NULL))

@@ -29,6 +29,7 @@ struct shard_db {
 /* Counters of the shard; writer: the lease holder. The worker copies them to its statistics page. */
 struct shard_stats {
     uint64_t hits, misses, expired_keys, evicted_keys, expired_time_cap_reached, oom_refused;
+    uint64_t lazyfreed;            /* values freed in slices */
     uint64_t load_refused;         /* writes of the log that is replayed */
     uint64_t over_ms, over_now_ms; /* over maxmemory: all times before, and this time until now */
     uint64_t dirty; /* changes since start (rdb_changes_since_last_save once snapshots land) */

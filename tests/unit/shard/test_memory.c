@@ -55,6 +55,7 @@ static void lazy_flush_in_slices(void **state)
         assert_true(done < 1000 + 400); /* a slice ends with a segment */
     assert_in_range(ticks, KEYS / 1400, KEYS / 1000 + 2);
     assert_int_equal(s.lazy_pending, 0);
+    assert_int_equal(s.stats.lazyfreed, KEYS);
     assert_int_equal(s.mem.used_bytes, 0);
 }
 
