@@ -313,6 +313,7 @@ static void copy_stats(struct worker *w)
     STAT_SET(s->keyspace_misses, ss->misses);
     STAT_SET(s->expired_keys, ss->expired_keys);
     STAT_SET(s->evicted_keys, ss->evicted_keys);
+    STAT_SET(s->expired_time_cap, ss->expired_time_cap_reached);
     STAT_SET(s->eviction_exceeded_ms, ss->over_ms + ss->over_now_ms);
     STAT_SET(s->eviction_exceeding_ms, ss->over_now_ms);
     STAT_SET(s->not_counted_memory, w->shard.lazy_bytes);

@@ -398,7 +398,7 @@ static const struct field stats_fields[] = {
     TEXT("sync_partial_err", "0"),
     STAT("expired_keys", expired_keys),
     TEXT("expired_stale_perc", "0.00"),
-    TEXT("expired_time_cap_reached_count", "0"),
+    STAT("expired_time_cap_reached_count", expired_time_cap),
     TEXT("expire_cycle_cpu_milliseconds", "0"),
     STAT("evicted_keys", evicted_keys),
     STAT("evicted_clients", evicted_clients),
