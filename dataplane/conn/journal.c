@@ -97,7 +97,8 @@ static void queue_put(struct journal_out *j, uint32_t type, const void *head, ui
     memcpy(to, &q, sizeof(q));
     if (head_n)
         memcpy(to + sizeof(q), head, head_n);
-    memcpy(to + sizeof(q) + head_n, body, n);
+    if (n)
+        memcpy(to + sizeof(q) + head_n, body, n);
     j->queue_len += need;
 }
 
@@ -111,7 +112,8 @@ static void put(struct journal_out *j, uint32_t type, const void *head, uint32_t
     }
     if (head_n)
         memcpy(to, head, head_n);
-    memcpy(to + head_n, body, n);
+    if (n) /* else it is only behind others: no body */
+        memcpy(to + head_n, body, n);
     ring_publish(&j->ring, type, head_n + n);
 }
 
