@@ -237,12 +237,13 @@ void door_conn_write(struct door_conn *c, const uint8_t *p, size_t n)
         if (!n)
             return;
     }
-    struct door_write *w = NULL;
-    if (c->out_bytes + n <= d->output_limit && d->out_bytes + n <= LIMIT_DOOR_OUTPUT_TOTAL_BYTES)
-        w = malloc(sizeof *w + n);
+    bool room =
+        c->out_bytes + n <= d->output_limit && d->out_bytes + n <= LIMIT_DOOR_OUTPUT_TOTAL_BYTES;
+    struct door_write *w = room ? malloc(sizeof *w + n) : NULL;
     if (!w) {
-        log_warning("Door client %s is closed: it does not read its replies (%llu bytes wait)",
-                    c->peer, (unsigned long long)c->out_bytes);
+        log_warning("Door client %s is closed: %s (%llu bytes wait)", c->peer,
+                    room ? "no memory" : "it does not read its replies",
+                    (unsigned long long)c->out_bytes);
         input_ended(c, true);
         return;
     }

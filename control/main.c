@@ -21,6 +21,7 @@
 #include "control/config/config.h"
 #include "control/door.h"
 #include "control/log.h"
+#include "control/memory.h"
 #include "control/neighbours.h"
 #include "control/requests.h"
 #include "control/store/store.h"
@@ -171,6 +172,15 @@ static void on_load_failed(void *ctx)
     stop_now(c);
 }
 
+/* Reads go on, writes wait for the next control, which may do better. */
+static void on_adopt_failed(void *ctx)
+{
+    struct control *c = ctx;
+    log_warning("Control ends; the dataplane serves on with its data");
+    c->exit_code = 1;
+    uv_stop(&c->loop);
+}
+
 static void on_store_reply(void *ctx, uint32_t worker, uint64_t request, const char *text)
 {
     struct control *c = ctx;
@@ -201,8 +211,9 @@ static void on_store_renew(void *ctx)
     supervise_renew(c->supervise);
 }
 
-static const struct store_ops store_ops = {on_store_renew, on_load_failed,   on_store_reply,
-                                           on_store_hold,  on_store_publish, on_shutdown_ready};
+static const struct store_ops store_ops = {on_store_renew,   on_load_failed, on_adopt_failed,
+                                           on_store_reply,   on_store_hold,  on_store_publish,
+                                           on_shutdown_ready};
 
 /* ---- the dataplane comes and goes ---- */
 
@@ -443,23 +454,35 @@ static struct admin *open_admin(struct control *c)
     return admin_new(&env, env.start_ms);
 }
 
+static bool there_is(const void *p, const char *what)
+{
+    if (!p)
+        log_warning("Cannot start: no memory for %s", what);
+    return p;
+}
+
 /* From the link to the loop and back. The exit code. */
 static int serve(struct control *c)
 {
     int code = 1, unsaved = 0;
     if (open_link(c))
         return 1;
-    if (uv_loop_init(&c->loop))
+    int rc = uv_loop_init(&c->loop);
+    if (rc) {
+        log_warning("Cannot start the event loop: %s", uv_strerror(rc));
         goto undo_link;
+    }
     if (bridge_open(&c->bridge, &c->loop, c->link, &bridge_ops, c)) {
         log_warning("Cannot start the bridge");
         goto undo_loop;
     }
-    if (!(c->admin = open_admin(c)))
+    if (!there_is(c->admin = open_admin(c), "statistics"))
         goto undo_bridge;
-    if (!(c->requests = requests_new(&c->bridge, c->admin, &requests_ops, c)))
+    c->requests = requests_new(&c->bridge, c->admin, &requests_ops, c);
+    if (!there_is(c->requests, "requests"))
         goto undo_admin;
-    if (!(c->store = store_open(&c->loop, &c->bridge, c->config, &store_ops, c, now_ms())))
+    c->store = store_open(&c->loop, &c->bridge, c->config, &store_ops, c, now_ms());
+    if (!there_is(c->store, "the store"))
         goto undo_requests;
     if (store_begin(c->store))
         goto undo_store;
@@ -513,6 +536,7 @@ int main(int argc, char **argv)
         return 0;
     }
     int code = 1;
+    memory_guard_loop();
     if (find_myself(&c) == 0 && read_config(&c, argc - 1, argv + 1) == 0) {
         raise_file_limit();
         write_pidfile(c.config->control.pidfile);

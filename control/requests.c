@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/time.h>
 
-#include "control/log.h"
+#include "control/memory.h"
 #include "engine/base/limits.h"
 #include "engine/base/list.h"
 
@@ -97,6 +97,16 @@ void requests_room(struct requests *r, uint32_t worker)
     }
 }
 
+/* An empty reply would be none: who waits for it would wait on. */
+static void queue(struct requests *r, uint32_t worker, struct pending *p)
+{
+    if (!p->body.len)
+        memory_out("a reply");
+    list_push_back(&r->pending[worker], &p->node);
+    r->pending_bytes[worker] += p->body.len;
+    requests_room(r, worker);
+}
+
 static const char too_much[] =
     "-ERR the reply was not made: too many replies wait for this worker\r\n";
 
@@ -104,13 +114,9 @@ static const char too_much[] =
 static void execute(struct requests *r, uint32_t worker, const struct msg_admin_request *req,
                     struct span *argv)
 {
-    struct pending *p = calloc(1, sizeof *p);
+    struct pending *p = memory_need(sizeof *p, "a reply");
     struct reply out;
     struct timeval tv;
-    if (!p) {
-        log_warning("No memory to answer a request of worker %u", worker);
-        return;
-    }
     p->request = req->request;
     list_init(&p->node);
     reply_heap_init(&out, &p->body, req->resp);
@@ -129,35 +135,27 @@ static void execute(struct requests *r, uint32_t worker, const struct msg_admin_
         reply_error(&out, "ERR the reply does not fit in memory");
         reply_heap_finish(&out, &p->body);
     }
-    list_push_back(&r->pending[worker], &p->node);
-    r->pending_bytes[worker] += p->body.len;
-    requests_room(r, worker);
+    queue(r, worker, p);
 }
 
 static void answer(struct requests *r, uint32_t worker, const struct msg_admin_request *req,
                    const char *text)
 {
-    struct pending *p = calloc(1, sizeof *p);
+    struct pending *p = memory_need(sizeof *p, "a reply");
     struct reply out;
-    if (!p)
-        return;
     admin_count_error(r->admin, "ERR");
     p->request = req->request;
     list_init(&p->node);
     reply_heap_init(&out, &p->body, req->resp);
     reply_error(&out, text);
     reply_heap_finish(&out, &p->body);
-    list_push_back(&r->pending[worker], &p->node);
-    r->pending_bytes[worker] += p->body.len;
-    requests_room(r, worker);
+    queue(r, worker, p);
 }
 
 void requests_answer(struct requests *r, uint32_t worker, uint64_t request, const char *text)
 {
-    struct pending *p = calloc(1, sizeof *p);
+    struct pending *p = memory_need(sizeof *p, "a reply");
     struct reply out;
-    if (!p)
-        return;
     if (text[0] == '-')
         admin_count_error(r->admin, "ERR");
     p->request = request;
@@ -165,9 +163,7 @@ void requests_answer(struct requests *r, uint32_t worker, uint64_t request, cons
     reply_heap_init(&out, &p->body, 2);
     reply_raw(&out, text, strlen(text));
     reply_heap_finish(&out, &p->body);
-    list_push_back(&r->pending[worker], &p->node);
-    r->pending_bytes[worker] += p->body.len;
-    requests_room(r, worker);
+    queue(r, worker, p);
 }
 
 void requests_hold(struct requests *r, uint32_t worker, uint64_t request)

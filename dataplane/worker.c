@@ -132,12 +132,14 @@ static void init_lists(struct worker *w)
 {
     list_init(&w->conns);
     list_init(&w->spare_slots);
+    list_init(&w->spare_rows);
     list_init(&w->spare_mails);
     list_init(&w->dirty);
     list_init(&w->dead);
     list_init(&w->leaving);
     list_init(&w->admin);
     list_init(&w->events);
+    w->rings_closed = 1ull << w->id;
     list_init(&w->longs);
     list_init(&w->lease_jobs);
     list_init(&w->hold.mails);
@@ -215,8 +217,10 @@ int worker_create(struct worker **ret, const struct worker_config *c)
     explicit_bzero(w->cfg.net.secret, sizeof(w->cfg.net.secret)); /* net has its keys */
     if (err)
         goto undo_memory;
-    if (w->count > 1)
+    if (w->count > 1) {
         net_set_neigh_listener(w->net, remote_neigh, w);
+        net_set_stray_taker(w->net, astray_taken, w);
+    }
     if (c->net.shared)
         net_set_neigh_resolver(w->net, door_ask_neigh, w);
     *ret = w;
@@ -265,6 +269,7 @@ void worker_destroy(struct worker *w)
     conns_turn_end(w);
     journal_fini(w);
     drop_mail(w);
+    astray_fini(w);
     hold_fini(w);
     scatters_free(w);
     list_for_each_safe(n, next, &w->admin)
@@ -314,6 +319,7 @@ static void copy_stats(struct worker *w)
     STAT_SET(s->expired_keys, ss->expired_keys);
     STAT_SET(s->evicted_keys, ss->evicted_keys);
     STAT_SET(s->expired_time_cap, ss->expired_time_cap_reached);
+    STAT_SET(s->expire_cycle_ns, times_ns(w, w->expire_tsc));
     STAT_SET(s->eviction_exceeded_ms, ss->over_ms + ss->over_now_ms);
     STAT_SET(s->eviction_exceeding_ms, ss->over_now_ms);
     STAT_SET(s->not_counted_memory, w->shard.lazy_bytes);
@@ -438,13 +444,16 @@ static inline void lap_last(struct worker *w, uint64_t *tsc)
 /* What the shard does by itself: keys that expire and are evicted are nobody's command. */
 static bool tick(struct worker *w)
 {
-    bool watched = unlikely_(w->latency_cycles != UINT64_MAX);
+    bool expiry = shard_expiry_due(&w->shard);
+    bool watched = expiry || unlikely_(w->latency_cycles != UINT64_MAX);
     uint64_t start = watched ? rte_rdtsc() : 0;
     w->host.asker = 0;
     bool worked = shard_tick(&w->shard, TICK_BUDGET) > 0;
     uint64_t took = watched ? rte_rdtsc() - start : 0;
     if (watched && took >= w->latency_cycles)
         times_event(w, LATENCY_EXPIRE_CYCLE, took);
+    if (expiry)
+        w->expire_tsc += took;
     after_command(w, &w->shard);
     return worked;
 }

@@ -88,6 +88,7 @@ counted() {
     fi
     if [ "$failed" -gt 0 ]; then
         echo "FAIL  $name: $passed passed, $failed failed ($(seconds "$start") s)"
+        [ "$(wc -l <"$test_log")" -le 60 ] || grep -A 12 -E '^FAIL' "$test_log" | head -n 120 # or the end would hide them
         tail -n 60 "$test_log"
     else
         echo "ok    $name: $passed passed ($(seconds "$start") s)"

@@ -162,7 +162,7 @@ static const struct field clients_fields[] = {
     STAT("client_recent_max_output_buffer", client_recent_max_output),
     STAT("blocked_clients", clients_blocked),
     STAT("tracking_clients", tracking_clients),
-    TEXT("clients_in_timeout_table", "0"),
+    STAT("clients_in_timeout_table", clients_in_timeout_table),
     {0},
 };
 
@@ -376,6 +376,7 @@ static const struct field persistence_fields[] = {
 
 /* ---- Stats ---- */
 
+CALC_U64(stats_expire_cycle_ms, g->total[M_expire_cycle_ns] / 1000000)
 CALC_U64(stats_ops, admin_rate(&g->a->ops))
 CALC_F(stats_input_kbps, "%.2f", (double)admin_rate(&g->a->input) / 1024)
 CALC_F(stats_output_kbps, "%.2f", (double)admin_rate(&g->a->output) / 1024)
@@ -399,7 +400,7 @@ static const struct field stats_fields[] = {
     STAT("expired_keys", expired_keys),
     TEXT("expired_stale_perc", "0.00"),
     STAT("expired_time_cap_reached_count", expired_time_cap),
-    TEXT("expire_cycle_cpu_milliseconds", "0"),
+    CALC("expire_cycle_cpu_milliseconds", stats_expire_cycle_ms),
     STAT("evicted_keys", evicted_keys),
     STAT("evicted_clients", evicted_clients),
     STAT("total_eviction_exceeded_time", eviction_exceeded_ms),

@@ -65,7 +65,7 @@ struct config_control {
     uint32_t door_port;      /* RESP on 127.0.0.1; 0: none */
     char *dir, *logfile, *pidfile;
     char *dbfilename;
-    bool rdbcompression, rdbchecksum, stop_writes_on_bgsave_error;
+    bool rdbchecksum, stop_writes_on_bgsave_error;
     bool appendonly, aof_load_truncated, aof_timestamp_enabled, no_appendfsync_on_rewrite;
     bool aof_rewrite_incremental_fsync, rdb_save_incremental_fsync;
     uint32_t auto_aof_rewrite_percentage;

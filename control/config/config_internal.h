@@ -72,7 +72,7 @@ struct config_words {
     struct span *v;
     uint32_t n;
 };
-/* Splits a line as Redis does: blanks, "..." with \n \r \t \b \a \xHH, '...' with \'. False: quotes do not balance (or memory is out). */
+/* Splits a line as Redis does: blanks, "..." with \n \r \t \b \a \xHH, '...' with \'. False, with errno: quotes do not balance (EINVAL), or memory is out (ENOMEM). */
 bool config_split(struct span line, struct config_words *ret);
 void config_words_free(struct config_words *w);
 /* load.c */

@@ -140,7 +140,12 @@ static int load_include(struct config *c, struct span arg, int depth, struct rep
         return -EINVAL;
     }
     if (strpbrk(path, "*?[")) {
-        if (glob(path, 0, NULL, &g) == 0) {
+        int rc = glob(path, 0, NULL, &g);
+        if (rc && rc != GLOB_NOMATCH) {
+            snprintf(why, CONFIG_WHY_BYTES, "the pattern's files cannot be listed");
+            err = -EINVAL;
+        }
+        if (rc == 0) {
             for (size_t i = 0; i < g.gl_pathc && !err; i++)
                 err = load_file(c, g.gl_pathv[i], depth + 1, rep);
             globfree(&g);
@@ -161,7 +166,8 @@ static bool set_words(struct config *c, const struct config_row *r, struct confi
     if (!(r->item.flags & CF_MULTI) || w->n != 2)
         return config_row_set(c, r, w->v + 1, w->n - 1, why);
     if (!config_split(w->v[1], &inner)) {
-        snprintf(why, CONFIG_WHY_BYTES, "Unbalanced quotes in configuration line");
+        if (errno != ENOMEM)
+            snprintf(why, CONFIG_WHY_BYTES, "Unbalanced quotes in configuration line");
         return false;
     }
     ok = config_row_set(c, r, inner.v, inner.n, why);
@@ -214,7 +220,8 @@ static int load_line(struct config *c, struct span line, unsigned line_no, int d
     if (memchr(line.p, 0, line.n))
         return fatal(rep, line_no, line, "NUL byte in configuration line");
     if (!config_split(line, &w))
-        return fatal(rep, line_no, line, "Unbalanced quotes in configuration line");
+        return fatal(rep, line_no, line,
+                     errno == ENOMEM ? why : "Unbalanced quotes in configuration line");
     int err = w.n ? load_words(c, &w, depth, rep, why) : 0;
     uint32_t i = w.n ? config_find(w.v[0]) : UINT32_MAX;
     if (i != UINT32_MAX && (config_rows[i].item.flags & CF_SENSITIVE))
@@ -262,13 +269,15 @@ static bool is_option(const char *arg)
 }
 
 /* True when an option's word carries its value too: "--port 6380" as one argument. */
-static bool has_inner_value(const char *arg)
+static bool has_inner_value(const char *arg, struct config_text *t)
 {
     struct config_words w;
     bool many = config_split(span_str(arg), &w);
     if (many) {
         many = w.n > 1;
         config_words_free(&w);
+    } else {
+        t->failed |= errno == ENOMEM;
     }
     return many;
 }
@@ -287,7 +296,7 @@ static void options_text(int argc, char **argv, int from, struct config_text *t,
             text_str(t, arg + 2);
             text_str(t, " ");
             first = false;
-            option_may_come = has_inner_value(arg);
+            option_may_come = has_inner_value(arg, t);
             if (!option_may_come && strcasecmp(arg, "--save") == 0 &&
                 (j == argc - 1 || is_option(argv[j + 1]))) {
                 text_str(t, "\"\"");
@@ -339,8 +348,9 @@ int config_load_args(struct config *c, int argc, char **argv, char *err, size_t 
     options_text(argc, argv, file ? 1 : 0, &options, &from_stdin);
     if (file)
         ret = gather(&t, file, &rep);
-    if (!ret && file)
-        ret = remember_file(c, file);
+    if (!ret && file && (ret = remember_file(c, file)))
+        snprintf(err, err_len, "Fatal error, can't open config file '%s': %s\n", file,
+                 strerror(-ret));
     if (!ret && from_stdin) {
         text_str(&t, file ? "\n" : "");
         ret = gather(&t, NULL, &rep);
@@ -349,6 +359,7 @@ int config_load_args(struct config *c, int argc, char **argv, char *err, size_t 
         text_str(&t, "\n");
         text_add(&t, options.p, options.n);
     }
+    t.failed |= options.failed; /* else it would start with what is left of them */
     free(options.p);
     size_t n = 0;
     char *text = text_take(&t, &n);

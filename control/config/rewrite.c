@@ -25,18 +25,22 @@ struct file {
     bool signature;
 };
 
-static uint32_t row_of(struct span text)
+/* False: no memory. */
+static bool row_of(struct span text, uint32_t *ret)
 {
     struct config_words w;
-    uint32_t row = UINT32_MAX;
-    if (text.n == 0 || text.p[0] == '#' || !config_split(text, &w))
-        return row;
+    uint32_t row = *ret = UINT32_MAX;
+    if (text.n == 0 || text.p[0] == '#')
+        return true;
+    if (!config_split(text, &w))
+        return errno != ENOMEM;
     if (w.n)
         row = config_find(w.v[0]);
     if (row != UINT32_MAX && config_rows[row].item.kind == CONFIG_FOREIGN)
         row = UINT32_MAX;
     config_words_free(&w);
-    return row;
+    *ret = row;
+    return true;
 }
 
 static bool file_parse(struct file *f, struct span old)
@@ -57,7 +61,8 @@ static bool file_parse(struct file *f, struct span old)
             t.p++;
             t.n--;
         }
-        l->row = row_of(t);
+        if (!row_of(t, &l->row))
+            return false;
         f->signature = f->signature || span_eq(l->text, SPAN(CONFIG_SIGNATURE));
         p = nl ? nl + 1 : end;
     }

@@ -3,6 +3,7 @@
  * The rules are those of redis.conf: blanks separate; "..." knows \n \r \t \b \a \xHH and takes any other escaped byte as it is;
  * '...' knows only \'; a closing quote must end its word. */
 #include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,8 +81,10 @@ bool config_split(struct span line, struct config_words *ret)
     const uint8_t *p = line.p, *end = line.p + line.n;
     size_t most = line.n / 2 + 1;
     struct span *v = malloc(most * sizeof(*v) + line.n + 1);
-    if (!v)
+    if (!v) {
+        errno = ENOMEM;
         return false;
+    }
     uint8_t *to = (uint8_t *)(v + most);
     uint32_t n = 0;
 
@@ -93,6 +96,7 @@ bool config_split(struct span line, struct config_words *ret)
         long len = split_word(&p, end, to);
         if (len < 0) {
             free(v);
+            errno = EINVAL;
             return false;
         }
         v[n++] = span_of(to, (size_t)len);

@@ -13,6 +13,7 @@
 #include "control/store/appendonly_internal.h"
 #include "control/store/file_ops.h"
 #include "control/store/merge.h"
+#include "control/store/rewrite.h"
 #include "control/store/upgrade.h"
 #include "engine/log/aof.h"
 
@@ -282,10 +283,13 @@ static int go_on(struct appendonly *a, struct link *l)
 
 void appendonly_adopt(struct appendonly *a)
 {
+    if (!appendonly_all_journal(a))
+        return; /* it was switched off: what came since is in no file, so the log begins anew (follow_config) */
     int rc = go_on(a, a->bridge->link);
     if (rc == NOT_OURS)
         return;
     if (rc) {
+        a->gone_on_failed = rc;
         log_warning("The append-only log of the running dataplane cannot be gone on with: %s",
                     strerror(-rc));
         a->ops->failed(a->ctx);
@@ -336,8 +340,14 @@ int appendonly_rescue(const struct config *config)
     struct config copy = *config;
     struct appendonly a = {.config = &copy};
     int rc = 0;
-    if (link_open_leftover(&l, config->dataplane.instance))
-        return 0;
+    rc = link_open_leftover(&l, config->dataplane.instance);
+    if (rc == -ENOENT || rc == -EBUSY || rc == -EINVAL || rc == -EPERM)
+        return 0; /* the last two: link_open_control says what is wrong */
+    if (rc) {
+        log_warning("What a server may have left in memory when it died cannot be looked at: %s",
+                    strerror(-rc));
+        return rc;
+    }
     uint64_t waiting = in_rings(l);
     if (waiting)
         rc = config->control.appendonly ? rescue(&a, l) : NOT_OURS;
@@ -399,6 +409,7 @@ static void take_over(struct appendonly *a)
     if (rc == NOT_OURS) {
         forget_rings(l);
     } else if (rc) {
+        a->gone_on_failed = rc;
         log_warning("What a dead dataplane has written cannot be put into the log: %s",
                     strerror(-rc));
         a->ops->failed(a->ctx);
@@ -437,6 +448,7 @@ static void open_late(struct appendonly *a)
     }
     log_notice("appendonly yes: the log begins with a rewrite");
     a->opening = a->unfinished = true;
+    a->rewrite_next_ms = 0; /* as in Redis, earlier failures do not hold it up */
     appendonly_publish(a);
 }
 
@@ -475,6 +487,7 @@ void appendonly_config_changed(struct appendonly *a)
         log_notice("appendonly no: the log ends here"); /* what comes from now on is not in it */
         a->running = a->beginning = a->opening = a->unfinished = false;
         a->closing = true;
+        rewrite_drop(a);
         appendonly_publish(a);
         return;
     }
@@ -493,6 +506,8 @@ int appendonly_close(struct appendonly *a)
     if (a->journal)
         rc = journal_close_file(a->journal, !link_dp_alive(a->bridge->link));
     appendonly_cut_torn(a);
+    if (!rc && a->gone_on_failed && in_rings(a->bridge->link))
+        rc = a->gone_on_failed;
     if (rc)
         log_warning("The append-only log is not whole: %s. What is missing stays in memory and is "
                     "written at the next start, if this machine stays up",
@@ -576,22 +591,23 @@ void appendonly_info(const struct appendonly *a, struct appendonly_info *ret)
         s = journal_status(a->journal);
     uint64_t in_rewrite =
         a->rewrite ? __atomic_load_n(&a->rewrite->old_bytes, __ATOMIC_RELAXED) : 0;
-    *ret = (struct appendonly_info){.on = a->running || a->opening,
-                                    .loading = a->replay != NULL,
-                                    .write_ok = s.error == 0,
-                                    .current_bytes =
-                                        a->rdb_bytes + a->total_bytes + s.file_bytes + in_rewrite,
-                                    .base_bytes = a->grown_from,
-                                    .rewriting = a->rewrite != NULL,
-                                    .rewrite_scheduled = a->rewrite_wanted,
-                                    .rewrite_ok = a->rewrite_ok,
-                                    .rewrites = a->rewrites,
-                                    .rewrite_failures = a->rewrite_failures,
-                                    .rewrite_took_ms = a->rewrite_took_ms,
-                                    .rewrite_start_ms = a->rewrite ? a->rewrite->start_ms : 0,
-                                    .loaded_bytes = replay_bytes(a->replay),
-                                    .total_bytes = a->total_bytes,
-                                    .delayed_fsync = s.delayed,
-                                    .fsyncs = s.fsyncs,
-                                    .groups = s.groups};
+    *ret = (struct appendonly_info){
+        .on = a->running || a->opening,
+        .begun = a->running,
+        .loading = a->replay != NULL,
+        .write_ok = s.error == 0,
+        .current_bytes = a->rdb_bytes + a->total_bytes + s.file_bytes + in_rewrite,
+        .base_bytes = a->grown_from,
+        .rewriting = (a->rewrite && !a->rewrite->dropped) || a->rewrite_again,
+        .rewrite_scheduled = a->rewrite_wanted && !a->rewrite_again,
+        .rewrite_ok = a->rewrite_ok,
+        .rewrites = a->rewrites,
+        .rewrite_failures = a->rewrite_failures,
+        .rewrite_took_ms = a->rewrite_took_ms,
+        .rewrite_start_ms = a->rewrite ? a->rewrite->start_ms : 0,
+        .loaded_bytes = replay_bytes(a->replay),
+        .total_bytes = a->total_bytes,
+        .delayed_fsync = s.delayed,
+        .fsyncs = s.fsyncs,
+        .groups = s.groups};
 }

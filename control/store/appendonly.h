@@ -66,6 +66,7 @@ void appendonly_room(struct appendonly *a, uint32_t worker);
 
 struct appendonly_info {
     bool on, loading, write_ok;
+    bool begun; /* what comes next is in it, and what was before is on the disk */
     uint64_t current_bytes, base_bytes, loaded_bytes, total_bytes, delayed_fsync, fsyncs;
     uint64_t groups;
     bool rewriting, rewrite_scheduled, rewrite_ok;

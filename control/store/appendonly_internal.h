@@ -11,9 +11,10 @@
  * main thread again: never of two. */
 struct rewrite {
     struct manifest m;
-    bool fresh; /* the log begins with it: its increment is named together with its base */
-    bool alone; /* there is no log: only a base is made */
-    bool named; /* the manifest says so */
+    bool fresh;   /* the log begins with it: its increment is named together with its base */
+    bool alone;   /* there is no log: only a base is made */
+    bool named;   /* the manifest says so */
+    bool dropped; /* rewrite_drop */
     bool cut_failed;
     int cut_error;
     int64_t start_ms;
@@ -50,6 +51,7 @@ struct appendonly {
     uint64_t torn_at, torn_group;
     bool torn_before, empty_before; /* the file looked at last was */
     uv_timer_t poll;
+    int gone_on_failed; /* -errno: what the rings hold is in no file, and there is nobody to put it there */
     bool told_full;
     int64_t full_ms; /* when it was told last */
     uint64_t told_refused;
@@ -58,6 +60,8 @@ struct appendonly {
     /* rewrite.c */
     struct rewrite *rewrite; /* the one that runs */
     bool rewrite_wanted;
+    bool
+        rewrite_again; /* it was begun and told, and what a snapshot of before left is tidied up first */
     bool rewrite_ok;
     uint32_t rewrite_failures; /* since the last that succeeded */
     uint64_t rewrites;

@@ -470,12 +470,16 @@ void journal_discard(struct journal *j)
     pthread_mutex_unlock(&j->work);
 }
 
-void journal_named(struct journal *j, uint64_t seq, const char *path)
+void journal_named(struct journal *j, uint64_t seq, const char *path, const char *unsynced_dir)
 {
     pthread_mutex_lock(&j->work);
     collect(j, true); /* the sync thread has no other name of it */
     j->file_seq = seq;
     snprintf(j->file.path, sizeof j->file.path, "%s", path);
+    if (unsynced_dir) {
+        j->file.unsynced_dir = unsynced_dir;
+        j->file.suspect = true; /* whether or not more is written */
+    }
     if (j->m.link)
         __atomic_store_n(&link_journal(j->m.link)->file, seq, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&j->work);

@@ -66,8 +66,9 @@ void journal_cut_disarm(struct journal *j);
 /* A new file with its first line, on the disk, for journal_cut.open. 0 or -errno. */
 int journal_new_file(struct journal_file *ret, const char *path, uint64_t seq,
                      uint64_t first_group);
-/* The file that is written has a place in the manifest now. Not for the main thread. */
-void journal_named(struct journal *j, uint64_t seq, const char *path);
+/* The file that is written has a place in the manifest now. `unsynced_dir`: whose fsync has failed behind that, where a power cut may take the name away: until
+ * it succeeds all is as behind an fsync of the file that has failed; NULL: none. It outlives the journal. Not for the main thread. */
+void journal_named(struct journal *j, uint64_t seq, const char *path, const char *unsynced_dir);
 
 /* The rings of a dataplane. `written`: by shard, numbers that are in the log already (a control before this one wrote them), or NULL. `tail`: what that
  * one's file held behind its last whole group. -ENODATA: a ring begins in the middle of a record that is not there. */

@@ -142,7 +142,10 @@ static bool leave_tail(struct appendonly *a, const char *path, const struct aof_
     snprintf(a->torn, sizeof a->torn, "%s", path);
     a->torn_at = c->good_bytes;
     a->torn_group = c->last_group + 1;
-    return remember_tail(a, span_of(file.p + c->good_bytes, file.n - c->good_bytes)) == 0;
+    if (remember_tail(a, span_of(file.p + c->good_bytes, file.n - c->good_bytes)) == 0)
+        return true;
+    log_warning("%s: no memory for its end", path);
+    return false;
 }
 
 void appendonly_cut_torn(struct appendonly *a)
@@ -162,7 +165,13 @@ static bool take_torn(struct appendonly *a, const char *path, const struct aof_c
 {
     if (a->adopts)
         return leave_tail(a, path, c, file);
-    return last ? cut_tail(a, path, c, file) : cut_file(path, c->good_bytes) == 0;
+    if (last)
+        return cut_tail(a, path, c, file);
+    int rc = cut_file(path, c->good_bytes);
+    if (rc)
+        log_warning("%s: cannot be cut at %llu: %s", path, (unsigned long long)c->good_bytes,
+                    strerror(-rc));
+    return rc == 0;
 }
 
 /* An increment of ours is never empty: its first line is on the disk before the manifest names it. One of Redis is, while nothing has been written. */
@@ -286,8 +295,10 @@ enum appendonly_plan appendonly_plan(struct appendonly *a, char *base, size_t n)
     a->files = calloc(a->m.incrs + 1, sizeof *a->files);
     a->total_bytes = a->last_group = a->tail_bytes = 0;
     a->torn_before = a->empty_before = false;
-    if (!a->files)
+    if (!a->files) {
+        log_warning("No memory to load the append-only log");
         return APPENDONLY_REFUSED;
+    }
     bool rdb = a->m.has_base && is_rdb(&a->m, &a->base_bytes);
     a->rdb_bytes = rdb ? a->base_bytes : 0;
     manifest_path(&a->m, a->m.base.name, base, n);

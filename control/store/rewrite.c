@@ -164,7 +164,7 @@ static int replace_files(struct appendonly *a)
     if (r->fresh) {
         char path[PATH_BYTES];
         manifest_path(m, m->incr[0].name, path, sizeof path);
-        journal_named(a->journal, m->incr[0].seq, path);
+        journal_named(a->journal, m->incr[0].seq, path, rc ? a->m.dir : NULL);
         file_ops.unlink(r->temp);
     }
     if (!rc)
@@ -245,7 +245,7 @@ bool rewrite_begin(struct appendonly *a, uint64_t id, struct save_config *ret, i
 {
     static char base[MANIFEST_NAME]; /* copied by save_start */
     struct rewrite *r = calloc(1, sizeof *r);
-    a->rewrite_wanted = false;
+    a->rewrite_wanted = a->rewrite_again = false;
     if (!r || !prepare(a, r, id)) {
         free(r);
         rewrite_end(a, NULL, now_ms);
@@ -301,9 +301,19 @@ static void take_over(struct appendonly *a, struct rewrite *r, uint64_t base_byt
     log_notice("Background AOF rewrite finished successfully");
 }
 
+void rewrite_drop(struct appendonly *a)
+{
+    a->rewrite_failures = 0;
+    a->rewrite_wanted &= !a->rewrite_again;
+    a->rewrite_again = false;
+    if (rewrite_cuts_journal(a))
+        a->rewrite->dropped = true;
+}
+
 void rewrite_end(struct appendonly *a, const struct save_result *result, int64_t now_ms)
 {
     struct rewrite *r = a->rewrite;
+    bool dropped = r && r->dropped;
     a->rewrite = NULL;
     if (r && !result && !r->alone) /* there was no cut to be made */
         journal_cut_disarm(a->journal);
@@ -311,7 +321,7 @@ void rewrite_end(struct appendonly *a, const struct save_result *result, int64_t
         a->rewrite_took_ms = now_ms - r->start_ms;
     if (result && result->status == SAVE_BUSY) {
         a->rewrites--;
-        a->rewrite_wanted = true;
+        a->rewrite_wanted = a->rewrite_again = !dropped;
     } else if (result && result->status == SAVE_OK) {
         take_over(a, r, result->bytes);
     } else {
@@ -319,7 +329,11 @@ void rewrite_end(struct appendonly *a, const struct save_result *result, int64_t
             a->m = r->m;
             a->total_bytes += r->old_bytes;
         }
-        on_failure(a, result ? result->error : "it could not begin", now_ms);
+        if (dropped)
+            log_notice("Background AOF rewrite ended: %s",
+                       result ? result->error : "appendonly no");
+        else
+            on_failure(a, result ? result->error : "it could not begin", now_ms);
     }
     free(r);
 }

@@ -23,5 +23,7 @@ void rewrite_want(struct appendonly *a);
 bool rewrite_begin(struct appendonly *a, uint64_t id, struct save_config *ret, int64_t now_ms);
 /* Whether the cut must be told in the journal: msg_snapshot.log. */
 bool rewrite_cuts_journal(const struct appendonly *a);
+/* The log that it is to be is switched off: that it ends, or does not begin, is no failure. */
+void rewrite_drop(struct appendonly *a);
 /* The snapshot is over; NULL: it never began. */
 void rewrite_end(struct appendonly *a, const struct save_result *r, int64_t now_ms);

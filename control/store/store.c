@@ -26,6 +26,7 @@ struct store {
     void *ctx;
     uint32_t serial; /* of snapshots and loads */
     bool up;         /* there is a dataplane, and it has its data */
+    bool adopting;   /* its log is looked at */
     struct appendonly *log;
     enum appendonly_plan plan;
     struct load *load;
@@ -39,6 +40,7 @@ struct store {
     uint64_t save_id;
     int64_t save_start_ms, save_retry_ms, hold_ms;
     bool save_wanted; /* by BGSAVE SCHEDULE, or again after SAVE_BUSY */
+    bool save_again;  /* the latter: it was begun and told */
     bool waits;       /* SAVE: who asked */
     uint32_t wait_worker;
     uint64_t wait_request;
@@ -59,6 +61,21 @@ static uint64_t dirty(const struct store *s)
     for (uint32_t i = 0; i < link_workers(s->bridge->link); i++)
         n += STAT_GET(link_stats(s->bridge->link, i)->dirty);
     return n > s->saved_dirty ? n - s->saved_dirty : 0;
+}
+
+/* The log is to begin, and does so by a rewrite. That is under way from the moment on that CONFIG SET was answered: who waits for its end, as of Redis, must
+ * not find it over before it has begun. A snapshot that is being made, a failure and a disk in trouble it waits for. */
+static bool log_begins(const struct store *s)
+{
+    struct appendonly_info log;
+    appendonly_info(s->log, &log);
+    return s->config->control.appendonly && s->up && !log.begun && !log.rewrite_failures &&
+           log.write_ok && (!s->save || s->rewriting);
+}
+
+static bool is_rewriting(const struct store *s)
+{
+    return (s->save && s->rewriting) || log_begins(s);
 }
 
 /* ---- snapshots ---- */
@@ -119,7 +136,7 @@ static void on_saved(void *ctx, const struct save_result *r)
         return;
     }
     if (r->status == SAVE_BUSY) { /* the one before has not tidied up yet */
-        s->save_wanted = true;
+        s->save_wanted = s->save_again = true;
         s->save_retry_ms = now + BUSY_RETRY_MS;
         return;
     }
@@ -148,7 +165,7 @@ static bool start_save(struct store *s, const struct save_config *sc)
 {
     struct msg_snapshot m = {.id = sc->id,
                              .what = MSG_SNAPSHOT_CUT,
-                             .compress = s->config->control.rdbcompression,
+                             .compress = s->config->engine.rdbcompression,
                              .log = rewrite_cuts_journal(s->log)};
     s->save_start_ms = (int64_t)uv_now(s->loop);
     s->save_id = sc->id;
@@ -172,7 +189,7 @@ static bool begin_save(struct store *s, int64_t now_ms)
                              .incremental = c->rdb_save_incremental_fsync,
                              .now_s = now_ms / 1000};
     s->last_try_ms = now_ms;
-    s->save_wanted = false;
+    s->save_wanted = s->save_again = false;
     if (appendonly_hold(s->log, false)) {
         s->last_ok = false;
         publish_misconf(s);
@@ -204,15 +221,22 @@ static void save_if_due(struct store *s, int64_t now_ms)
     const struct config_control *c = &s->config->control;
     if (s->save || !s->up || s->load)
         return;
-    if (s->save_wanted && (int64_t)uv_now(s->loop) >= s->save_retry_ms) {
-        begin_save(s, now_ms);
+    bool begins = !s->ending && log_begins(s);
+    if (s->save_wanted && !begins && (int64_t)uv_now(s->loop) >= s->save_retry_ms) {
+        if (!begin_save(s, now_ms)) {
+            s->last_ok = false;
+            publish_misconf(s);
+            log_warning("Background saving error: it could not begin");
+            answer_waiting(s, false);
+            end_if_ready(s, false);
+        }
         return;
     }
     if (!s->ending && rewrite_due(s->log, (int64_t)uv_now(s->loop))) {
         begin_rewrite(s, now_ms);
         return;
     }
-    if (!c->saves || s->ending || (!s->last_ok && now_ms - s->last_try_ms <= RETRY_MS))
+    if (!c->saves || s->ending || begins || (!s->last_ok && now_ms - s->last_try_ms <= RETRY_MS))
         return;
     uint64_t changes = dirty(s);
     for (uint32_t i = 0; i < c->saves; i++) {
@@ -289,7 +313,10 @@ static void on_log_begun(void *ctx)
 static void on_log_failed(void *ctx)
 {
     struct store *s = ctx;
-    s->ops->load_failed(s->ctx);
+    if (s->adopting)
+        s->ops->adopt_failed(s->ctx);
+    else
+        s->ops->load_failed(s->ctx);
 }
 
 static void on_log_publish(void *ctx)
@@ -354,8 +381,9 @@ void store_up(struct store *s, bool adopted, int64_t now_ms)
     const struct config_control *c = &s->config->control;
     char path[4096 + 256];
     if (adopted && !has_loading_worker(s)) {
-        s->up = true;
+        s->up = s->adopting = true;
         appendonly_adopt(s->log);
+        s->adopting = false;
         return;
     }
     if (adopted) {
@@ -439,7 +467,7 @@ static void command_bgrewriteaof(struct store *s, uint32_t worker,
                                  const struct msg_admin_request *req, int64_t now_ms)
 {
     const char *text = "+Background append only file rewriting started\r\n";
-    if (s->save && s->rewriting) {
+    if (is_rewriting(s)) {
         text = "-ERR Background append only file rewriting already in progress\r\n";
     } else if (s->save || s->save_wanted) {
         rewrite_want(s->log);
@@ -458,7 +486,7 @@ static void command_save(struct store *s, uint32_t worker, const struct msg_admi
         s->ops->reply(s->ctx, worker, req->request, already);
         return;
     }
-    if (s->save || s->save_wanted) {
+    if (s->save || s->save_wanted || log_begins(s)) {
         s->save_wanted = true; /* when the log is rewritten, or what was scheduled */
     } else if (!begin_save(s, now_ms)) {
         s->ops->reply(s->ctx, worker, req->request, "-ERR\r\n");
@@ -476,7 +504,7 @@ static void command_bgsave(struct store *s, uint32_t worker, const struct msg_ad
     const char *text = "+Background saving started\r\n";
     if (req->argc > 2 || (req->argc == 2 && !span_is(argv[1], "schedule")))
         text = "-ERR syntax error\r\n";
-    else if (s->save && s->rewriting) {
+    else if (is_rewriting(s)) {
         s->save_wanted |= req->argc == 2;
         text = req->argc == 2 ? "+Background saving scheduled\r\n" : in_the_way;
     } else if (s->save || s->save_wanted)
@@ -624,7 +652,7 @@ void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)
         (struct store_info){.loading = s->loading,
                             .load_keys_loaded = s->loaded.keys,
                             .load_keys_expired = s->loaded.expired,
-                            .saving = s->save && !s->rewriting,
+                            .saving = (s->save && !s->rewriting) || s->save_again,
                             .save_scheduled = s->save_wanted,
                             .last_save_s = s->last_save_ms / 1000,
                             .last_save_took_s = s->last_took_ms < 0 ? -1 : s->last_took_ms / 1000,
@@ -635,20 +663,23 @@ void store_info(const struct store *s, struct store_info *ret, int64_t now_ms)
     int64_t now = (int64_t)uv_now(s->loop);
     struct appendonly_info log;
     appendonly_info(s->log, &log);
-    ret->aof_on = log.on;
+    ret->aof_on = s->config->control.appendonly;
+    ret->aof_rewriting = log.rewriting || log_begins(s);
+    ret->aof_rewrite_scheduled =
+        log.rewrite_scheduled || (ret->aof_on && s->up && !log.begun && !ret->aof_rewriting);
     ret->aof_failing = !log.write_ok;
     ret->aof_current_bytes = log.current_bytes;
     ret->aof_base_bytes = log.base_bytes;
     ret->aof_delayed_fsync = log.delayed_fsync;
     ret->aof_fsyncs = log.fsyncs;
     ret->aof_groups = log.groups;
-    ret->aof_rewriting = log.rewriting;
-    ret->aof_rewrite_scheduled = log.rewrite_scheduled;
     ret->aof_rewrite_ok = log.rewrite_ok;
     ret->aof_rewrites = log.rewrites;
     ret->aof_rewrite_failures = log.rewrite_failures;
     ret->aof_rewrite_took_s = log.rewrite_took_ms < 0 ? -1 : log.rewrite_took_ms / 1000;
-    ret->aof_current_rewrite_took_s = log.rewriting ? (now - log.rewrite_start_ms) / 1000 : -1;
+    ret->aof_current_rewrite_took_s = log.rewrite_start_ms ? (now - log.rewrite_start_ms) / 1000
+                                      : ret->aof_rewriting ? 0
+                                                           : -1;
     if (s->loading) {
         struct load_progress p = progress_now(s);
         ret->loading_start_s = s->progress.start_ms / 1000;

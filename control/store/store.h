@@ -22,6 +22,8 @@ struct store_ops {
     void (*renew)(void *ctx);
     /* The dataset could not be loaded; why was logged. The server is to end. */
     void (*load_failed)(void *ctx);
+    /* The log of a dataplane that serves cannot be gone on with; why was logged. Control is to end, and leave it alone. */
+    void (*adopt_failed)(void *ctx);
     /* A reply to an admin request that store_command took; `text` is RESP. */
     void (*reply)(void *ctx, uint32_t worker, uint64_t request, const char *text);
     void (*hold)(void *ctx, uint32_t worker, uint64_t request); /* it is still at work on it */

@@ -182,13 +182,17 @@ static int read_all(struct repository *r)
     return rc;
 }
 
+#define TEMP "temp-"
+
+/* But for a marker that was not finished. */
 static bool is_empty(const char *dir)
 {
     DIR *d = opendir(dir);
     const struct dirent *e;
     bool empty = d != NULL;
     while (empty && (e = readdir(d)) != NULL)
-        empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..");
+        empty =
+            !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || !strcmp(e->d_name, TEMP MARKER);
     if (d)
         closedir(d);
     return empty;
@@ -198,7 +202,7 @@ static int write_text(const char *dir, const char *name, const char *text, size_
 {
     char path[TOOL_PATH], temp[TOOL_PATH];
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    snprintf(temp, sizeof temp, "%s/temp-%s", dir, name);
+    snprintf(temp, sizeof temp, "%s/" TEMP "%s", dir, name);
     int fd = file_ops.open(temp, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     int rc = fd < 0 ? -errno : file_write_all(fd, text, n);
     if (!rc && file_ops.fsync(fd))

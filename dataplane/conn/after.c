@@ -10,15 +10,28 @@
 static void begin_long(struct worker *w)
 {
     struct held *h = w->shard.held_new;
+    w->hold.on = true;
     long_begin(h->session, h, w->id);
 }
 
 /* Clients that wait for what has changed. What they are given changes keys as well: whatever that leaves to be done comes after. */
-static void serve_waiters(struct worker *w, struct shard_set *set)
+void after_waiters(struct worker *w, struct shard_set *set)
 {
     struct cmd c = route_cmd(w, NULL, NULL, 0, NULL);
     c.shards = set;
     block_serve(&c);
+}
+
+/* Events of the keyspace. Clients that cache have been told of what has changed, or, with `steps`, are told in between, as the command went. */
+static void tell_events(struct worker *w, struct shard_set *set, bool steps)
+{
+    struct notice_seen n;
+    for (struct shard *s; (s = notify_first(set->v, set->count, &n)) != NULL;) {
+        if (steps)
+            tracking_before(w, set, n.at);
+        notify_tell(w, w->config.notify_events | n.cls, &n);
+        notices_pass(&s->notices);
+    }
 }
 
 void after_now(struct worker *w, struct shard_set *set)
@@ -28,7 +41,7 @@ void after_now(struct worker *w, struct shard_set *set)
     for (uint32_t i = 0; i < set->count; i++)
         after |= set->v[i] ? set->v[i]->after : AFTER_NONE;
     if (after & AFTER_WAIT)
-        serve_waiters(w, set);
+        after_waiters(w, set);
     for (uint32_t i = 0; i < set->count; i++) {
         struct shard *s = set->v[i];
         if (!s)
@@ -38,10 +51,12 @@ void after_now(struct worker *w, struct shard_set *set)
     }
     if (after & AFTER_HELD)
         begin_long(w);
+    if (after & AFTER_STEPS)
+        tell_events(w, set, true);
     if (after & AFTER_TRACK)
         tracking_after(w, set);
     if (after & AFTER_NOTIFY)
-        notify_take(set->v, set->count, notify_publish, w);
+        tell_events(w, set, false);
 }
 
 void after_leased(struct worker *w, uint64_t shards)

@@ -8,9 +8,11 @@
 #include <rte_cycles.h>
 
 #include "dataplane/conn/conn_internal.h"
+#include "dataplane/conn/out_inline.h"
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/effect.h"
+#include "engine/shard/entry_inline.h"
 
 /* The client's output is over budget in the middle of a batch: what it asked further is written back as bytes, to be parsed again
  * when the output has drained. */
@@ -47,6 +49,18 @@ static inline void candidates_forget(struct batch *b)
     b->departed = UINT64_MAX;
 }
 
+/* An entry of a dict that is not the batch's, or there is none yet: then it becomes that, and is returned. */
+static __attribute__((noinline)) struct dict *prefetch_other(const struct staged *s,
+                                                             const struct dict *dict)
+{
+    if (!s->dict)
+        return NULL;
+    if (dict == &none) /* those before it are other shards', or have no key */
+        return s->dict;
+    entry_prefetch(dict_candidate(s->bucket, s->hash));
+    return NULL;
+}
+
 /* The buckets were asked for when the keys were hashed; now the entries, for the whole batch. */
 static inline void prefetch_entries(struct batch *b)
 {
@@ -59,12 +73,17 @@ static inline void prefetch_entries(struct batch *b)
         if (unlikely_(s->desc != first))
             b->mixed = true;
         if (likely_(s->dict == dict)) {
+        here:
             e = dict_candidate(s->bucket, s->hash);
             if (unlikely_(!e) && unlikely_(dict_state_reach(s->bucket)))
                 e = dict_candidate_displaced(dict, s->hash);
-            __builtin_prefetch(e);
-        } else if (s->dict) {
-            __builtin_prefetch(dict_candidate(s->bucket, s->hash));
+            entry_prefetch(e);
+        } else {
+            struct dict *other = prefetch_other(s, dict);
+            if (other) {
+                dict = other;
+                goto here;
+            }
         }
         s->candidate = e;
     } while (++s != end);
@@ -102,13 +121,12 @@ execute_row(struct worker *w, struct batch *b, struct staged *s, const struct st
 {
     struct conn *c = s->conn;
     struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
-    struct reply *r = &w->out;
     if (likely_(!w->out_conn))
         out_begin(w, c);
     else if (w->out_conn != c)
         out_start(w, c);
     else
-        r->resp = c->ses.resp;
+        w->out.resp = c->ses.resp;
     cmd->session = &c->ses;
     cmd->db = c->ses.db;
     c->ses.last_ms = w->now_ms;
@@ -126,14 +144,14 @@ execute_row(struct worker *w, struct batch *b, struct staged *s, const struct st
             d->fn(cmd);
             cmd_ended_on(cmd, &w->shard);
             w->cmd_calls[d->index]++;
-            if (unlikely_(r->errors))
-                route_errors(w, r, d);
+            if (unlikely_(w->out.errors))
+                route_errors(w, &w->out, d);
             if (unlikely_(after_request(w, c))) { /* the writer may be another's */
                 account_row(c, first, s + 1);
                 return s + 1;
             }
         } else {
-            route_refused(w, r);
+            route_refused(w, &w->out);
         }
         s++;
         last = one || s == end || s->conn != c;
@@ -152,9 +170,15 @@ execute_plain(struct worker *w, struct batch *b, struct staged *s, const struct 
     return execute_row(w, b, s, end, false);
 }
 
+/* Closing or throttled, of conn.state. */
+#define CONN_STOPS 0x00ffff00u
+_Static_assert(offsetof(struct conn, throttled) == offsetof(struct conn, state) + 1 &&
+                   offsetof(struct conn, closing) == offsetof(struct conn, state) + 2,
+               "little-endian bytes of a word");
+
 static inline bool plain_client(const struct conn *c)
 {
-    return likely_(!c->closing && !c->throttled && c->nslots == 0 && session_plain(&c->ses));
+    return likely_(!(c->state & CONN_STOPS) && c->nslots == 0 && session_plain(&c->ses));
 }
 
 /* A plain request runs in place now, with all that follow. */

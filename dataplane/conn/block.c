@@ -152,8 +152,10 @@ static void detach(struct block *b)
     disk_end(b);
     if (!b->conn)
         return;
-    if (b->counted)
+    if (b->counted) {
         STAT_SET(w->stats->clients_blocked, --w->blocked);
+        STAT_ADD(w->stats->clients_in_timeout_table, -(uint64_t)(b->b.timeout_ms != 0));
+    }
     b->conn->block = NULL;
     b->conn = NULL;
 }
@@ -295,6 +297,7 @@ static void begin_to_wait(struct block *b)
         wait_for_disk(b);
     if (!ms)
         return;
+    STAT_ADD(w->stats->clients_in_timeout_table, 1);
     b->deadline_ns =
         ms < (UINT64_MAX - w->now_ns) / 1000000 ? w->now_ns + ms * 1000000 : UINT64_MAX;
     b->timer.fire = time_is_up;

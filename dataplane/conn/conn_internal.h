@@ -10,8 +10,9 @@
  *   hop.c     the short way there and back, for most commands of one key
  *   long.c    replies that are written in parts
  *   lease.c   the right to touch several shards
- *   scatter.c, part.c  requests over several shards: at home, and what each shard does of them
+ *   scatter.c, part.c, told.c  requests over several shards: at home, what each shard does of them, and who is told
  *   exec.c    MULTI, WATCH and EXEC: queueing, the shards of a transaction, its reply
+ *   astray.c  frames about connections of another worker
  *   event.c   what one worker tells another beside requests; clients that are found by their id
  *   after.c   what a command has left to be done when it is over
  *   pubsub.c  messages to subscribers here and on other workers
@@ -136,63 +137,13 @@ struct cmd route_cmd(struct worker *w, const struct cmd_desc *d, struct span *ar
 struct reply *out_open(struct conn *c); /* the client's own writer: only while it has no slots */
 extern const struct reply_sink conn_sink;
 void out_close_now(struct worker *w);
-void out_close_odd(struct worker *w, struct conn *c);
+void out_begin_other(struct conn *c); /* the writer of c is open and has no room */
+bool out_end_other(struct worker *w);
 /* Commits what was written. */
 static inline void out_close(struct worker *w)
 {
     if (w->out_conn)
         out_close_now(w);
-}
-/* out_open where no writer is open. */
-static inline void out_begin(struct worker *w, struct conn *c)
-{
-    struct reply *r = &w->out;    /* its sink was filled in by worker_create */
-    uint64_t start = c->ses.resp; /* not failed, not muted, no errors: one word */
-    size_t room;
-    uint8_t *p;
-    w->out_conn = c;
-    r->ctx = c;
-    memcpy(&r->resp, &start, sizeof(start));
-    if (likely_(c->tc && !c->out_first) && likely_((p = tcp_tx_reserve(c->tc, &room)) != NULL)) {
-        c->room = r->cur = p;
-        c->room_heap = false;
-        r->end = p + room;
-        return;
-    }
-    c->room = r->cur = r->end = NULL;
-    c->room_heap = true;
-}
-_Static_assert(offsetof(struct reply, errors) + sizeof(uint32_t) ==
-                   offsetof(struct reply, resp) + sizeof(uint64_t),
-               "resp, failed, muted, errors");
-/* out_open where the writer is not c's. */
-static inline void out_start(struct worker *w, struct conn *c)
-{
-    out_close(w);
-    out_begin(w, c);
-}
-/* out_close where the writer is open. True: all that was written is in the transport's queue. */
-static inline bool out_end(struct worker *w)
-{
-    struct conn *c = w->out_conn;
-    if (unlikely_(!c || c->room_heap)) { /* NULL: the client was closed meanwhile */
-        out_close(w);
-        return false;
-    }
-    struct reply *r = &w->out;
-    struct stats_worker *stats = w->stats;
-    size_t n = (size_t)(r->cur - c->room);
-    w->out_conn = NULL;
-    STAT_INC(stats->writes);
-    if (likely_(n != 0)) {
-        STAT_ADD(stats->net_output_bytes, n);
-        tcp_tx_commit(c->tc, n);
-    }
-    if (unlikely_(r->failed || c->state)) { /* out of blocks: it holds none */
-        out_close_odd(w, c);
-        return false;
-    }
-    return true;
 }
 void out_pump(struct conn *c); /* heap blocks -> transport */
 struct slot *slot_new(struct conn *c);
@@ -201,19 +152,58 @@ void slots_drop(struct conn *c);
 void slots_flush(struct conn *c); /* what is in order */
 void slot_bytes(struct slot *s, struct span bytes);
 void slot_free(struct slot *s);
-void slot_pin(struct slot *s, struct mail *m, size_t off, size_t n); /* its reply lies there */
-/* The plain reply of mc, whole: to the client, or pinned behind what comes first. False: the slot wants more than that. */
-bool slot_pass(struct slot *s, struct mail *m, const struct mail_cmd *mc);
+void slot_count(struct conn *c, size_t n); /* the client holds so many bytes more in slots */
 void conn_out_limits(struct conn *c);
+
+/* row.c */
+struct row *row_new(struct conn *c); /* one part is the caller's, until row_end */
+void row_end(struct row *row);
+/* The reply of its next request, which lies in the mail's replies already. */
+void row_add(struct row *row, struct mail *m, size_t off, size_t len);
+/* Replies of mc and of those behind it that are the same row's: to the client, or kept for their turn. Returns the next one. */
+struct mail_cmd *row_take(struct worker *w, struct mail *m, struct mail_cmd *mc);
+bool row_write(struct row *row);  /* the first in line: what is there. True: that was all of it */
+void row_forget(struct row *row); /* its client is gone */
+void row_free(struct row *row);
+static inline struct row *row_of(struct slot *s)
+{
+    return (struct row *)s;
+}
+_Static_assert(offsetof(struct row, slot) == 0, "row_of");
 
 /* remote.c */
 struct mail *mail_new(struct worker *w, uint32_t to);
 void mail_delete(struct mail *m);
 void mail_unpin(struct worker *w, struct mail *m); /* the last one gives it back */
 /* Memory of the mail, for what it carries; NULL: there is none. */
-void *mail_bytes(struct mail *m, size_t n);
-void mail_append(struct mail *m, struct mail_cmd *mc);
-struct mail *mail_to(struct worker *w, uint32_t to); /* the one that is being filled */
+void *mail_bytes_more(struct mail *m, size_t n);
+static inline void *mail_bytes(struct mail *m, size_t n)
+{
+    struct mail_block *b = m->blocks;
+    n = (n + 15) & ~(size_t)15;
+    if (unlikely_(!b || b->cap - b->used < n))
+        return mail_bytes_more(m, n);
+    void *p = b->data + b->used;
+    b->used += n;
+    return p;
+}
+static inline void mail_append(struct mail *m, struct mail_cmd *mc)
+{
+    if (m->last)
+        m->last->next = mc;
+    else
+        m->first = mc;
+    m->last = mc;
+    m->n++;
+}
+/* The one that is being filled. */
+static inline struct mail *mail_to(struct worker *w, uint32_t to)
+{
+    struct outbox *o = &w->outbox[to];
+    if (unlikely_(!o->cur))
+        o->cur = mail_new(w, to);
+    return o->cur;
+}
 uint64_t mail_gate(struct worker *w,
                    const struct mail_cmd *mc); /* journal_gate of what has just run */
 struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_desc *d,
@@ -292,6 +282,15 @@ bool scatter_holds(struct worker *w, struct staged *s);
 void scatter_take(struct worker *w, struct part *p); /* a part has come back */
 void scatters_free(struct worker *w);
 
+/* told.c */
+/* At the owner: takes what the part that has just run leaves to be told. False: nothing, or it was told. */
+bool told_take(struct worker *w, struct part *p);
+/* At home, of all parts that have something (sc->told). */
+void told_all(struct worker *w, struct scatter *sc, const struct span *argv);
+/* What they have read they will read again; told of is what has happened nevertheless: keys that expired. */
+void told_undone(struct worker *w, struct scatter *sc);
+void told_free(struct scatter *sc);
+
 /* part.c */
 void part_receive(struct worker *w, struct part *first);
 void part_take(struct worker *w, struct part *p);
@@ -337,6 +336,11 @@ void exec_drop(struct conn *c); /* the client is gone: frees its queue, gives it
 void exec_unwatch(struct host *h, struct session *s); /* host_ops.unwatch */
 void exec_watched(struct host *h, struct session *s); /* host_ops.watched */
 
+/* astray.c */
+bool astray_taken(void *worker, const struct net_stray *s); /* net_stray_fn */
+void astray_on_ring(struct worker *w, struct mail_event *ev);
+void astray_fini(struct worker *w);
+
 /* event.c */
 /* Runs ev->run on worker `to`, after what was sent there before; on this worker at the end of the turn. Takes ev over. */
 void event_send(struct worker *w, uint32_t to, struct mail_event *ev);
@@ -365,6 +369,7 @@ void longs_free(struct worker *w);
 
 /* after.c */
 void after_now(struct worker *w, struct shard_set *set);
+void after_waiters(struct worker *w, struct shard_set *set); /* clients that wait for keys */
 /* After every command, EXEC or part: what it has left in the shards it held. The writer may have been closed. True: there was something. */
 static inline bool after_command(struct worker *w, struct shard *s)
 {
@@ -381,6 +386,9 @@ void careful_set(struct worker *w, enum careful why, bool on);
 /* pubsub.c */
 int64_t pubsub_publish_here(struct worker *w, enum pubsub_kind kind, struct span channel,
                             struct span message);
+/* The same, and to whom else it is to be sent; this worker is among them while something that it has published before waits to be told. */
+int64_t pubsub_publish_now(struct worker *w, enum pubsub_kind kind, struct span channel,
+                           struct span message, uint64_t *ret_others);
 /* Workers, a bit each, but this one, whose clients may want it. */
 uint64_t pubsub_others(struct worker *w, enum pubsub_kind kind, struct span channel);
 /* Sends it to them; each of them answers how many of its clients got it by calling `answer` here, in a turn to come. NULL: nobody asks. */
@@ -392,11 +400,19 @@ bool publish_waits(struct worker *w, struct staged *s);
 /* What publishes and awaits no answer: to clients here and of other workers. */
 void pubsub_publish(struct worker *w, enum pubsub_kind kind, struct span channel,
                     struct span message);
-void notify_publish(void *worker, uint32_t db, uint32_t cls, const char *event, struct span key);
+/* An event, if these flags (notify-keyspace-events) say so. */
+void notify_tell(struct worker *w, uint32_t flags, const struct notice_seen *n);
 int64_t host_publish(struct host *h, int kind, struct span channel, struct span message);
 
 /* tracking.c */
 void tracking_after(struct worker *w, struct shard_set *set);
+/* The same for what changed before that step of this thread (notify_step), oldest first. */
+void tracking_before(struct worker *w, struct shard_set *set, uint64_t step);
+/* A key that has changed: to clients that have read it. */
+void tracking_tell(struct worker *w, struct track_key *k);
+/* And to those in broadcast mode. False: there are none any more. */
+bool tracking_tell_prefixes(struct worker *w, const struct track_key *k);
+void tracking_still(struct worker *w); /* are there still some? Else my shard need not tell them */
 void tracking_turn_end(struct worker *w);
 bool tracking_anybody(const struct worker *w); /* some client of some worker */
 /* CLIENT TRACKING (argv; s is it, or the EXEC of a transaction with it): another worker must be asked first, for the client of its REDIRECT: the
@@ -466,6 +482,7 @@ void times_slow(struct worker *w, const struct times_request *r, uint64_t took, 
 void times_event(struct worker *w, enum latency_event event, uint64_t cycles);
 void times_batch(struct worker *w, struct batch *b, uint64_t cycles);
 void times_remote(struct worker *w, const struct mail_cmd *mc);
+void times_row(struct worker *w, const struct mail_cmd *mc); /* one that was slow */
 
 /* block.c */
 void block_staged(struct worker *w, struct staged *s); /* a request that may make its client wait */
@@ -496,10 +513,10 @@ void door_ask_neigh(void *worker, struct ip_addr ip); /* of Linux, through contr
 /* snapshot.c */
 void snapshot_on_message(struct worker *w, struct span p);
 bool snapshot_turn_now(struct worker *w);
-/* A slice of the snapshot, if there is one. Only while my shard is mine. True: something was done. */
+/* A slice of the snapshot, if there is one, and of long replies that a change waits for. Only while my shard is mine. True: something was done. */
 static inline bool snapshot_turn(struct worker *w)
 {
-    return unlikely_(w->snapshot.state != SNAPSHOT_NONE) && snapshot_turn_now(w);
+    return unlikely_(w->hold.on) && snapshot_turn_now(w);
 }
 
 /* load.c */

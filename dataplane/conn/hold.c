@@ -1,4 +1,5 @@
-/* hold.c: requests that would change a large value which a snapshot has not written yet wait until it is (engine/shard/snapshot.h).
+/* hold.c: requests that would change a large value which a snapshot has not written yet wait until it is (engine/shard/snapshot.h); or one of which a long reply
+ * has not left, until the rest of that is written down (engine/shard/held.h).
  *
  *   here, in place     put back, its client is paused                    hold_staged; hold_batch keeps such from the short ways
  *   by mail, at owner  taken out of its mail into one of its own         hold_mail
@@ -28,10 +29,10 @@ static bool replaces(const struct cmd_desc *d)
 }
 
 static bool key_waits(struct worker *w, const struct shard_set *set, uint32_t db, struct span key,
-                      bool write)
+                      enum snapshot_change change)
 {
     struct shard *s = set->v[set->count == 1 ? 0 : shard_of_key(key, w->count)];
-    return s && s->snapshot && snapshot_wants_key(s, db, key, shard_hash(s, key), write);
+    return s && snapshot_watches(s) && snapshot_wants_key(s, db, key, shard_hash(s, key), change);
 }
 
 /* One of its keys, in the shards of the set that are there. All of them are asked: they are written one after the other. */
@@ -39,8 +40,11 @@ static bool keys_wait(struct worker *w, const struct shard_set *set, uint32_t db
                       const struct cmd_desc *d, const struct span *argv, uint32_t argc)
 {
     uint32_t some[16], *pos = some;
-    bool write = d->flags & CMD_WRITE, waits = false;
-    if (!(d->flags & (CMD_WRITE | CMD_READONLY)) || replaces(d))
+    enum snapshot_change change = !(d->flags & CMD_WRITE) ? CHANGE_READS
+                                  : replaces(d)           ? CHANGE_REPLACES
+                                                          : CHANGE_WRITES;
+    bool waits = false;
+    if (!(d->flags & (CMD_WRITE | CMD_READONLY)))
         return false;
     int n = cmd_keys(d, argv, argc, NULL, 0);
     if (n <= 0)
@@ -49,7 +53,7 @@ static bool keys_wait(struct worker *w, const struct shard_set *set, uint32_t db
         return false;
     cmd_keys(d, argv, argc, pos, (uint32_t)n);
     for (int i = 0; i < n; i++)
-        waits |= key_waits(w, set, db, argv[pos[i]], write);
+        waits |= key_waits(w, set, db, argv[pos[i]], change);
     if (pos != some)
         free(pos);
     return waits;
@@ -63,7 +67,7 @@ bool hold_keys(struct worker *w, uint32_t db, const struct cmd_desc *d, const st
 
 bool hold_key(struct worker *w, uint32_t db, struct span key)
 {
-    return key_waits(w, &w->lease_set, db, key, true);
+    return key_waits(w, &w->lease_set, db, key, CHANGE_WRITES);
 }
 
 static bool queue_waits(struct worker *w, const struct shard_set *set, uint32_t db,
@@ -112,7 +116,7 @@ static bool staged_waits(struct worker *w, const struct staged *s)
 bool hold_staged(struct worker *w, struct staged *s)
 {
     struct conn *c = s->conn;
-    if (w->lease.holder != LEASE_FREE || !w->shard.snapshot || !staged_waits(w, s))
+    if (w->lease.holder != LEASE_FREE || !snapshot_watches(&w->shard) || !staged_waits(w, s))
         return false;
     batch_put_back(w, s);
     c->paused = c->hold_waits = true;
@@ -133,11 +137,12 @@ static bool may_wait(const struct worker *w, const struct batch *b, const struct
         !(d->flags & (CMD_WRITE | CMD_READONLY)))
         return false;
     if ((d->flags & CMD_WRITE) && (!s->dict || s->dict != b->dict || d->route == ROUTE_KEYS))
-        return !replaces(d); /* the long way finds out */
+        return !replaces(d) || w->shard.held_count; /* the long way finds out */
     const struct entry *e = s->dict && s->dict == b->dict ? s->candidate : NULL;
     if (!e || !(e->flags & ENTRY_BLOCK))
         return false;
-    return d->flags & CMD_WRITE ? !replaces(d) : entry_type_fast(e) == OBJ_HASH;
+    return d->flags & CMD_WRITE ? !replaces(d) || w->shard.held_count
+                                : entry_type_fast(e) == OBJ_HASH;
 }
 
 void hold_batch(struct worker *w, struct batch *b)
@@ -219,7 +224,7 @@ bool hold_job(struct worker *w, struct lease_job *j)
     bool watched = false, behind = false;
     for (uint64_t m = j->want; m; m &= m - 1) {
         const struct worker *owner = w->all[__builtin_ctzll(m)];
-        watched |= owner->shard.snapshot != NULL;
+        watched |= snapshot_watches(&owner->shard);
         behind |= hold_client(owner, j->client);
     }
     if (!behind && (!watched || !j->waits(w, j)))

@@ -3,7 +3,7 @@
  *   hop_run    home: a row of one client's. Other shards' are copied into mail; those of my own shard run now, and where the client awaits
  *              a reply before theirs, their replies are kept aside
  *   hop_serve  owner: runs them as a batch runs its own, all replies in one piece of memory
- *   slot_pass  home (out.c): straight from the mail to the client, unless another reply comes first: then the mail is pinned until that has left
+ *   row_take   home (row.c): straight from the mail to the client, unless another reply comes first: then the mail is pinned until that has left
  *
  * Everything else goes by route.c and remote.c, which do the same with any command. Order, lines and intents are theirs: docs/threads.md.
  * Thread: the worker's. */
@@ -28,6 +28,17 @@ static inline bool client_is_plain(const struct conn *c)
                    (c->writes_pending | c->reads_pending) == 0);
 }
 
+/* memcpy, of what is short as a rule. */
+static inline void copy_bytes(uint8_t *to, const uint8_t *from, size_t n)
+{
+    if (unlikely_(n - 16 > 16)) {
+        memcpy(to, from, n);
+        return;
+    }
+    memcpy(to, from, 16);
+    memcpy(to + n - 16, from + n - 16, 16);
+}
+
 /* The arguments of a request lie in one piece of a packet, or of the batch's scratch: they are copied with what stands between them.
  * NULL: no memory. */
 static struct mail_cmd *copy_request(struct mail *m, const struct staged *s)
@@ -38,43 +49,72 @@ static struct mail_cmd *copy_request(struct mail *m, const struct staged *s)
     struct mail_cmd *mc = mail_bytes(m, sizeof(*mc) + argc * sizeof(struct span) + n);
     if (unlikely_(!mc))
         return NULL;
-    struct span *argv = (struct span *)(mc + 1);
+    struct span *argv = (struct span *)(mc + 1), *last = argv + argc - 1;
     uint8_t *to = (uint8_t *)(argv + argc);
-    memcpy(to, from, n);
-    for (uint32_t i = 0; i < argc; i++) {
+    copy_bytes(to, from, n);
+    argv[0] = span_of(to, s->argv[0].n);
+    for (uint32_t i = 1; i < argc - 1; i++) {
         ASSERT(s->argv[i].p >= from && s->argv[i].p + s->argv[i].n <= from + n);
         argv[i] = span_of(to + (s->argv[i].p - from), s->argv[i].n);
     }
-    *mc = (struct mail_cmd){.desc = s->desc,
-                            .argv = argv,
-                            .argc = argc,
-                            .hash = s->hash,
-                            .keyed = true,
-                            .plain = true,
-                            .may_hold = true};
+    *last = span_of(to + (s->argv[argc - 1].p - from), s->argv[argc - 1].n);
+    /* The rest is written by who serves it. */
+    mc->next = NULL;
+    mc->desc = s->desc;
+    mc->argv = argv;
+    mc->argc = argc;
+    mc->hash = s->hash;
+    mc->gate = 0;
+    mc->part = mc->tracks = false;
+    mc->keyed = mc->may_hold = mc->plain = true;
+    mc->held = NULL;
+    mc->took = 0;
     return mc;
 }
 
-static void post(struct worker *w, const struct staged *s)
+/* Where replies of my own are kept. */
+static struct mail *aside_mail(struct worker *w)
 {
-    struct conn *c = s->conn;
-    struct slot *slot = route_slot(c, 1);
+    if (w->aside && unlikely_(w->aside->replies.len > ASIDE_BYTES)) {
+        mail_unpin(w, w->aside);
+        w->aside = NULL;
+    }
+    if (!w->aside)
+        w->aside = mail_new(w, w->id);
+    return w->aside;
+}
+
+static __attribute__((noinline)) void refuse(struct worker *w, struct row *row)
+{
+    struct mail *m = aside_mail(w);
+    struct reply r;
+    size_t off = m->replies.len;
+    reply_heap_append(&r, &m->replies, row->slot.conn->ses.resp);
+    reply_error(&r, "OOM out of memory");
+    reply_heap_finish(&r, &m->replies);
+    row_add(row, m, off, m->replies.len - off);
+}
+
+static inline void post(struct worker *w, const struct staged *s, struct row *row)
+{
+    const struct session *ses = &s->conn->ses;
     struct mail *m = mail_to(w, s->owner);
     struct mail_cmd *mc = copy_request(m, s);
     if (unlikely_(!mc)) {
-        slot_bytes(slot, SPAN("-OOM out of memory\r\n"));
-        slot->parts = 0;
-        slot_ready(slot);
+        refuse(w, row);
         return;
     }
-    mc->slot = slot;
-    mc->db = c->ses.db;
-    mc->resp = c->ses.resp;
-    mc->client = c->ses.id;
-    mc->durability = c->ses.durability;
+    mc->slot = &row->slot;
+    mc->piece = (uint8_t)row->n;
+    mc->db = ses->db;
+    mc->resp = ses->resp;
+    mc->client = ses->id;
+    mc->durability = ses->durability;
     mail_append(m, mc);
+    row->piece[row->n++].mail = NULL;
+    row->slot.parts++;
     w->posted++;
-    count_hops(w, s->desc, 1ull << s->owner);
+    w->cmd_hops[s->desc->index] += s->owner != w->id;
     STAT_INC(w->stats->mail_sent);
 }
 
@@ -95,19 +135,13 @@ static inline void call(struct worker *w, struct cmd *cmd)
 }
 
 /* On my own shard, while replies of others are awaited before it. */
-static void run_aside(struct worker *w, struct batch *b, struct staged *s)
+static void run_aside(struct worker *w, struct batch *b, struct staged *s, struct row *row)
 {
     struct conn *c = s->conn;
-    struct slot *slot = route_slot(c, 0);
     struct cmd *cmd = &w->cmd;
+    struct mail *m = aside_mail(w);
     struct reply r;
-    if (w->aside && w->aside->replies.len > ASIDE_BYTES) {
-        mail_unpin(w, w->aside);
-        w->aside = NULL;
-    }
-    if (!w->aside)
-        w->aside = mail_new(w, w->id);
-    reply_heap_append(&r, &w->aside->replies, c->ses.resp);
+    reply_heap_append(&r, &m->replies, c->ses.resp);
     cmd->argv = s->argv;
     cmd->argc = s->argc;
     cmd->desc = s->desc;
@@ -118,12 +152,12 @@ static void run_aside(struct worker *w, struct batch *b, struct staged *s)
     cmd->parser = NULL;
     cmd->candidate = likely_(b->dict->departed == b->departed) ? s->candidate : NULL;
     cmd->may_hold = false; /* what comes before is not there yet */
-    size_t off = w->aside->replies.len;
+    size_t off = m->replies.len;
     call(w, cmd);
     cmd->may_hold = true;
     cmd->out = &w->out; /* where batch.c lets it be */
-    reply_heap_finish(&r, &w->aside->replies);
-    slot_pin(slot, w->aside, off, w->aside->replies.len - off);
+    reply_heap_finish(&r, &m->replies);
+    row_add(row, m, off, m->replies.len - off);
     if (unlikely_(w->shard.after)) {
         w->host.asker = c->ses.id;
         after_command(w, &w->shard);
@@ -133,24 +167,34 @@ static void run_aside(struct worker *w, struct batch *b, struct staged *s)
 struct staged *hop_run(struct worker *w, struct batch *b, struct staged *s, struct staged *end)
 {
     struct conn *c = s->conn;
+    const struct staged *first = s;
+    struct row *row = NULL;
     if (!client_is_plain(c))
         return s;
     out_close(w);
     c->ses.last_ms = w->now_ms;
     do {
         bool mine = s->owner == w->id && remote_shard_free(w);
-        if (mine && (!(s->way & WAY_PLAIN) || c->nslots == 0 || intents_any(w)))
+        if (mine && (!(s->way & WAY_PLAIN) || !(c->nslots | (row != NULL)) || intents_any(w)))
             break;
         if (unlikely_(c->ses.node != 0) && s->owner + 1u != c->ses.node)
             break; /* MOVED (cluster.c) */
-        c->ses.last_cmd = s->desc;
-        c->ses.commands++;
+        if (unlikely_(!row || row->n == ROW_MOST)) {
+            if (row)
+                row_end(row);
+            row = row_new(c);
+        }
         if (mine)
-            run_aside(w, b, s);
+            run_aside(w, b, s, row);
         else
-            post(w, s);
+            post(w, s, row);
         s++;
     } while (s != end && s->conn == c && (s->way & (WAY_PLAIN | WAY_HOP)) && c->state == 0);
+    if (!row)
+        return s;
+    c->ses.last_cmd = s[-1].desc;
+    c->ses.commands += (uint64_t)(s - first);
+    row_end(row);
     return s;
 }
 
@@ -174,6 +218,7 @@ static void after_served(struct worker *w, struct mail_cmd *mc)
 {
     if (w->shard.after & AFTER_HELD) {
         mc->held = w->shard.held_new;
+        w->hold.on = true;
         w->shard.after &= ~(uint32_t)AFTER_HELD;
     }
     w->host.asker = mc->client;
@@ -234,4 +279,6 @@ void hop_fini(struct worker *w)
         mail_delete(list_entry(n, struct mail, q.node));
     while ((n = list_pop_front(&w->spare_slots)) != NULL)
         free(list_entry(n, struct slot, node));
+    while ((n = list_pop_front(&w->spare_rows)) != NULL)
+        free(list_entry(n, struct row, slot.node));
 }

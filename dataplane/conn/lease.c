@@ -12,6 +12,7 @@
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
+#include "engine/shard/snapshot.h"
 
 static void round_run(struct worker *w, struct lease *l);
 
@@ -181,7 +182,7 @@ void lease_defer(struct worker *w, struct mail *m)
 void lease_on_release(struct worker *w)
 {
     w->lease.holder = LEASE_FREE;
-    w->hold.on = w->shard.snapshot != NULL;
+    w->hold.on |= snapshot_watches(&w->shard); /* snapshot_turn ends it, and tells who waits */
     lease_pump(w);
 }
 

@@ -19,6 +19,7 @@
 #include "engine/cmd/cmd.h"
 #include "engine/resp/reply.h"
 
+struct dict_bucket;
 struct held;
 struct slot;
 struct worker;
@@ -52,12 +53,17 @@ struct mail_cmd {
     uint64_t client;
     uint64_t gate; /* reply: journal_gate of the shard that ran it */
     uint8_t resp, durability;
+    uint8_t piece; /* of its slot's row */
     bool part, keyed, tracks, may_hold;
     bool plain;                  /* touches nothing but its key and its reply (WAY_PLAIN) */
     struct held *held;           /* of the reply, at the owner */
     size_t reply_off, reply_len; /* in the mail's replies */
     uint64_t took, queued;       /* cycles; took 0: it was not timed by itself */
-    struct entry *candidate;     /* at the owner, while its mail is served */
+    union {                      /* at the owner, while its mail is served */
+        const struct dict_bucket
+            *bucket; /* until the entries are prefetched; NULL: its key is not looked up */
+        struct entry *candidate; /* then */
+    };
 };
 
 /* What stands in the line for a shard. First member of its record. */

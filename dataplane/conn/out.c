@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "dataplane/conn/conn_internal.h"
+#include "dataplane/conn/out_inline.h"
 #include "engine/base/assert.h"
 
 static inline void commit(struct conn *c, struct reply *r)
 {
+    c->w->out_seg = NULL;
     size_t n = (size_t)(r->cur - c->room);
     if (unlikely_(n == 0))
         return;
@@ -103,7 +105,17 @@ struct reply *out_open(struct conn *c)
     return &w->out;
 }
 
-void out_close_odd(struct worker *w, struct conn *c)
+void out_begin_other(struct conn *c)
+{
+    struct reply *r = &c->w->out;
+    size_t room;
+    uint8_t *p = c->tc && !c->out_first ? tcp_tx_reserve(c->tc, &room) : NULL;
+    c->room = r->cur = p;
+    r->end = p ? p + room : NULL;
+    c->room_heap = !p;
+}
+
+static void close_odd(struct worker *w, struct conn *c)
 {
     if (w->out.failed) {
         STAT_INC(w->stats->output_buffer_limit_closed);
@@ -123,7 +135,24 @@ void out_close_now(struct worker *w)
     STAT_INC(w->stats->writes);
     commit(c, &w->out);
     if (unlikely_(w->out.failed || c->out_bytes || c->kind == CONN_DOOR || c->state))
-        out_close_odd(w, c);
+        close_odd(w, c);
+}
+
+bool out_end_other(struct worker *w)
+{
+    struct conn *c = w->out_conn;
+    if (!c || c->room_heap) {
+        out_close(w);
+        return false;
+    }
+    w->out_conn = NULL;
+    STAT_INC(w->stats->writes);
+    commit(c, &w->out);
+    if (unlikely_(w->out.failed || c->state)) { /* out of blocks: it holds none */
+        close_odd(w, c);
+        return false;
+    }
+    return true;
 }
 
 void out_pump(struct conn *c)
@@ -199,12 +228,14 @@ struct slot *slot_new(struct conn *c)
 
 void slot_free(struct slot *s)
 {
+    if (s->row) {
+        row_free(row_of(s));
+        return;
+    }
     if (s->agg) {
         agg_free(s->agg);
         free(s->agg);
     }
-    if (s->pinned)
-        mail_unpin(s->home, s->pinned);
     if (s->bytes.p)
         reply_heap_free(&s->bytes);
     struct worker *w = s->home;
@@ -216,53 +247,11 @@ void slot_free(struct slot *s)
     w->spare_slot_count++;
 }
 
-/* They count as held by the client. */
-static inline void count_bytes(struct conn *c, size_t n)
+void slot_count(struct conn *c, size_t n)
 {
     c->slot_bytes += n;
     if (unlikely_(c->slot_bytes > LIMIT_CONN_OUT_PAUSE_BYTES))
         c->throttled = true;
-}
-
-void slot_pin(struct slot *s, struct mail *m, size_t off, size_t n)
-{
-    m->pins++;
-    s->pinned = m;
-    s->pin_off = off;
-    s->pin_len = n;
-    count_bytes(s->conn, n);
-}
-
-/* The bytes of a reply that is complete. */
-static inline void slot_write(const struct slot *s, struct reply *r)
-{
-    if (s->pinned)
-        reply_raw(r, s->pinned->replies.p + s->pin_off, s->pin_len);
-    if (s->bytes.len)
-        reply_raw(r, s->bytes.p, s->bytes.len);
-}
-
-bool slot_pass(struct slot *s, struct mail *m, const struct mail_cmd *mc)
-{
-    struct conn *c = s->conn;
-    if (unlikely_(!c || s->parts != 1 || s->resumes))
-        return false;
-    s->parts = 0;
-    if (c->slots.next != &s->node || c->longer) {
-        slot_pin(s, m, mc->reply_off, mc->reply_len);
-    } else {
-        list_remove(&s->node);
-        c->nslots--;
-        reply_raw(out_open(c), m->replies.p + mc->reply_off, mc->reply_len);
-        slot_free(s);
-        if (list_empty(&c->slots))
-            c->slot_bytes = 0;
-        else
-            slots_flush(c);
-    }
-    if (unlikely_(c->state != 0))
-        conn_mark(c);
-    return true;
 }
 
 /* Appends a part of a plain reply. */
@@ -274,20 +263,28 @@ void slot_bytes(struct slot *s, struct span bytes)
     reply_heap_append(&r, &s->bytes, 2);
     reply_raw(&r, bytes.p, bytes.n);
     reply_heap_finish(&r, &s->bytes);
-    count_bytes(s->conn, bytes.n);
+    slot_count(s->conn, bytes.n);
 }
 
 void slots_flush(struct conn *c)
 {
     while (!list_empty(&c->slots)) {
         struct slot *s = list_entry(c->slots.next, struct slot, node);
-        if (s->parts || c->longer)
+        if (c->longer)
+            return;
+        if (s->row) {
+            if (!row_write(row_of(s)))
+                return;
+            row_free(row_of(s));
+            continue;
+        }
+        if (s->parts)
             return;
         list_remove(&s->node);
         c->nslots--;
         struct reply *r = out_open(c);
-        if (!s->muted)
-            slot_write(s, r);
+        if (!s->muted && s->bytes.len)
+            reply_raw(r, s->bytes.p, s->bytes.len);
         if (unlikely_(s->held != NULL))
             long_begin(c, s->held, s->held_at);
         slot_free(s);
@@ -322,6 +319,8 @@ void slots_drop(struct conn *c)
     while ((n = list_pop_front(&c->slots)) != NULL) {
         struct slot *s = list_entry(n, struct slot, node);
         s->conn = NULL;
+        if (s->row)
+            row_forget(row_of(s));
         if (s->held)
             long_forget(c->w, s->held, s->held_at);
         s->held = NULL;

@@ -4,6 +4,8 @@
  *   PART_RUN   what writes is run; the keys are free again
  *   PART_DROP  the keys are free again
  *
+ * What writes where somebody listens keeps its keys, when it has run, until home has told of it (told.c) and drops it.
+ *
  * Where there is a journal one owner writes the whole request down, and runs its part, before the others run theirs: that record is behind what each shard had done
  * when it granted, and each shard's next one is behind that.
  *
@@ -14,6 +16,7 @@
 #include "dataplane/conn/conn_internal.h"
 #include "dataplane/conn/scatter.h"
 #include "engine/cmd/effect.h"
+#include "engine/shard/entry_inline.h"
 
 /* ---- commands that meet keys of parts ---- */
 
@@ -78,7 +81,7 @@ static inline void find_entries(struct worker *w, struct part *p)
     p->departed = p->dict->departed;
     for (struct cmd_key *k = p->key, *end = k + p->keys; k != end; k++) {
         k->candidate = dict_candidate(k->bucket, k->hash);
-        __builtin_prefetch(k->candidate);
+        entry_prefetch(k->candidate);
     }
 }
 
@@ -153,16 +156,14 @@ static void run(struct worker *w, struct part *p)
     if (unlikely_(w->journal.on) && (!of->write || !of->teller || of->teller == p))
         p->gate = journal_gate(w, w->id, journal_need(of->durability, of->write));
     w->lease.served += of->write;
-    after_command(w, &w->shard);
 }
 
 /* ---- keys ---- */
 
-/* Must listeners hear of all its shards at once, in its order? Or is there no room: then eviction is for whoever has all shards. */
+/* There is no room: eviction is for whoever has all shards. */
 static bool needs_leases(struct worker *w, const struct part *p)
 {
-    return p->of->write && ((w->shard.listen & (LISTEN_NOTIFY | LISTEN_TRACK | LISTEN_BROADCAST)) ||
-                            ((p->of->desc->flags & CMD_DENYOOM) && shard_full(&w->shard)));
+    return p->of->write && (p->of->desc->flags & CMD_DENYOOM) && shard_full(&w->shard);
 }
 
 /* False: it meets another. */
@@ -189,7 +190,7 @@ static bool take_keys(struct worker *w, struct part *p)
 static void note_journal(struct worker *w, struct part *p)
 {
     const struct scatter *of = p->of;
-    p->journals = true;
+    p->journals = p->claims = true;
     w->shard.claims++;
     p->changes = of->desc->key_step == 2;
     for (uint32_t i = 0; i < p->keys && !p->changes; i++)
@@ -207,8 +208,8 @@ bool part_claims(const struct shard *s, uint64_t hash)
 static void let_go(struct worker *w, struct part *p)
 {
     struct intents *t = &w->lease.intents;
-    w->shard.claims -= p->journals;
-    p->journals = false;
+    w->shard.claims -= p->claims;
+    p->journals = p->claims = false;
     for (uint32_t i = 0; i < p->keys; i++)
         intent_drop(&p->key[i]);
     if (p->of->write)
@@ -233,10 +234,14 @@ static bool grant(struct worker *w, struct part *p)
         return false;
     p->step = PART_GRANTED;
     STAT_INC(w->stats->mail_served);
-    if (!p->of->write)
-        run(w, p);
-    else if (unlikely_(w->journal.on))
-        note_journal(w, p);
+    if (p->of->write) {
+        if (unlikely_(w->journal.on))
+            note_journal(w, p);
+        return true;
+    }
+    run(w, p);
+    if (unlikely_(w->shard.after) && told_take(w, p))
+        p->step = PART_NOTED;
     return true;
 }
 
@@ -262,10 +267,22 @@ static __attribute__((noinline)) void ask(struct worker *w, struct part *p)
     part_send(w, p->of->home, p);
 }
 
+/* It has run. Until home has told of it nobody changes its keys, and they do not leave by themselves. */
+static void keep_until_told(struct worker *w, struct part *p)
+{
+    w->shard.claims += !p->claims;
+    p->claims = true;
+    p->step = PART_RAN;
+    part_send(w, p->of->home, p);
+}
+
 static __attribute__((noinline)) void run_and_go(struct worker *w, struct part *p)
 {
     run(w, p);
-    let_go(w, p);
+    if (unlikely_((w->shard.after | (w->shard.listen & LISTEN_NOTIFY)) != 0) && told_take(w, p))
+        keep_until_told(w, p);
+    else
+        let_go(w, p);
 }
 
 void part_take(struct worker *w, struct part *p)

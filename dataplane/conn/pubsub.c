@@ -6,7 +6,9 @@
  *     sum, reply          <--------- the same memory, with how many
  *
  * A message is encoded once; its bytes in RESP2 and RESP3 differ in the first. All that one worker publishes goes the same way to another,
- * one ring, first in, first out: order per publisher and channel is kept. Thread: the worker's. */
+ * one ring, first in, first out: order per publisher and channel is kept. What several workers publish to one is run there in the order in which
+ * they sent it: each takes the next of its tickets, and one that comes before its turn keeps its ring closed until then. So whatever has happened before a
+ * publication, on whichever worker, has been told before it. Thread: the worker's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +110,7 @@ struct publication {
     struct mail_event ev; /* there, and back with the answer */
     publish_answer *answer;
     void *ctx;
+    uint64_t ticket; /* at the worker that it goes to */
     uint64_t hash;
     int64_t receivers;
     enum pubsub_kind kind;
@@ -133,9 +136,28 @@ static void on_answer(struct worker *w, struct mail_event *ev)
     free(p);
 }
 
+/* Others that were sent to w before it have not come yet: it is looked at again, and what lies behind it waits. */
+static bool comes_early(struct worker *w, struct publication *p)
+{
+    uint64_t from = 1ull << p->ev.from;
+    if (p->ticket != w->tickets_run) {
+        w->rings_closed |= from;
+        list_push_back(&w->events, &p->ev.node);
+        return true;
+    }
+    w->tickets_run++;
+    if (p->ev.from == w->id)
+        w->told_later--;
+    else
+        w->rings_closed &= ~from;
+    return false;
+}
+
 static void on_publication(struct worker *w, struct mail_event *ev)
 {
     struct publication *p = (struct publication *)ev;
+    if (comes_early(w, p))
+        return;
     out_close(w);
     p->receivers = publish_hashed(w, p->kind, span_of(p->bytes, p->channel_len),
                                   span_of(p->bytes + p->channel_len, p->message_len), p->hash);
@@ -145,6 +167,20 @@ static void on_publication(struct worker *w, struct mail_event *ev)
     }
     p->ev.run = on_answer;
     event_send(w, p->ev.from, &p->ev);
+}
+
+/* The next ticket, and the message to the ring at once: nobody waits for it until the end of this turn. */
+static void send(struct worker *w, uint32_t to, struct publication *p)
+{
+    struct worker *there = w->all[to];
+    p->ticket = __atomic_fetch_add(&there->tickets, 1, __ATOMIC_RELAXED); /* the ring orders */
+    event_send(w, to, &p->ev);
+    if (to == w->id) {
+        w->told_later++;
+        return;
+    }
+    mail_flush(&there->in[w->id]);
+    worker_wake(there);
 }
 
 void pubsub_send(struct worker *w, uint64_t workers, enum pubsub_kind kind, struct span channel,
@@ -167,15 +203,35 @@ void pubsub_send(struct worker *w, uint64_t workers, enum pubsub_kind kind, stru
                                   .message_len = message.n};
         memcpy(p->bytes, channel.p, channel.n);
         memcpy(p->bytes + channel.n, message.p, message.n);
-        event_send(w, (uint32_t)__builtin_ctzll(workers), &p->ev);
+        send(w, (uint32_t)__builtin_ctzll(workers), p);
     }
+}
+
+/* What was sent to this worker's clients before is told: by others, or with `own` only by itself. */
+static bool up_to_date(const struct worker *w, bool own)
+{
+    return own ? w->told_later == 0
+               : __atomic_load_n(&w->tickets, __ATOMIC_RELAXED) == w->tickets_run;
+}
+
+int64_t pubsub_publish_now(struct worker *w, enum pubsub_kind kind, struct span channel,
+                           struct span message, uint64_t *ret_others)
+{
+    *ret_others = pubsub_others(w, kind, channel);
+    if (likely_(up_to_date(w, true)))
+        return pubsub_publish_here(w, kind, channel, message);
+    *ret_others |= 1ull << w->id;
+    return 0;
 }
 
 void pubsub_publish(struct worker *w, enum pubsub_kind kind, struct span channel,
                     struct span message)
 {
-    pubsub_publish_here(w, kind, channel, message);
     uint64_t others = w->count > 1 ? pubsub_others(w, kind, channel) : 0;
+    if (w->count == 1 || up_to_date(w, false))
+        pubsub_publish_here(w, kind, channel, message);
+    else
+        others |= 1ull << w->id;
     if (others)
         pubsub_send(w, others, kind, channel, message, NULL, NULL);
 }
@@ -199,15 +255,14 @@ static void publish_event(struct worker *w, const char *what, uint32_t db, struc
         free(name);
 }
 
-void notify_publish(void *worker, uint32_t db, uint32_t cls, const char *event, struct span key)
+void notify_tell(struct worker *w, uint32_t flags, const struct notice_seen *n)
 {
-    struct worker *w = worker;
-    uint32_t flags = w->config.notify_events;
-    (void)cls;
+    if (!(flags & n->cls))
+        return;
     if (flags & NOTIFY_KEYSPACE)
-        publish_event(w, "keyspace", db, key, span_str(event));
+        publish_event(w, "keyspace", n->db, n->key, span_str(n->event));
     if (flags & NOTIFY_KEYEVENT)
-        publish_event(w, "keyevent", db, span_str(event), key);
+        publish_event(w, "keyevent", n->db, span_str(n->event), n->key);
 }
 
 /* ---- order ---- */

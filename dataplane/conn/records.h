@@ -34,19 +34,35 @@ struct slot {
     bool resumes;      /* the client was paused for this one */
     bool muted;        /* CLIENT REPLY OFF/SKIP at the time of the request */
     bool publishes;    /* a PUBLISH: other messages need not wait for its answers */
+    bool row;          /* first member of a struct row: replies of several requests */
     struct agg *agg;   /* split commands; NULL: one plain reply */
     /* Takes the reply bytes of a part that shard `from` has answered; NULL: they are the reply. */
     void (*take)(struct worker *w, struct slot *s, struct span bytes, uint32_t from);
     uint64_t took, queued; /* cycles, of the part that took longest */
     struct worker *home;
-    struct mail
-        *pinned; /* the reply's bytes lie in its replies, not in `bytes`; NULL: they do not */
-    size_t pin_off, pin_len;
     struct block_wait *wait; /* of a client that may wait for a key (block.c) */
     struct scatter *scatter; /* a request over several shards that is under way */
     struct reply_heap bytes;
     struct held *held; /* behind them the reply goes on in parts (long.c), made at worker held_at */
     uint32_t held_at;
+};
+
+#define ROW_MOST 32
+
+/* Where one reply of a row lies: in the replies of a mail that is pinned for it. */
+struct row_piece {
+    struct mail *mail; /* NULL: it is not there yet */
+    size_t off, len;
+    struct held
+        *held; /* behind it the reply goes on in parts, made at mail->to; NULL: that is all */
+};
+
+/* One slot for plain requests of a client that follow each other (row.c). Its parts are replies that are awaited. */
+struct row {
+    struct slot slot;
+    uint32_t n, at; /* requests; replies that were written: one after the other */
+    bool gated;     /* some may not be told yet: none is before all are there */
+    struct row_piece piece[ROW_MOST];
 };
 
 struct out_block {
@@ -75,7 +91,6 @@ struct conn {
     struct session ses; /* first: host.c converts */
     struct worker *w;
     struct tcp_conn *tc; /* CONN_TCP; NULL once the transport is gone */
-    uint64_t door;       /* CONN_DOOR */
     union {
         struct {
             bool paused;      /* waits for a lease or for control: requests behind it wait */
@@ -88,37 +103,40 @@ struct conn {
         uint64_t state_and_tail; /* all of it; 0: nothing is left of what came before */
     };
     uint8_t kind;
-    bool fin_said;            /* tcp_close was called */
-    bool dead;                /* on w->dead, freed at the end of the turn */
-    bool dirty;               /* on w->dirty */
-    bool named;               /* in w->named */
-    bool journal_waits : 1;   /* paused because the journal is full */
-    bool hold_waits : 1;      /* paused until a snapshot has written a value */
-    bool loader;              /* control replays a log */
-    bool postponed;           /* paused by CLIENT PAUSE */
-    struct partial *part;     /* NULL: nothing is kept */
+    bool fin_said;          /* tcp_close was called */
+    bool dead;              /* on w->dead, freed at the end of the turn */
+    bool dirty;             /* on w->dirty */
+    bool named;             /* in w->named */
+    bool journal_waits : 1; /* paused because the journal is full */
+    bool hold_waits : 1;    /* paused until a snapshot has written a value */
+    bool loader;            /* control replays a log */
+    bool postponed;         /* paused by CLIENT PAUSE */
+    bool room_heap;
+    bool door_retry; /* the ring was full */
+    uint32_t nslots;
+    uint16_t writes_pending, reads_pending; /* requests over several shards that are under way */
+    struct partial *part;                   /* NULL: nothing is kept */
+    struct out_block *out_first;
+    uint8_t *room;      /* start of the open writer's room */
+    struct inq inq;     /* input behind the backlog */
+    struct inq backlog; /* requests staged and put back, parsed first */
+    /* what a request on its usual way looks at ends here */
     struct monitor *monitor;  /* NULL: it does not watch */
-    struct inq backlog;       /* requests staged and put back, parsed first */
-    struct inq inq;           /* input behind them */
     struct conn_long *longer; /* a reply that is being written in parts; NULL: none */
     struct block
         *block; /* it waits for a key, or its command has not been run yet; NULL: neither */
     struct list slots;
-    uint32_t nslots;
-    uint16_t writes_pending, reads_pending; /* requests over several shards that are under way */
-    size_t slot_bytes;                      /* held in slots behind one that is not ready */
-    struct list node;                       /* w->conns */
-    struct list dirty_node;                 /* w->dirty: looked at by conn_turn_end */
+    size_t slot_bytes;        /* held in slots behind one that is not ready */
+    struct list node;         /* w->conns */
+    struct list dirty_node;   /* w->dirty: looked at by conn_turn_end */
     struct list leaving_node; /* w->leaving: closed by us, the transport has not ended yet */
     /* output */
-    uint8_t *room; /* start of the open writer's room */
-    bool room_heap;
-    bool door_retry; /* the ring was full */
-    struct out_block *out_first, *out_last;
+    struct out_block *out_last;
     size_t out_bytes;
     uint64_t out_soft_since_ms;
     struct conflate *conflate; /* messages that wait; NULL: none */
     /* door */
+    uint64_t door;         /* CONN_DOOR: its number */
     uint64_t door_unacked; /* bytes received and not yet given back as credit */
 };
 
@@ -158,11 +176,13 @@ struct snapshot_job {
 
 /* What waits until a snapshot has written large values of my shard (hold.c). */
 struct hold {
-    bool on;           /* one is being made */
+    bool
+        on; /* one is being made, or a long reply is under way; turns of it are made (snapshot_turn) */
     struct list mails; /* struct mail of one command each; belongs to the shard */
     struct list jobs;  /* struct lease_job of this worker's: for values of any shard */
     uint64_t asked;    /* workers that have such jobs for my shard; belongs to the shard */
-    uint64_t answered; /* of its snapshot_answered, by when they were last told */
+    uint64_t answered,
+        held_answered; /* of its snapshot_answered and held_answered, by when they were last told */
 };
 
 struct load_job {
@@ -226,6 +246,8 @@ struct worker {
     uint64_t next_client, clients, doors, out_total;
     struct conn *out_conn; /* whose writer is open */
     struct reply out;
+    struct tx_seg *
+        out_seg; /* the client's queue begins with it, and its writer stands on it; NULL: anywhere else */
     struct batch *batch;
     /* other workers */
     struct mail_ring *in;  /* count rings: in[i] is written by worker i */
@@ -236,19 +258,23 @@ struct worker {
     struct cmd part_cmd;    /* of the part that runs here */
     struct list lease_jobs; /* struct lease_job: for the next round */
     struct lease lease_round;
-    bool lease_asking;                    /* lease_round is under way */
-    uint32_t posted;                      /* commands whose replies are awaited */
-    struct list spare_slots, spare_mails; /* for the next ones */
-    uint32_t spare_slot_count, spare_mail_count;
+    bool lease_asking;                                /* lease_round is under way */
+    uint32_t posted;                                  /* commands whose replies are awaited */
+    struct list spare_slots, spare_rows, spare_mails; /* for the next ones */
+    uint32_t spare_slot_count, spare_row_count, spare_mail_count;
     struct mail *aside; /* replies of this worker's own shard that wait behind others' (hop.c) */
     struct list longs;  /* struct conn_long */
     struct list events; /* struct mail_event of this worker to itself */
     /* clients that others name by their id (event.c): open addressing, a power of two */
     struct conn **named;
     uint32_t named_cap, named_count;
-    struct wheel timers;            /* struct client_timer */
-    uint32_t careful;               /* enum careful */
-    struct pubsub pubsub;           /* of this worker's clients; pubsub.filter is read by all */
+    struct wheel timers;  /* struct client_timer */
+    uint32_t careful;     /* enum careful */
+    struct pubsub pubsub; /* of this worker's clients; pubsub.filter is read by all */
+    uint64_t tickets_run; /* publications to me, in the order of their tickets */
+    uint64_t
+        rings_closed; /* senders, a bit each, whose next publication waits for its turn; and myself */
+    uint32_t told_later;            /* of my own to my clients that wait for theirs */
     struct reply_heap message;      /* the one being delivered, encoded */
     struct tracking_table tracking; /* of this worker's clients */
     struct list blocks;             /* struct block of this worker's clients */
@@ -261,6 +287,11 @@ struct worker {
     uint64_t snapshot_unwanted; /* id: given up as soon as the shard is mine */
     struct load_job load;
     struct journal_out journal;
+    struct {
+        struct astray_table *table; /* where flows were found; NULL: none was looked for */
+        struct astray *now;         /* the one that is put in */
+        uint32_t sent, asked;       /* of mine, under way */
+    } astray;
     /* control */
     struct list admin;
     uint64_t next_admin;
@@ -285,9 +316,11 @@ struct worker {
     /* idle */
     uint32_t sleeping; /* 1 while asleep; writers: me, and a waker */
     int wake_fd;       /* eventfd: mail has come */
+    uint64_t tickets; /* taken by publications to me; writers: who sends them (relaxed; pubsub.c) */
     uint64_t last_work_ns, sleep_ns;
     /* account of this turn, in cycles; one turn in STAGE_SAMPLE has its stages told apart */
     uint64_t stage_tsc[STAGES], tx_tsc;
+    uint64_t expire_tsc; /* of turns that looked for expired keys: what the shard does by itself */
     uint32_t stage_wait; /* turns until the next such turn */
     bool staging;        /* this is one */
     uint64_t housekeeping_ns, housekeepings;

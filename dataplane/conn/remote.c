@@ -10,6 +10,7 @@
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
+#include "engine/shard/entry_inline.h"
 
 #define BLOCK_BYTES   8192
 #define SPARE_MAILS   64
@@ -77,39 +78,15 @@ void mail_delete(struct mail *m)
     free(m);
 }
 
-void *mail_bytes(struct mail *m, size_t n)
+void *mail_bytes_more(struct mail *m, size_t n)
 {
-    n = (n + 15) & ~(size_t)15;
-    struct mail_block *b = m->blocks;
-    if (!b || b->cap - b->used < n) {
-        size_t cap = n > BLOCK_BYTES ? n : BLOCK_BYTES;
-        b = malloc(sizeof(*b) + cap);
-        if (!b)
-            return NULL;
-        *b = (struct mail_block){.next = m->blocks, .cap = cap};
-        m->blocks = b;
-    }
-    void *p = b->data + b->used;
-    b->used += n;
-    return p;
-}
-
-void mail_append(struct mail *m, struct mail_cmd *mc)
-{
-    if (m->last)
-        m->last->next = mc;
-    else
-        m->first = mc;
-    m->last = mc;
-    m->n++;
-}
-
-struct mail *mail_to(struct worker *w, uint32_t to)
-{
-    struct outbox *o = &w->outbox[to];
-    if (!o->cur)
-        o->cur = mail_new(w, to);
-    return o->cur;
+    size_t cap = n > BLOCK_BYTES ? n : BLOCK_BYTES;
+    struct mail_block *b = malloc(sizeof(*b) + cap);
+    if (!b)
+        return NULL;
+    *b = (struct mail_block){.next = m->blocks, .used = n, .cap = cap};
+    m->blocks = b;
+    return b->data;
 }
 
 struct mail_cmd *mail_add(struct mail *m, struct slot *slot, const struct cmd_desc *d,
@@ -246,21 +223,22 @@ static void slot_hold(struct worker *w, struct slot *slot, struct held *held, ui
 
 static void take_replies(struct worker *w, struct mail *m)
 {
-    for (struct mail_cmd *mc = m->first; mc; mc = mc->next) {
+    for (struct mail_cmd *mc = m->first, *next; mc; mc = next) {
         struct slot *slot = mc->slot;
+        if (likely_(slot && slot->row)) {
+            next = row_take(w, m, mc);
+            continue;
+        }
+        next = mc->next;
         w->posted--;
         if (!slot)
             continue; /* remote_tell */
         times_remote(w, mc);
-        if (likely_(mc->plain) && likely_(!mc->gate && !mc->held) && slot_pass(slot, m, mc))
-            continue;
         struct span bytes = span_of(m->replies.p + mc->reply_off, mc->reply_len);
         if (slot->agg)
             agg_part(slot->agg, bytes, w->rng);
         else if (slot->take)
             slot->take(w, slot, bytes, m->to);
-        else if (mc->plain && slot->conn)
-            slot_pin(slot, m, mc->reply_off, mc->reply_len);
         else
             slot_bytes(slot, bytes);
         if (unlikely_(mc->held != NULL))
@@ -305,6 +283,7 @@ static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
     }
     if (unlikely_(w->shard.after & AFTER_HELD)) {
         mc->held = w->shard.held_new;
+        w->hold.on = true;
         w->shard.after &= ~(uint32_t)AFTER_HELD;
     }
     reply_heap_finish(&r, &m->replies);
@@ -323,18 +302,22 @@ static struct hop_look prefetch(struct worker *w, struct mail_cmd *first)
 {
     struct hop_look look = {NULL, 0};
     for (struct mail_cmd *mc = first; mc; mc = mc->next) {
-        if (mc->keyed && w->shard.db[mc->db].keys)
-            dict_prefetch_bucket(w->shard.db[mc->db].keys, mc->hash);
+        const struct dict *dict = mc->keyed ? w->shard.db[mc->db].keys : NULL;
+        mc->bucket = likely_(dict != NULL) ? dict_bucket_of(dict, mc->hash) : NULL;
+        __builtin_prefetch(mc->bucket);
     }
     if (first && (look.dict = w->shard.db[first->db].keys) != NULL)
         look.departed = look.dict->departed;
     for (struct mail_cmd *mc = first; mc; mc = mc->next) {
-        const struct dict *dict = mc->keyed ? w->shard.db[mc->db].keys : NULL;
-        if (!dict)
+        const struct dict_bucket *bucket = mc->bucket;
+        if (unlikely_(!bucket))
             continue;
-        struct entry *e = dict_candidate(dict_bucket_of(dict, mc->hash), mc->hash);
-        __builtin_prefetch(e);
-        mc->candidate = dict == look.dict ? e : NULL;
+        struct entry *e = dict_candidate(bucket, mc->hash);
+        bool here = mc->db == first->db;
+        if (unlikely_(!e) && unlikely_(dict_state_reach(bucket)) && here)
+            e = dict_candidate_displaced(look.dict, mc->hash);
+        entry_prefetch(e);
+        mc->candidate = likely_(here) ? e : NULL;
     }
     return look;
 }
@@ -399,7 +382,8 @@ static void on_neigh(struct worker *w, struct mail_neigh *n)
     free(n);
 }
 
-static void dispatch(struct worker *w, void *tagged)
+/* False: it waits for its turn, with all behind it on its ring. */
+static inline bool dispatch(struct worker *w, void *tagged, uint32_t from)
 {
     void *p = (void *)((uintptr_t)tagged & ~(uintptr_t)MAIL_TAG_MASK);
     switch ((enum mail_tag)((uintptr_t)tagged & MAIL_TAG_MASK)) {
@@ -412,21 +396,23 @@ static void dispatch(struct worker *w, void *tagged)
     case MAIL_LEASE_GRANT: lease_on_grant(w, p); break;
     case MAIL_LEASE_RELEASE: lease_on_release(w); break;
     case MAIL_NEIGH: on_neigh(w, p); break;
-    case MAIL_EVENT: ((struct mail_event *)p)->run(w, p); break;
+    case MAIL_EVENT: ((struct mail_event *)p)->run(w, p); return !(w->rings_closed >> from & 1);
     case MAIL_PARTS: part_receive(w, p); break;
     }
+    return true;
 }
 
 bool remote_receive(struct worker *w)
 {
     bool worked = false;
     for (uint32_t i = 0; i < w->count; i++) {
-        if (i == w->id)
+        if (w->rings_closed >> i & 1)
             continue;
         void *tagged;
         for (int k = 0; k < 256 && (tagged = mail_pop(&w->in[i])) != NULL; k++) {
-            dispatch(w, tagged);
             worked = true;
+            if (unlikely_(!dispatch(w, tagged, i)))
+                break;
         }
     }
     out_close(w);

@@ -346,8 +346,8 @@ static void run_publish(struct worker *w, struct staged *s)
     struct conn *c = s->conn;
     enum pubsub_kind kind = s->desc == &cmd_table[CMD_spublish] ? PUBSUB_SHARD : PUBSUB_CHANNEL;
     out_close(w);
-    int64_t here = pubsub_publish_here(w, kind, s->argv[1], s->argv[2]);
-    uint64_t others = pubsub_others(w, kind, s->argv[1]);
+    uint64_t others;
+    int64_t here = pubsub_publish_now(w, kind, s->argv[1], s->argv[2], &others);
     w->cmd_calls[s->desc->index]++;
     if (!others) {
         struct target t;
@@ -438,8 +438,8 @@ static void publish_into(struct worker *w, struct staged *s, struct slot *slot)
 {
     enum pubsub_kind kind = s->desc == &cmd_table[CMD_spublish] ? PUBSUB_SHARD : PUBSUB_CHANNEL;
     slot_aggregate(slot, s);
-    slot->agg->sum = pubsub_publish_here(w, kind, s->argv[1], s->argv[2]);
-    uint64_t others = pubsub_others(w, kind, s->argv[1]);
+    uint64_t others;
+    slot->agg->sum = pubsub_publish_now(w, kind, s->argv[1], s->argv[2], &others);
     w->cmd_calls[s->desc->index]++;
     slot->parts = (uint32_t)__builtin_popcountll(others);
     count_hops(w, s->desc, others);

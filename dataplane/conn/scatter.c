@@ -6,8 +6,9 @@
  *   all granted     what only reads: reply; PART_DROP ---> let go
  *                   what writes:            PART_RUN ----> run, let go; reply
  *                   and has a journal:      PART_RUN to one, which writes the request down; then to the others
+ *                   and is listened to:     what it has done is told (told.c), then PART_DROP ---> let go
  *   some refused    PART_DROP to those that were granted; then in order: PART_WAIT to one shard after the other, which waits for its turn
- *   some listen     PART_DROP, then under leases
+ *   no room         PART_DROP, then under leases
  *
  * Everything else runs under leases (lease.c). As long as a request is under way its client goes on with what does not meet its keys.
  * Why this is atomic, and nobody waits for ever: docs/threads.md. Thread: the client's home worker. */
@@ -36,13 +37,13 @@ static inline void step(struct worker *w, struct scatter *sc, struct part *p, en
     part_send(w, p->shard, p);
 }
 
-/* Every part has been granted, or only those (`granted`). */
-static void step_all(struct worker *w, struct scatter *sc, enum part_step to, bool granted)
+/* Those parts; PART_ASK: every one. */
+static void step_all(struct worker *w, struct scatter *sc, enum part_step to, enum part_step those)
 {
     uint32_t n = sc->parts;
     sc->awaited++; /* my own part may be home at once: not the last one yet */
     for (uint32_t i = 0; i < n; i++)
-        if (!granted || sc->part[i].step == PART_GRANTED)
+        if (those == PART_ASK || sc->part[i].step == those)
             step(w, sc, &sc->part[i], to);
     if (--sc->awaited == 0)
         go_on(w, sc);
@@ -152,6 +153,7 @@ void scatters_free(struct worker *w)
         struct scatter *sc = list_entry(n, struct scatter, node);
         if (sc->slot && !sc->slot->conn)
             slot_free(sc->slot);
+        told_free(sc);
         scatter_free(w, sc);
     }
     while (w->scatter_pool.n)
@@ -222,6 +224,7 @@ bool scatter_holds(struct worker *w, struct staged *s)
     bool write = !(d->flags & CMD_READONLY);
     if (keys && !write && !c->writes_pending)
         return false;
+    keys &= !c->writes_pending || !w->config.notify_events; /* events in its order */
     int n = keys ? cmd_keys(d, s->argv, s->argc, pos, KEYS_HERE) : 0;
     if (n < 0 || n > KEYS_HERE)
         n = 0;
@@ -254,27 +257,48 @@ static inline size_t value_bytes(const uint8_t *p)
     return i + 2 + n + 2;
 }
 
+/* The same as memcpy, of which most values need no call. */
+static inline void copy_value(uint8_t *to, const uint8_t *value, size_t n)
+{
+    if (likely_(n <= 64)) {
+        bytes_copy_64(to, value, n);
+    } else if (likely_(n <= 96)) { /* the end over that of the beginning */
+        memcpy(to, value, 64);
+        memcpy(to + n - 32, value + n - 32, 32);
+    } else {
+        memcpy(to, value, n);
+    }
+}
+
 /* The values of all parts, in the order of the keys. */
 static void join_values(struct scatter *sc, struct reply *r)
 {
+    const uint8_t *at[LIMIT_WORKERS]; /* the rest of each part's */
     reply_array(r, sc->keys);
     size_t all = 0;
     for (uint32_t i = 0; i < sc->parts; i++) {
-        sc->part[i].at = sc->part[i].reply.p;
+        at[i] = sc->part[i].reply.p;
         all += sc->part[i].reply.len;
     }
     bool fits = (size_t)(r->end - r->cur) >= all && !r->muted;
-    for (const uint8_t *k = sc->part_of, *end = k + sc->keys; k != end; k++) {
-        const uint8_t *value = sc->part[*k].at;
-        size_t n = value_bytes(value);
-        sc->part[*k].at = value + n;
-        if (likely_(fits)) {
-            memcpy(r->cur, value, n);
-            r->cur += n;
-        } else {
-            reply_raw(r, value, n);
+    if (unlikely_(!fits)) {
+        for (uint32_t i = 0; i < sc->keys; i++) {
+            const uint8_t **value = &at[sc->part_of[i]];
+            size_t n = value_bytes(*value);
+            reply_raw(r, *value, n);
+            *value += n;
         }
+        return;
     }
+    uint8_t *to = r->cur;
+    for (const uint8_t *k = sc->part_of, *end = k + sc->keys; k != end; k++) {
+        const uint8_t *value = at[*k];
+        size_t n = value_bytes(value);
+        at[*k] = value + n;
+        copy_value(to, value, n);
+        to += n;
+    }
+    r->cur = to;
 }
 
 static int64_t part_number(const struct part *p)
@@ -517,12 +541,38 @@ static void write_all(struct worker *w, struct scatter *sc)
     sc->teller = find_teller(w, sc);
     if (likely_(!sc->teller)) {
         sc->state = SCATTER_ENDING;
-        step_all(w, sc, PART_RUN, false);
+        step_all(w, sc, PART_RUN, PART_ASK);
         return;
     }
     whole_argv(sc);
     sc->state = SCATTER_TELLING;
     step(w, sc, sc->teller, PART_RUN);
+}
+
+static void read_all(struct worker *w, struct scatter *sc)
+{
+    sc->state = SCATTER_ENDING;
+    if (unlikely_(sc->told != 0))
+        told_all(w, sc, whole_argv(sc));
+    answer(w, sc);
+    step_all(w, sc, PART_DROP, PART_ASK);
+}
+
+static void undo(struct worker *w, struct scatter *sc)
+{
+    if (unlikely_(sc->told != 0))
+        told_undone(w, sc);
+    sc->state = SCATTER_UNDOING;
+    step_all(w, sc, PART_DROP, PART_GRANTED);
+}
+
+/* All have run; those to which somebody listens have their keys until it is told. */
+static void tell(struct worker *w, struct scatter *sc)
+{
+    sc->state = SCATTER_TOLD;
+    told_all(w, sc, whole_argv(sc));
+    answer(w, sc);
+    step_all(w, sc, PART_DROP, PART_RAN);
 }
 
 static uint64_t shards_of(const struct scatter *sc)
@@ -538,45 +588,57 @@ static void go_on(struct worker *w, struct scatter *sc)
 {
     switch ((enum scatter_state)sc->state) {
     case SCATTER_ASKING:
-        if (sc->refused || sc->listens) {
-            sc->state = SCATTER_UNDOING;
-            step_all(w, sc, PART_DROP, true);
-        } else if (ask_next(w, sc)) {
-            if (sc->write) {
-                write_all(w, sc);
-                break;
-            }
-            sc->state = SCATTER_ENDING;
-            answer(w, sc);
-            step_all(w, sc, PART_DROP, false);
-        }
+        if (sc->refused || sc->leased)
+            undo(w, sc);
+        else if (!ask_next(w, sc))
+            break;
+        else if (sc->write)
+            write_all(w, sc);
+        else
+            read_all(w, sc);
         break;
     case SCATTER_TELLING:
         sc->state = SCATTER_ENDING;
-        step_all(w, sc, PART_RUN, true);
+        step_all(w, sc, PART_RUN, PART_GRANTED);
         break;
     case SCATTER_UNDOING:
-        if (sc->listens)
+        if (sc->leased)
             ask_leases(w, sc, shards_of(sc));
         else
             ask_in_order(w, sc);
         break;
     case SCATTER_ENDING:
+        if (unlikely_(sc->told != 0)) {
+            tell(w, sc);
+            break;
+        }
         if (sc->slot)
             answer(w, sc);
         scatter_free(w, sc);
         break;
+    case SCATTER_TOLD: scatter_free(w, sc); break;
     case SCATTER_LEASED: break;
     }
+}
+
+/* It is not as it mostly is. */
+static void take_odd(struct scatter *sc, struct part *p)
+{
+    if (p->step == PART_REFUSED)
+        sc->refused = true;
+    else if (p->step == PART_LEASE)
+        sc->leased = true;
+    else
+        sc->told |= 1ull << (p - sc->part);
+    if (p->step == PART_NOTED)
+        p->step = PART_GRANTED;
 }
 
 void scatter_take(struct worker *w, struct part *p)
 {
     struct scatter *sc = p->of;
-    if (unlikely_(p->step == PART_REFUSED))
-        sc->refused = true;
-    if (unlikely_(p->step == PART_LEASE))
-        sc->listens = true;
+    if (unlikely_(p->step > PART_HOME))
+        take_odd(sc, p);
     if (--sc->awaited == 0)
         go_on(w, sc);
 }
@@ -612,7 +674,7 @@ static void make_parts(struct worker *w, struct scatter *sc, const struct spread
         p->argc = 1 + n * each;
         p->keys = n;
         p->shard = shard;
-        p->lost = p->journals = p->changes = false;
+        p->lost = p->journals = p->changes = p->claims = false;
         p->reply = (struct reply_heap){.p = room, .cap = cap, .lent = true};
         p->took = p->gate = 0;
         p->served = UINT64_MAX;
@@ -623,27 +685,40 @@ static void make_parts(struct worker *w, struct scatter *sc, const struct spread
     }
 }
 
+/* A part's next key and argument. */
+struct dealt {
+    struct span *argv;
+    struct cmd_key *key;
+};
+
+static inline __attribute__((always_inline)) void
+deal_one(struct dealt *to, uint64_t hash, const struct span *from, uint8_t **bytes, uint32_t each)
+{
+    (to->key++)->hash = hash;
+    *to->argv++ = copy_arg(bytes, from[0]);
+    if (each == 2)
+        *to->argv++ = copy_arg(bytes, from[1]);
+}
+
 /* Gives the parts their keys, `each` arguments a key, in their order. */
 static inline __attribute__((always_inline)) void deal(struct worker *w, struct scatter *sc,
-                                                       const struct span *from,
-                                                       const uint8_t *owner, const uint8_t *index,
-                                                       uint8_t *bytes, uint32_t each)
+                                                       const struct staged *s, const uint8_t *owner,
+                                                       const uint8_t *index, uint8_t *bytes,
+                                                       uint32_t each)
 {
-    struct {
-        struct span *argv;
-        struct cmd_key *key;
-    } to[LIMIT_WORKERS];
+    struct dealt to[LIMIT_WORKERS];
     uint8_t *part_of = sc->part_of;
+    const struct span *from = s->argv + sc->desc->first_key;
     for (uint32_t i = 0; i < sc->parts; i++) {
         to[i].argv = sc->part[i].argv + 1;
         to[i].key = sc->part[i].key;
     }
-    for (uint32_t i = 0, n = sc->keys; i < n; i++, from += each) {
-        uint8_t k = part_of[i] = index[owner[i]];
-        (to[k].key++)->hash = shard_hash(&w->shard, *from);
-        *to[k].argv++ = copy_arg(&bytes, from[0]);
-        if (each == 2)
-            *to[k].argv++ = copy_arg(&bytes, from[1]);
+    part_of[0] = index[owner[0]];
+    deal_one(&to[part_of[0]], s->hash, from, &bytes, each);
+    for (uint32_t i = 1, n = sc->keys; i < n; i++) {
+        from += each;
+        part_of[i] = index[owner[i]];
+        deal_one(&to[part_of[i]], shard_hash(&w->shard, *from), from, &bytes, each);
     }
 }
 
@@ -651,15 +726,14 @@ static void fill_parts(struct worker *w, struct scatter *sc, const struct staged
                        const struct spread *at, uint8_t *bytes)
 {
     uint8_t index[LIMIT_WORKERS];
-    const struct span *from = s->argv + sc->desc->first_key;
     make_parts(w, sc, at, index, bytes + at->bytes);
     struct span name = copy_arg(&bytes, s->argv[0]);
     for (uint32_t i = 0; i < sc->parts; i++)
         sc->part[i].argv[0] = name;
     if (sc->desc->key_step == 1)
-        deal(w, sc, from, at->owner, index, bytes, 1);
+        deal(w, sc, s, at->owner, index, bytes, 1);
     else
-        deal(w, sc, from, at->owner, index, bytes, 2);
+        deal(w, sc, s, at->owner, index, bytes, 2);
 }
 
 static void start(struct worker *w, struct staged *s, const struct spread *at)
@@ -679,7 +753,7 @@ static void start(struct worker *w, struct staged *s, const struct spread *at)
     STAT_INC(w->stats->scatters);
     count_hops(w, s->desc, shards_of(sc));
     STAT_ADD(w->stats->mail_sent, sc->parts);
-    step_all(w, sc, PART_ASK, false);
+    step_all(w, sc, PART_ASK, PART_ASK);
 }
 
 uint32_t scatter_start(struct worker *w, struct staged *s)
@@ -687,18 +761,21 @@ uint32_t scatter_start(struct worker *w, struct staged *s)
     const struct cmd_desc *d = s->desc;
     uint32_t first = (uint32_t)d->first_key, each = (uint32_t)d->key_step;
     uint8_t here[KEYS_HERE];
-    if (d->split == SPLIT_LEASE || (each == 2 && (s->argc - first) % 2 != 0))
+    if (d->split == SPLIT_LEASE || !s->keyed || (each == 2 && (s->argc - first) % 2 != 0))
         return 0;
     struct spread at;
     at.keys = each == 2 ? (s->argc - first) / 2 : s->argc - first;
-    at.shards = 0;
     memset(at.count, 0, w->count * sizeof(at.count[0]));
     at.owner = here;
     at.bytes = s->argv[0].n;
     if (at.keys > KEYS_HERE && !(at.owner = malloc(at.keys)))
         return 0;
     const struct span *key = s->argv + first;
-    for (uint32_t i = 0; i < at.keys; i++, key += each) {
+    at.owner[0] = s->owner;
+    at.count[s->owner] = at.shards = 1;
+    at.bytes += key->n + (each == 2 ? key[1].n : 0);
+    for (uint32_t i = 1; i < at.keys; i++) {
+        key += each;
         uint32_t owner = shard_of_key(*key, w->count);
         at.owner[i] = (uint8_t)owner;
         at.shards += at.count[owner]++ == 0;

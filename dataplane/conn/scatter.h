@@ -69,9 +69,11 @@ enum part_step {
     PART_RUN,     /* home: it is run, and lets go */
     PART_DROP,    /* home: it lets go */
     PART_GRANTED, /* owner; all from here on are the owner's answers */
-    PART_REFUSED, /* something else has one of its keys, or the shard */
-    PART_LEASE,   /* the shard has listeners that must hear of the request as a whole */
     PART_HOME,    /* it has let go */
+    PART_REFUSED, /* something else has one of its keys, or the shard */
+    PART_LEASE, /* it is for leases: the shard has no room, or a snapshot has what its client asked before */
+    PART_NOTED, /* granted and read, and what that left is to be told */
+    PART_RAN,   /* written; it keeps its keys until home has told of it */
 };
 
 struct part {
@@ -82,18 +84,20 @@ struct part {
     struct cmd_key *key;
     uint32_t argc, keys;
     uint32_t shard;
-    uint8_t step;  /* enum part_step */
+    /* these four at once */
     bool lost;     /* no memory for the reply */
-    bool runs;     /* this step runs it */
     bool journals; /* owner: it writes, and the shard has a journal */
+    bool claims;   /* owner: its keys do not leave by themselves (shard.claims) */
     bool changes;  /* owner: it is not the DEL of nothing */
+    uint8_t step;  /* enum part_step */
+    bool runs;     /* this step runs it */
     struct reply_heap reply;
-    const uint8_t *at;       /* home: the rest of the reply */
     const struct dict *dict; /* owner: the keys' candidates are of this dict, as it was then */
     uint64_t departed, served;
     uint64_t took, queued; /* cycles, where it was timed by itself */
     uint64_t gate;         /* journal_gate of the shard */
     uint64_t seq;          /* owner: of the shard's last record before it; then, of the teller's */
+    struct told *told;     /* PART_NOTED, PART_RAN */
 } __attribute__((aligned(64))); /* others write their own at the same time */
 
 /* What happens to a request as a whole. */
@@ -102,6 +106,7 @@ enum scatter_state {
     SCATTER_UNDOING, /* refused somewhere: what was granted lets go */
     SCATTER_TELLING, /* granted everywhere: the teller writes it down and runs */
     SCATTER_ENDING,  /* granted everywhere: its parts run and let go */
+    SCATTER_TOLD,    /* what was told let go of its keys after that */
     SCATTER_LEASED,  /* waits for leases */
 };
 
@@ -121,11 +126,12 @@ struct scatter {
     uint8_t state;    /* enum scatter_state */
     uint8_t resp, durability;
     bool write, tracks;
-    bool keyed;            /* all of its keys are known: what does not meet them goes on */
-    bool refused, listens; /* PART_REFUSED, PART_LEASE came */
-    bool ordered;          /* one part after the other, each waiting for its turn */
-    bool pooled;           /* the block is of the size that a worker keeps */
+    bool keyed;           /* all of its keys are known: what does not meet them goes on */
+    bool refused, leased; /* PART_REFUSED, PART_LEASE came */
+    bool ordered;         /* one part after the other, each waiting for its turn */
+    bool pooled;          /* the block is of the size that a worker keeps */
     uint64_t client, born;
+    uint64_t told; /* parts whose `told` is at home, a bit each */
 };
 
 /* Blocks at rest, of one size, for the next requests; the worker's own. */

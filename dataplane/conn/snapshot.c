@@ -57,6 +57,7 @@ static void cut(struct worker *w, void *ctx)
         journal_cut(w, ask->id);
     for (uint32_t i = 0; i < w->count && !rc; i++)
         rc = begin_shard(w->all[i], w->lease_set.v[i], ask, w->now_ms);
+    w->hold.on = true; /* the others have it from lease_on_release */
     if (rc) {
         for (uint32_t i = 0; i < w->count && rc != -EBUSY; i++)
             if (w->lease_set.v[i]->snapshot) {
@@ -171,11 +172,24 @@ static uint64_t tsc_mhz(void)
     return mhz ? mhz : 1000;
 }
 
-bool snapshot_turn_now(struct worker *w)
+static uint64_t slice_cycles(const struct worker *w)
+{
+    return tsc_mhz() * (w->config.snapshot_slice_us ? w->config.snapshot_slice_us : 5);
+}
+
+/* Changes wait for long replies. */
+static void take_down(struct worker *w)
+{
+    uint64_t until = rte_rdtsc() + slice_cycles(w);
+    do
+        held_step(&w->shard);
+    while (w->shard.held_wanted && rte_rdtsc() < until);
+}
+
+static bool slice(struct worker *w)
 {
     struct snapshot_job *job = &w->snapshot;
     uint64_t start = rte_rdtsc();
-    uint32_t us = w->config.snapshot_slice_us ? w->config.snapshot_slice_us : 20;
     /* The upper half of an id is the generation of the control process that chose it. */
     if (job->state != SNAPSHOT_TIDIES &&
         (job->begin.id == w->snapshot_unwanted ||
@@ -183,17 +197,30 @@ bool snapshot_turn_now(struct worker *w)
         snapshot_give_up(&w->shard);
         job->state = SNAPSHOT_TIDIES;
     }
-    bool did = advance(w, start + tsc_mhz() * us);
-    uint64_t answered = snapshot_answered(&w->shard);
-    w->hold.on = w->shard.snapshot != NULL;
-    if (unlikely_(answered != w->hold.answered || !w->hold.on)) {
-        w->hold.answered = answered;
-        hold_written(w);
-    }
+    bool did = advance(w, start + slice_cycles(w));
     uint64_t took = rte_rdtsc() - start;
     STAT_ADD(w->stats->snapshot_slices, 1);
     uint64_t took_us = took / tsc_mhz();
     if (took_us > STAT_GET(w->stats->snapshot_longest_us))
         STAT_SET(w->stats->snapshot_longest_us, took_us);
+    return did;
+}
+
+bool snapshot_turn_now(struct worker *w)
+{
+    struct shard *s = &w->shard;
+    struct hold *h = &w->hold;
+    bool did = w->snapshot.state != SNAPSHOT_NONE && slice(w);
+    if (s->held_wanted) {
+        take_down(w);
+        did = true;
+    }
+    uint64_t answered = snapshot_answered(s);
+    h->on = snapshot_watches(s) || w->snapshot.state != SNAPSHOT_NONE;
+    if (unlikely_(answered != h->answered || s->held_answered != h->held_answered || !h->on)) {
+        h->answered = answered;
+        h->held_answered = s->held_answered;
+        hold_written(w);
+    }
     return did;
 }

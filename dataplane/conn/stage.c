@@ -86,26 +86,37 @@ static inline uint64_t kind_of(const struct worker *w, uint8_t how, uint32_t arg
 }
 
 /* `line`: "*2\r\n$3\r\nGET\r\n", the start of a request of command d with argc arguments. */
+static struct known known_make(const struct worker *w, const uint8_t *line,
+                               const struct cmd_desc *d, uint8_t how, uint32_t argc,
+                               size_t name_len)
+{
+    struct known k = {.desc = d,
+                      .argc = argc,
+                      .name_len = (uint8_t)name_len,
+                      .keyed = true,
+                      .one = argc == 2 && w->count == 1};
+    k.kind = kind_of(w, how, argc);
+    memcpy(&k.head, line, 8);
+    memcpy(&k.name, line + 8, name_len);
+    k.name_mask = UINT64_MAX >> (64 - 8 * name_len);
+    return k;
+}
+
 static void known_learn(struct worker *w, const uint8_t *line, const struct cmd_desc *d,
                         uint8_t how, uint32_t argc, size_t name_len)
 {
     if (!(how & HOW_PLAIN) || argc > 9 || name_len < 3 || name_len > 8)
         return;
-    struct known k = {.desc = d, .argc = argc, .name_len = (uint8_t)name_len, .keyed = true};
-    k.kind = kind_of(w, how, argc);
-    memcpy(&k.head, line, 8);
-    memcpy(&k.name, line + 8, name_len);
-    k.name_mask = UINT64_MAX >> (64 - 8 * name_len);
+    struct known k = known_make(w, line, d, how, argc, name_len);
     *known_slot(w->batch, k.head, k.name) = k;
 }
 
-/* Every slot holds something that is true at any place. */
+/* Every slot holds something that is true at any place, now. */
 static void known_forget(struct worker *w)
 {
     static const char get[] = "*2\r\n$3\r\nGET";
     const struct cmd_desc *d = &cmd_table[CMD_get];
-    known_learn(w, (const uint8_t *)get, d, w->how[d->index], 2, 3);
-    struct known k = *known_slot(w->batch, load64((const uint8_t *)get), 0x544547);
+    struct known k = known_make(w, (const uint8_t *)get, d, w->how[d->index], 2, 3);
     for (int i = 0; i < KNOWN_SLOTS; i++)
         w->batch->known_slot[i] = k;
     w->batch->known = w->batch->known_slot;
@@ -316,37 +327,6 @@ whole:
     return p;
 }
 
-/* A burst's bytes of a client from which nothing waits: whole requests that are known are staged right here, in one function from the
- * stack's call on. What else there is goes to receive_rest. */
-static __attribute__((noinline)) void receive_rest(struct conn *c, const uint8_t *p,
-                                                   const uint8_t *end);
-
-static inline __attribute__((always_inline)) void receive(struct conn *c, const uint8_t *p,
-                                                          size_t n, bool aes)
-{
-    struct worker *w = c->w;
-    struct batch *b = w->batch;
-    const uint8_t *end = p + n;
-    STAT_ADD(w->stats->net_input_bytes, n);
-    STAT_INC(w->stats->reads);
-    if (unlikely_(c->state_and_tail || c->nslots >= LIMIT_CONN_SLOTS || !c->ses.authenticated ||
-                  !w->known_ready || ((uintptr_t)c->inq.p | (uintptr_t)c->backlog.p) ||
-                  (c->part && !resp_parser_idle(&c->part->parser)))) {
-        conn_input_on(c, p, end);
-        return;
-    }
-    p = stage_known(w, c, p, end, b->full, aes);
-    if (unlikely_(p != end)) /* or the batch is full, which whoever comes next will find */
-        receive_rest(c, p, end);
-}
-
-static void receive_any(struct conn *c, const uint8_t *p, size_t n)
-{
-    receive(c, p, n, false);
-}
-
-void (*conn_receive)(struct conn *c, const uint8_t *p, size_t n) = receive_any;
-
 typedef const uint8_t *stage_fn(struct worker *w, struct conn *c, const uint8_t *p,
                                 const uint8_t *end, struct staged *until);
 
@@ -358,6 +338,91 @@ static const uint8_t *stage_known_any(struct worker *w, struct conn *c, const ui
 
 static stage_fn *stage_known_here = stage_known_any;
 
+#define ONE_BYTES 24 /* more than the head of one, a name of 8 bytes and the start of a key's */
+/* The common case of stage_known, said out: a key and nothing else of a command like the one before, with one worker. Returns p where it is
+ * anything else. */
+static inline __attribute__((always_inline)) const uint8_t *
+stage_one(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end, bool aes)
+{
+    struct batch *b = w->batch;
+    const struct known *k = b->known;
+    struct staged *s = b->end;
+    struct span *argv = b->args_end;
+    const uint8_t *q = p + 10 + k->name_len;
+    uint32_t x;
+    if (unlikely_(!k->one || end - p < ONE_BYTES || s == b->full || argv + 2 > b->args_full) ||
+        unlikely_(!known_is(k, load64(p), load64(p + 8))) ||
+        unlikely_(!resp_two_digits(x = resp_load32(q))))
+        return p;
+    size_t n = resp_two_length(x) + 10;
+    const uint8_t *key = q + 5;
+    q += 7 + n;
+    struct dict *dict = w->shard.db[c->ses.db].keys;
+    if (unlikely_(q > end || !dict))
+        return p;
+    argv[0] = span_of(p + 8, k->name_len);
+    argv[1] = span_of(key, n);
+    uint64_t hash = stage_hash(w, span_of(key, n), aes);
+    s->conn = c;
+    s->desc = k->desc;
+    s->argv = argv;
+    s->kind = k->kind;
+    s->hash = hash;
+    s->dict = dict;
+    stage_bucket(s, dict, hash);
+    b->end = s + 1;
+    b->args_end = argv + 2;
+    return q;
+}
+
+/* A burst's bytes of a client from which nothing waits: whole requests that are known are staged right here, in one function from the
+ * stack's call on. What else there is goes to receive_rest. */
+static __attribute__((noinline)) void receive_rest(struct conn *c, const uint8_t *p,
+                                                   const uint8_t *end);
+
+static inline __attribute__((always_inline)) void receive_known(struct conn *c, const uint8_t *p,
+                                                                const uint8_t *end, bool aes)
+{
+    struct worker *w = c->w;
+    p = stage_known(w, c, p, end, w->batch->full, aes);
+    if (unlikely_(p != end)) /* or the batch is full, which whoever comes next will find */
+        receive_rest(c, p, end);
+}
+
+/* known: receive_known, apart and called last, so that one request alone saves no register. */
+static inline __attribute__((always_inline)) void
+receive(struct conn *c, const uint8_t *p, size_t n, bool aes,
+        void (*known)(struct conn *c, const uint8_t *p, const uint8_t *end))
+{
+    struct worker *w = c->w;
+    struct stats_worker *stats = w->stats;
+    const uint8_t *end = p + n;
+    STAT_ADD(stats->net_input_bytes, n);
+    STAT_INC(stats->reads);
+    if (unlikely_(c->state_and_tail || c->nslots >= LIMIT_CONN_SLOTS || !c->ses.authenticated ||
+                  !w->known_ready || ((uintptr_t)c->inq.p | (uintptr_t)c->backlog.p) ||
+                  (c->part && !resp_parser_idle(&c->part->parser)))) {
+        conn_input_on(c, p, end);
+        return;
+    }
+    p = stage_one(w, c, p, end, aes);
+    if (unlikely_(p != end))
+        known(c, p, end);
+}
+
+static __attribute__((noinline)) void receive_known_any(struct conn *c, const uint8_t *p,
+                                                        const uint8_t *end)
+{
+    receive_known(c, p, end, false);
+}
+
+static void receive_any(struct conn *c, const uint8_t *p, size_t n)
+{
+    receive(c, p, n, false, receive_known_any);
+}
+
+void (*conn_receive)(struct conn *c, const uint8_t *p, size_t n) = receive_any;
+
 /* With the hash of the CPU's AES instructions inline, where key_hash is that. */
 #if defined(__x86_64__)
 KEY_HASH_AES static const uint8_t *stage_known_aes(struct worker *w, struct conn *c,
@@ -367,9 +432,15 @@ KEY_HASH_AES static const uint8_t *stage_known_aes(struct worker *w, struct conn
     return stage_known(w, c, p, end, until, true);
 }
 
+KEY_HASH_AES static __attribute__((noinline)) void
+receive_known_aes(struct conn *c, const uint8_t *p, const uint8_t *end)
+{
+    receive_known(c, p, end, true);
+}
+
 KEY_HASH_AES static void receive_aes(struct conn *c, const uint8_t *p, size_t n)
 {
-    receive(c, p, n, true);
+    receive(c, p, n, true, receive_known_aes);
 }
 
 __attribute__((constructor(KEY_HASH_CHOSEN))) static void choose(void)

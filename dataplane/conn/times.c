@@ -176,6 +176,21 @@ void times_batch(struct worker *w, struct batch *b, uint64_t cycles)
 
 /* ---- a command of another worker's client, measured where it ran ---- */
 
+static void slow_remote(struct worker *w, const struct mail_cmd *mc, uint64_t took, uint64_t queued)
+{
+    const struct slot *slot = mc->slot;
+    struct times_request r = {.desc = mc->desc,
+                              .argv = mc->argv,
+                              .argc = mc->argc,
+                              .session = slot->conn ? &slot->conn->ses : NULL};
+    times_slow(w, &r, took, queued);
+}
+
+void times_row(struct worker *w, const struct mail_cmd *mc)
+{
+    slow_remote(w, mc, mc->took, mc->queued);
+}
+
 void times_remote(struct worker *w, const struct mail_cmd *mc)
 {
     struct slot *slot = mc->slot;
@@ -185,9 +200,5 @@ void times_remote(struct worker *w, const struct mail_cmd *mc)
     }
     if (likely_(slot->took < w->slow_cycles) || slot->parts > 1)
         return;
-    struct times_request r = {.desc = mc->desc,
-                              .argv = mc->argv,
-                              .argc = mc->argc,
-                              .session = slot->conn ? &slot->conn->ses : NULL};
-    times_slow(w, &r, slot->took, slot->queued);
+    slow_remote(w, mc, slot->took, slot->queued);
 }

@@ -188,7 +188,7 @@ static void send_changed(struct worker *w, uint32_t to, const struct track_key *
 }
 
 /* Ids of one home behind each other; the key's memory is ours. */
-static void send_ids(struct worker *w, struct track_key *k)
+void tracking_tell(struct worker *w, struct track_key *k)
 {
     for (uint32_t from = 0; from < k->n;) {
         uint32_t home = client_home(w, k->id[from]), end = from + 1;
@@ -221,6 +221,20 @@ static bool send_broadcast(struct worker *w, const struct track_key *k)
         send_changed(w, i, k, true, NULL, 0);
     }
     return any;
+}
+
+bool tracking_tell_prefixes(struct worker *w, const struct track_key *k)
+{
+    return !k->broadcast || send_broadcast(w, k);
+}
+
+void tracking_still(struct worker *w)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < w->count && !any; i++)
+        any = clients_of(w->all[i], true) != 0;
+    if (!any)
+        w->shard.listen &= ~(uint32_t)LISTEN_BROADCAST;
 }
 
 /* ---- FLUSHALL, FLUSHDB ---- */
@@ -262,6 +276,30 @@ bool tracking_anybody(const struct worker *w)
     return false;
 }
 
+/* Takes the key over. */
+static void tell_changed(struct worker *w, struct shard *s, struct track_key *k)
+{
+    tracking_tell(w, k);
+    if (!tracking_tell_prefixes(w, k))
+        s->listen &= ~(uint32_t)LISTEN_BROADCAST; /* the last of them is gone */
+    track_free(k);
+}
+
+void tracking_before(struct worker *w, struct shard_set *set, uint64_t step)
+{
+    struct shard *s;
+    do {
+        s = NULL;
+        for (uint32_t i = 0; i < set->count; i++) {
+            const struct track_key *k = set->v[i] ? set->v[i]->track.changed : NULL;
+            if (k && k->at < step && (!s || k->at < s->track.changed->at))
+                s = set->v[i];
+        }
+        if (s)
+            tell_changed(w, s, track_take_first(s));
+    } while (s);
+}
+
 void tracking_after(struct worker *w, struct shard_set *set)
 {
     bool flushed = false, gone;
@@ -271,10 +309,7 @@ void tracking_after(struct worker *w, struct shard_set *set)
             continue;
         for (struct track_key *k = track_take(s, &gone), *next; k; k = next) {
             next = k->next;
-            send_ids(w, k);
-            if (k->broadcast && !send_broadcast(w, k))
-                s->listen &= ~(uint32_t)LISTEN_BROADCAST; /* the last of them is gone */
-            track_free(k);
+            tell_changed(w, s, k);
         }
         flushed |= gone;
     }

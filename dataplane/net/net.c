@@ -111,6 +111,8 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
         return -ENOMEM;
     uint32_t n = cfg->max_conns;
     net->cfg = *cfg;
+    if (net->cfg.snd_buf_bytes < cfg->mtu) /* room for a segment, always */
+        net->cfg.snd_buf_bytes = cfg->mtu;
     net->pool_mbufs = cfg->pool->size;
     net->cache = &net_no_cache;
     net->wire = *wire;
@@ -155,19 +157,19 @@ int net_create(struct net **ret, const struct net_config *cfg, const struct net_
     net->loss = net_map(net->loss_bytes);
     if (net->loss) /* few pages of it are ever written */
         madvise(net->loss, net->loss_bytes, MADV_NOHUGEPAGE);
-    /* Three index arrays: free stack, dirty list, reap list. */
-    net->free_conns = net_map(3 * sizeof(uint32_t) * (size_t)n);
+    net->dirty = net_map(sizeof(net->dirty[0]) * (size_t)n);
+    /* Two index arrays: free stack, reap list. */
+    net->free_conns = net_map(2 * sizeof(uint32_t) * (size_t)n);
     struct siphash_key key;
     if (!keys_init(net, &key) || !tcp_trace_init(&net->trace, cfg->trace, cfg->trace_events) ||
-        !net->stats || !net->conns || !net->cold || !net->loss || !net->free_conns ||
+        !net->stats || !net->conns || !net->cold || !net->loss || !net->free_conns || !net->dirty ||
         flow_init(&net->flow, n, net->conns, sizeof(struct tcp_conn), &key) != 0) {
         net_destroy(net);
         return -ENOMEM;
     }
     net->flow.peers6 = (const uint8_t *)&net->cold[0].peer6;
     net->flow.stride6 = sizeof(struct tcp_cold);
-    net->dirty = net->free_conns + n;
-    net->reap = net->dirty + n;
+    net->reap = net->free_conns + n;
     net->free_count = n; /* the stack below is read from the top: low indexes first */
     for (uint32_t i = 0; i < n; i++)
         net->free_conns[i] = n - 1 - i;
@@ -191,7 +193,8 @@ void net_destroy(struct net *net)
     flow_fini(&net->flow);
     tcp_trace_fini(&net->trace);
     net_unmap(net->keys, sizeof(*net->keys));
-    net_unmap(net->free_conns, 3 * sizeof(uint32_t) * (size_t)net->cfg.max_conns);
+    net_unmap(net->free_conns, 2 * sizeof(uint32_t) * (size_t)net->cfg.max_conns);
+    net_unmap(net->dirty, sizeof(net->dirty[0]) * (size_t)net->cfg.max_conns);
     net_unmap(net->cold, net->cold_bytes);
     net_unmap(net->loss, net->loss_bytes);
     net_unmap(net->conns, net->conns_bytes);
@@ -358,6 +361,7 @@ void net_frame_general(struct net *net, struct rte_mbuf *m)
     struct tcp_seg seg;
     if (unlikely_(m->nb_segs != 1) && !(m = net_join(net, m)))
         return;
+    net->general = m;
     if (!net_classify(net, m, &seg))
         return;
     STAT_INC(net->stats->tcp_in_segs);

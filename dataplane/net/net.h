@@ -81,9 +81,9 @@ struct net_config {
      * are asked of it (net_set_neigh_resolver). */
     bool shared;
     uint32_t max_conns;
-    uint32_t backlog;             /* half-open connections */
-    uint32_t rcv_buf_bytes;       /* largest window offered */
-    uint32_t snd_buf_bytes;       /* unsent + unacknowledged bytes per connection */
+    uint32_t backlog;       /* half-open connections */
+    uint32_t rcv_buf_bytes; /* largest window offered */
+    uint32_t snd_buf_bytes; /* unsent + unacknowledged bytes per connection; a segment at least */
     uint32_t ooo_bytes, ooo_segs; /* out-of-order bound per connection */
     uint32_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, keepalive_s,
         keepalive_interval_s, keepalive_probes;
@@ -129,6 +129,25 @@ void net_set_neigh_listener(struct net *net, net_neigh_fn fn, void *ctx);
 void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, struct ip_addr ip), void *ctx);
 /* It does not answer: what waits for it is given up, and the next frame asks again. */
 void net_neigh_lost(struct net *net, struct ip_addr ip, uint64_t now_ns);
+/* A frame about a connection that is not here: a segment that begins none, an ICMP error. Another worker may have it: a peer may change what ports spread
+ * flows by (the flow label, RFC 6437), a router's error has addresses of its own. One range of bytes, good during the call. */
+struct net_stray {
+    const void *frame;
+    uint32_t len;
+    uint16_t vlan_tci;
+    uint64_t ol_flags; /* what the port said of it */
+    uint64_t
+        flow; /* of a segment: the same for each of its connection, at this stack; 0: an error */
+    struct ip_addr from; /* who sent it */
+};
+/* True: taken, and nothing is answered; false: it is nobody's. */
+typedef bool (*net_stray_fn)(void *ctx, const struct net_stray *s);
+void net_set_stray_taker(struct net *net, net_stray_fn fn, void *ctx);
+/* May one more of these sources' be asked about? Bounded for each class of sources, as resets are. */
+bool net_stray_allow(struct net *net, struct ip_addr from);
+/* One that another stack could not place, as if it had come from the wire; between two net_input_done. False: no memory. */
+bool net_stray_input(struct net *net, const struct net_stray *s, uint64_t now_ns);
+
 /* Once the port is up: gratuitous ARP; for IPv6 duplicate address detection, group reports and router solicitation begin. */
 void net_announce(struct net *net, uint64_t now_ns);
 

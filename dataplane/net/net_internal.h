@@ -175,7 +175,7 @@ struct ip6 {
 
 /* Answers that anyone can ask for: a bucket for each class of sources, so that nobody learns from his own answers what others get
  * (RFC 5927, and the lesson of CVE-2016-5696 and SAD DNS: never a shared counter). */
-enum rate_kind { RATE_ECHO, RATE_RST, RATE_ERROR, RATE_NDP, RATE_KINDS };
+enum rate_kind { RATE_ECHO, RATE_RST, RATE_ERROR, RATE_NDP, RATE_STRAY, RATE_KINDS };
 
 /* What must stay secret, in pages of their own that no core dump has (RFC 6528 3). Each use has its own key, so that what one
  * of them gives away says nothing of the others. */
@@ -236,7 +236,7 @@ struct net {
     struct list time_wait; /* oldest first: recycled when records run out */
     struct flow flow;
     struct wheel wheel;
-    uint32_t *dirty; /* indexes of connections with TF_DIRTY */
+    struct tcp_conn **dirty; /* connections with TF_DIRTY */
     uint32_t dirty_count;
     uint32_t *reap; /* indexes of connections with TF_REAP */
     uint32_t reap_count;
@@ -254,6 +254,9 @@ struct net {
     uint32_t neigh_pending;
     uint64_t neigh_next_ns;
     uint64_t learn_ns; /* token bucket of unasked learning, kept as a time */
+    net_stray_fn stray_fn;
+    void *stray_ctx;
+    const struct rte_mbuf *general; /* the frame that net_frame_general looks at */
     net_neigh_fn neigh_fn;
     void *neigh_ctx;
     void (*resolve_fn)(void *ctx, struct ip_addr ip); /* cfg.shared */
@@ -482,4 +485,6 @@ void mld_input(struct net *net, const struct ip6_hdr *ip, const uint8_t *p, uint
 /* An ICMP error that quotes `len` bytes of a packet of ours. mtu: of a "too big" message (0: an old router, told by none), PMTU_NONE
  * for other errors, which are soft. */
 #define PMTU_NONE UINT32_MAX
+/* What net_frame_general looks at belongs to no connection here; `flow`: net_stray. True: another worker is asked. */
+bool net_stray(struct net *net, uint64_t flow, struct ip_addr from);
 void pmtu_error(struct net *net, bool v6, const uint8_t *quoted, uint32_t len, uint32_t mtu);

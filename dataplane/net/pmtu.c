@@ -145,8 +145,11 @@ void pmtu_error(struct net *net, bool v6, const uint8_t *quoted, uint32_t len, u
     struct stats_worker *st = net->stats;
     struct quoted q = {0};
     struct tcp_conn *tc = NULL;
-    if (v6 ? quoted_ip6(net, &q, quoted, len) : quoted_ip4(net, &q, quoted, len))
+    if (v6 ? quoted_ip6(net, &q, quoted, len) : quoted_ip4(net, &q, quoted, len)) {
         tc = find(net, v6, &q);
+        if (!tc && net_stray(net, 0, q.peer))
+            return;
+    }
     /* RFC 5927 4.1: only what could still be on its way. */
     if (!tc || q.seq - tc->snd_una >= tc->snd_nxt - tc->snd_una) {
         STAT_INC(st->drop_icmp_stale);

@@ -6,10 +6,9 @@
 static const struct {
     uint32_t per_s, burst;
 } limits[RATE_KINDS] = {
-    [RATE_ECHO] = {LIMIT_NET_ECHO_PER_S, 128},
-    [RATE_RST] = {LIMIT_NET_RST_PER_S, 256},
-    [RATE_ERROR] = {LIMIT_NET_ERRORS_PER_S, 16},
-    [RATE_NDP] = {LIMIT_NET_NDP_PER_S, 64},
+    [RATE_ECHO] = {LIMIT_NET_ECHO_PER_S, 128},   [RATE_RST] = {LIMIT_NET_RST_PER_S, 256},
+    [RATE_ERROR] = {LIMIT_NET_ERRORS_PER_S, 16}, [RATE_NDP] = {LIMIT_NET_NDP_PER_S, 64},
+    [RATE_STRAY] = {LIMIT_NET_RST_PER_S, 256},
 };
 
 static unsigned class_of(const struct net *net, enum rate_kind kind, struct ip_addr a)

@@ -64,29 +64,35 @@ static inline __attribute__((always_inline)) void rtt_sample(struct tcp_conn *tc
         tcp_rtt_sample(tc, rtt_ns);
 }
 
-/* The common ACK, of exactly the first segment in flight, sent once. False: not that. */
-static inline __attribute__((always_inline)) bool ack_one(struct tcp_conn *tc, struct net *net,
-                                                          struct tcp_cold *c, uint32_t ack)
+/* The common ACK, of exactly the first segment in flight, sent once. False: not that. text: the same
+ * segment brings some. */
+static inline __attribute__((always_inline)) bool
+ack_one(struct tcp_conn *tc, struct net *net, struct tcp_cold *c, uint32_t ack, bool text)
 {
     struct tx_seg *s = tc->q_head;
     if (unlikely_(!s || s->flags != TXS_SENT || s->seq + s->len != ack ||
-                  (tc->flags & TF_CWND_FULL) || c->lost_bytes))
+                  (tc->flags & TF_CWND_FULL)))
         return false;
     struct tx_seg *next = s->next;
     tc->tx_queued -= s->len;
-    tc->q_head = next;
     tc->snd_una = ack;
-    c->q_segs--;
-    net->q_segs--;
-    c->rtx = NULL; /* nothing is lost: the next search begins at the head */
+    c->rtx = NULL; /* the next search for what is lost begins at the head */
     c->rtx_since_ns = 0;
     rtt_sample(tc, c, net->now_ns - s->sent_ns);
-    net_free_segment(net, s->m);
     if (!next) { /* RFC 6298 5.2: all is acknowledged */
-        tc->q_tail = NULL;
         c->deadline_ns[TT_REXMIT] = UINT64_MAX;
-        return true;
+        if (likely_(text && rte_mbuf_refcnt_read(s->m) == 1)) {
+            tx_seg_again(tc, s); /* for the answer; the output pass drops it if there is none */
+            return true;
+        }
+        tc->q_tail = NULL;
     }
+    tc->q_head = next;
+    c->q_segs--;
+    net->q_segs--;
+    net_free_segment(net, s->m);
+    if (!next)
+        return true;
     if (ack == tc->snd_nxt)
         c->deadline_ns[TT_REXMIT] = UINT64_MAX;
     else /* 5.3 */
@@ -106,13 +112,13 @@ static __attribute__((noinline)) void ack_other(struct tcp_conn *tc, const uint8
 }
 
 /* A new window in a segment that is expected. */
-static inline __attribute__((always_inline)) void take_window(struct tcp_conn *tc,
-                                                              struct tcp_cold *c, uint32_t wnd)
+static inline __attribute__((always_inline)) void
+take_window(struct tcp_conn *tc, struct tcp_cold *c, uint32_t wnd, bool text)
 {
     if (wnd > c->snd_wnd_max)
         c->snd_wnd_max = wnd;
     tc->snd_wnd = wnd;
-    if (tc->q_unsent)
+    if (!text && tc->q_unsent) /* who has text to deliver marks it there */
         tcp_mark(tc);
 }
 
@@ -149,14 +155,14 @@ input_at(struct net *net, struct tcp_conn *tc, const struct rte_mbuf *m, const u
 {
     const uint32_t doff = ts ? 32 : 20;
     struct tcp_cold *c = tc->cold;
-    uint32_t total = get_be16(p + AT_TOTAL), len = total - 20 - doff;
+    uint32_t total = get_be32(p + AT_TOTAL) >> 16, len = total - 20 - doff;
     uint32_t rcv_nxt = tc->rcv_nxt, una = tc->snd_una, tsval = 0;
 
     /* The whole segment, of the length that its options ask for; ACK and perhaps PSH; next in order; text
      * inside our window (a packet shorter than its headers has a length beyond any); an ACK inside the
      * flight, of new data or with data; a window of the peer's that is open and stays so. */
     if (unlikely_((load16(p + AT_OFF) & ~(TH_PSH << 8)) != (TH_ACK << 8 | doff << 2) ||
-                  total > m->data_len - net->rx_l2_len || get_be32(p + AT_SEQ) != rcv_nxt ||
+                  total + net->rx_l2_len > m->data_len || get_be32(p + AT_SEQ) != rcv_nxt ||
                   len > tc->rcv_edge - rcv_nxt || tc->ooo_bytes))
         return false;
     uint32_t ack = get_be32(p + AT_ACK), wnd = get_be16(p + AT_WND) << tc->snd_wscale;
@@ -176,10 +182,10 @@ input_at(struct net *net, struct tcp_conn *tc, const struct rte_mbuf *m, const u
         tc->ts_recent = tsval;
         c->ts_recent_ns = now;
     }
-    if (ack != una && unlikely_(!ack_one(tc, net, c, ack)))
+    if (ack != una && unlikely_(!ack_one(tc, net, c, ack, len)))
         ack_other(tc, p, ack);
     if (wnd != tc->snd_wnd)
-        take_window(tc, c, wnd);
+        take_window(tc, c, wnd, len);
     tc->snd_wl1 = rcv_nxt;
     tc->snd_wl2 = ack;
     if (len)
@@ -210,7 +216,7 @@ input_fast(struct net *net, struct tcp_conn *tc, const struct rte_mbuf *m, const
 struct rx_frame {
     const uint8_t *p;
     const struct flow_bucket *bucket; /* nowhere: the general way */
-    struct tcp_conn *guess;           /* a record that may be the frame's, or NULL */
+    struct tcp_conn *guess;           /* a record that may be the frame's, or nobody's */
     struct flow_key key;
     uint8_t tag;
 };
@@ -267,15 +273,15 @@ static __attribute__((noinline)) bool stripped_plain(const struct rx_want *w,
 /* To our MAC, in our VLAN, IPv4 without options or fragments, TCP. The rest (lengths, checksums,
  * addresses, ports) is the business of who takes the frame. p: 14 bytes in front of what should be the
  * IP header. */
-static inline bool plain_tcp(const struct rx_want *w, const struct rte_mbuf *m, const uint8_t *p)
+static inline __attribute__((always_inline)) bool
+plain_tcp(const struct rx_want *w, bool vlan, const struct rte_mbuf *m, const uint8_t *p)
 {
     const uint32_t frag_proto = IP_PROTO_TCP << 24, frag_proto_mask = 0xff00ff3f;
-    if (unlikely_(m->data_len < w->min_len || m->nb_segs != 1 ||
-                  (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED)))
+    if (unlikely_(m->data_len < w->min_len || (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED)))
         return stripped_plain(w, m, p);
     if (unlikely_((load32(p + AT_FRAG) & frag_proto_mask) != frag_proto))
         return false;
-    if (unlikely_(w->vlan))
+    if (vlan && w->vlan)
         return !w->net->wire.rx_vlan_strip && vlan_plain(w, p);
 #if defined(__SSE4_1__)
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
@@ -306,6 +312,43 @@ static __attribute__((noinline)) struct tcp_conn *find_other(struct net *net,
 }
 
 static const struct flow_bucket nowhere; /* without an entry: no tag is 0 */
+static struct tcp_conn nobody;           /* closed, of a key that no frame has; never written to */
+
+/* Second stage: headers are compared, and the buckets of the connections asked for. Returns the bytes of all frames, of a
+ * chain those of its first part, which may hold the whole packet.
+ * odd: frames have a tag, or (chosen) not every source may come. */
+static inline __attribute__((always_inline)) uint64_t
+find_buckets(struct net *net, const struct rx_want *want, struct rx_frame *frames,
+             struct rte_mbuf **pkts, uint16_t n, bool odd, bool chosen)
+{
+    uint64_t bytes = 0;
+    for (struct rx_frame *f = frames, *end = frames + n; f != end; f++) {
+        const struct rte_mbuf *m = *pkts++;
+        bytes += m->data_len;
+        if (unlikely_(!plain_tcp(want, odd, m, f->p)))
+            goto general;
+        frame_key(f->p, &f->key);
+        if (chosen && !ip4_allowed(net, f->key.peer_ip))
+            goto general;
+        uint64_t hash = flow_hash(&net->flow, &f->key);
+        f->tag = flow_tag(hash);
+        f->bucket = flow_bucket(&net->flow, hash);
+        rte_prefetch0(f->bucket);
+        continue;
+    general:
+        f->bucket = &nowhere;
+        f->tag = 1;
+        f->key = nobody.key;
+    }
+    return bytes;
+}
+
+static __attribute__((noinline)) uint64_t
+find_buckets_odd(struct net *net, const struct rx_want *want, struct rx_frame *frames,
+                 struct rte_mbuf **pkts, uint16_t n, bool chosen)
+{
+    return find_buckets(net, want, frames, pkts, n, true, chosen);
+}
 
 void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -313,9 +356,9 @@ void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
     struct rte_mbuf **held = net->held + net->held_count;
     struct rx_want want;
     uint32_t fast = n;
-    uint64_t bytes = 0;
+    uint64_t bytes;
     const struct engine_config *e = net->cfg.engine;
-    bool all_allowed = !(e && (e->net_allow_count | e->net_allow6_count));
+    bool chosen = e && (e->net_allow_count | e->net_allow6_count);
     unsigned tag = net->rx_l2_len - (unsigned)sizeof(struct eth_hdr);
 
     for (uint16_t i = 0; i < n; i++) {
@@ -326,30 +369,17 @@ void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
     }
     net->held_count += n;
     want_init(&want, net);
-    for (uint16_t i = 0; i < n; i++) {
-        struct rx_frame *f = &frames[i];
-        bytes += pkts[i]->pkt_len;
-        if (unlikely_(!plain_tcp(&want, pkts[i], f->p)))
-            goto general;
-        frame_key(f->p, &f->key);
-        if (unlikely_(!all_allowed) && !ip4_allowed(net, f->key.peer_ip))
-            goto general;
-        uint64_t hash = flow_hash(&net->flow, &f->key);
-        f->tag = flow_tag(hash);
-        f->bucket = flow_bucket(&net->flow, hash);
-        rte_prefetch0(f->bucket);
-        continue;
-    general:
-        f->bucket = &nowhere;
-        f->tag = 1;
-    }
+    if (likely_(!(chosen | want.vlan)))
+        bytes = find_buckets(net, &want, frames, pkts, n, false, false);
+    else
+        bytes = find_buckets_odd(net, &want, frames, pkts, n, chosen);
     STAT_ADD(net->stats->rx_pkts, n);
     STAT_ADD(net->stats->rx_bytes, bytes);
     for (uint16_t i = 0; i < n; i++) {
         struct rx_frame *f = &frames[i];
         unsigned found = flow_match(f->bucket, f->tag);
         if (unlikely_(!found)) {
-            f->guess = NULL;
+            f->guess = &nobody;
             continue;
         }
         uint32_t index = f->bucket->index[(unsigned)__builtin_ctz(found)];
@@ -363,12 +393,14 @@ void net_burst(struct net *net, struct rte_mbuf **pkts, uint16_t n)
         /* Compared now, not earlier: a segment before this one may have made or ended the record. An
          * open record with this key says that addresses and ports are good: it was made of them. */
         struct tcp_conn *tc = f->guess;
-        if (tc && unlikely_(!flow_key_equal(&tc->key, &f->key)))
-            tc = find_other(net, f);
-        if (unlikely_(!tc || !input_fast(net, tc, pkts[i], f->p))) {
-            net_frame_general(net, pkts[i]);
-            fast--;
-        }
+        if (unlikely_(!flow_key_equal(&tc->key, &f->key)) && !(tc = find_other(net, f)))
+            goto general;
+        if (likely_(input_fast(net, tc, pkts[i], f->p)))
+            continue;
+    general:
+        STAT_ADD(net->stats->rx_bytes, pkts[i]->pkt_len - pkts[i]->data_len); /* of a chain */
+        net_frame_general(net, pkts[i]);
+        fast--;
     }
     STAT_ADD(net->stats->tcp_in_segs, fast);
 }

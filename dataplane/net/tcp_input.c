@@ -5,6 +5,7 @@
 #include "dataplane/net/tcp_internal.h"
 
 #define PAWS_IDLE_NS (24ull * 86400 * NSEC_PER_S) /* RFC 7323 5.5 */
+#define PAWS_SLACK   1 /* ticks of the peer's clock that a segment may be late by, docs/tcp.md */
 
 /* RFC 5961 7: challenge ACKs (and ACKs for segments outside the window that carry no data, which two
  * confused ends could exchange for ever) are throttled per connection, never by a shared counter. */
@@ -37,6 +38,14 @@ static bool acceptable(const struct tcp_conn *tc, const struct tcp_seg *seg)
     return first_in || seg->seq + len - 1 - tc->rcv_nxt < wnd;
 }
 
+/* RFC 7323's TS.Recent. What we echo is another while it is of a copy of old text. */
+static inline uint32_t ts_recent(const struct tcp_conn *tc)
+{
+    const struct tcp_cold *c = tc->cold;
+    return likely_(!c->ts_copied) || c->loss->ts_copy != tc->ts_recent ? tc->ts_recent
+                                                                       : c->loss->ts_recent;
+}
+
 /* RFC 7323 5.3 R1-R3 and 3.2. False: dropped. */
 static bool timestamps_ok(struct tcp_conn *tc, const struct tcp_seg *seg)
 {
@@ -49,7 +58,7 @@ static bool timestamps_ok(struct tcp_conn *tc, const struct tcp_seg *seg)
         tcp_trace_drop(tc, DROP_NO_TIMESTAMP, seg->seq);
         return false;
     }
-    if (seq_lt(seg->tsval, tc->ts_recent)) {
+    if (seq_lt(seg->tsval, tc->ts_recent) && seq_lt(seg->tsval + PAWS_SLACK, ts_recent(tc))) {
         if (now - c->ts_recent_ns < PAWS_IDLE_NS) {
             STAT_INC(tc->net->stats->drop_tcp_paws);
             tcp_trace_drop(tc, DROP_PAWS, seg->seq);
@@ -58,6 +67,7 @@ static bool timestamps_ok(struct tcp_conn *tc, const struct tcp_seg *seg)
         }
         tc->ts_recent = seg->tsval; /* older than the clock can tell: RFC 7323 5.5 */
         c->ts_recent_ns = now;
+        c->ts_copied = false;
     }
     return true;
 }
@@ -65,22 +75,29 @@ static bool timestamps_ok(struct tcp_conn *tc, const struct tcp_seg *seg)
 /* RFC 7323 4.3: the echo is the timestamp of the segment that our next ACK answers. */
 static inline void take_timestamp(struct tcp_conn *tc, const struct tcp_seg *seg)
 {
-    if (seq_le(seg->seq, tc->rcv_acked) && seq_le(tc->ts_recent, seg->tsval)) {
+    if (seq_le(seg->seq, tc->rcv_acked) && seq_le(ts_recent(tc), seg->tsval)) {
         tc->ts_recent = seg->tsval;
         tc->cold->ts_recent_ns = tc->net->now_ns;
+        tc->cold->ts_copied = false;
     }
 }
 
 /* Text that we have, sent again because our ACK was lost: the copy that asks is the one to echo, or the
  * peer measures from the first copy on, and its RTO grows to seconds where ACKs are lost (RFC 7323 4.3,
  * appendix H). As near and as well acknowledged as new text must be (RFC 5961 5.2), for a timestamp
- * of another's would shut the peer out (RFC 7323 7). */
+ * of another's would be no round trip. It is echoed and no more (R2 comes before R3): text that the copy
+ * overtook is older and still on its way. */
 static void take_timestamp_of_copy(struct tcp_conn *tc, const struct tcp_seg *seg)
 {
-    if ((seg->flags & (TH_ACK | TH_SYN)) == TH_ACK && seq_le(seg->ack, tc->snd_nxt) &&
-        seq_le(tc->snd_una - tc->cold->snd_wnd_max, seg->ack) &&
-        tc->rcv_nxt - seg->seq <= tc->net->rcv_buf)
-        take_timestamp(tc, seg);
+    struct tcp_loss *l = tc->cold->loss;
+    if (!seg->has_ts || !seq_le(seg->seq, tc->rcv_acked) || !seq_lt(tc->ts_recent, seg->tsval) ||
+        (seg->flags & (TH_ACK | TH_SYN)) != TH_ACK || !seq_le(seg->ack, tc->snd_nxt) ||
+        !seq_le(tc->snd_una - tc->cold->snd_wnd_max, seg->ack) ||
+        tc->rcv_nxt - seg->seq > tc->net->rcv_buf)
+        return;
+    l->ts_recent = ts_recent(tc);
+    l->ts_copy = tc->ts_recent = seg->tsval;
+    tc->cold->ts_copied = true;
 }
 
 /* Step one failed: not in the window. */

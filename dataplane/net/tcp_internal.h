@@ -100,6 +100,20 @@ static inline uint8_t *tx_seg_data(const struct tx_seg *s)
     return (uint8_t *)s + TX_PAYLOAD_OFF + s->off; /* s stands at buf_addr */
 }
 
+static_assert(offsetof(struct tx_seg, off) + 7 == offsetof(struct tx_seg, round),
+              "what is said of the octets is one word");
+/* Nothing is in it, and it was not sent. */
+static inline void tx_seg_clear(struct tx_seg *s)
+{
+    memset((uint8_t *)s + offsetof(struct tx_seg, off), 0, 8);
+}
+static inline bool tx_seg_clean(const struct tx_seg *s)
+{
+    uint64_t word;
+    memcpy(&word, (const uint8_t *)s + offsetof(struct tx_seg, off), sizeof(word));
+    return word == 0;
+}
+
 /* m is to be used or freed: it is no part of a chain any more, if nobody else holds it. */
 static inline void tx_seg_unchain(struct tx_seg *s)
 {
@@ -159,6 +173,7 @@ struct tcp_cold {
     uint8_t backoff, keep_sent;
     uint8_t pmtu_changes;     /* ICMP errors obeyed */
     uint8_t quick_acks;       /* ACKs that will not be delayed: text was lost a moment ago */
+    bool ts_copied;           /* loss->ts_copy may be what stands in the record's ts_recent */
     uint32_t ip_sum, tcp_sum; /* checksums of the template's constant part */
     struct wheel_node timer;
     uint64_t timer_ns; /* when the wheel entry fires; UINT64_MAX: none */
@@ -253,7 +268,7 @@ static inline void tcp_mark_in(struct net *net, struct tcp_conn *tc)
 {
     if (!(tc->flags & TF_DIRTY)) {
         tc->flags |= TF_DIRTY;
-        net->dirty[net->dirty_count++] = (uint32_t)(tc - net->conns);
+        net->dirty[net->dirty_count++] = tc;
     }
 }
 static inline void tcp_mark(struct tcp_conn *tc)
@@ -403,7 +418,7 @@ void tcp_input(struct net *net, struct tcp_seg *seg);
 void tcp_listen_input(struct net *net, struct tcp_seg *seg);
 void tcp_syn_sent_input(struct tcp_conn *tc, struct tcp_seg *seg);
 /* The ACK that completes a handshake; false: the connection is not open. */
-bool tcp_syn_rcvd_ack(struct tcp_conn *tc, const struct tcp_seg *seg);
+bool tcp_syn_rcvd_ack(struct tcp_conn *tc, struct tcp_seg *seg);
 /* RFC 9293 3.10.7.4 step five. False: stop processing the segment. */
 bool tcp_ack_input(struct tcp_conn *tc, const struct tcp_seg *seg);
 /* ACK-dependent work of the fast path: seg->ack > snd_una, window unchanged. */
@@ -426,6 +441,14 @@ void tcp_challenge_ack(struct tcp_conn *tc);
 uint32_t tcp_queue_ack(struct tcp_conn *tc, const struct tcp_seg *seg, uint64_t *sent_ns);
 /* Cuts a segment: it keeps the first n bytes, a new one behind it takes the rest. */
 bool tcp_queue_split(struct tcp_conn *tc, struct tx_seg *s, uint16_t n);
+/* The last segment, acknowledged and nobody else's any more, is the first of the next flight: what is asked now is answered in it. */
+static inline void tx_seg_again(struct tcp_conn *tc, struct tx_seg *s)
+{
+    tx_seg_clear(s);
+    tc->q_unsent = s; /* head and tail as well */
+}
+/* The output pass: such a segment that stayed empty is dropped. */
+void tcp_queue_trim(struct tcp_conn *tc);
 /* Gives back a segment that has left the queue. */
 void tcp_queue_drop(struct tcp_conn *tc, struct tx_seg *s);
 void tcp_queue_free(struct tcp_conn *tc);
@@ -522,10 +545,12 @@ void tcp_keepalive_start(struct tcp_conn *tc);
  * pass sends the first, and starts the timer where no reply of this turn has carried the other. */
 static inline void tcp_schedule_ack(struct net *net, struct tcp_conn *tc)
 {
-    tc->flags |= TF_ACK_DELAYED;
+    uint32_t was = tc->flags;
+    tc->flags = was | TF_ACK_DELAYED | TF_DIRTY;
     if (unlikely_(tc->rcv_nxt - tc->rcv_acked >= 2u * tc->rcv_mss))
         tc->flags |= TF_ACK_NOW;
-    tcp_mark_in(net, tc);
+    if (!(was & TF_DIRTY))
+        net->dirty[net->dirty_count++] = tc;
 }
 /* The next octets in order: counts, schedules the ACK, calls `received`. */
 static inline void tcp_deliver(struct net *net, struct tcp_conn *tc, const uint8_t *p, uint32_t len)

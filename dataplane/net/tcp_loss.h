@@ -72,6 +72,12 @@ struct tcp_loss {
     uint8_t recent_n, fresh; /* fresh: of those, not reported yet */
     bool dsack_due;
     struct tcp_block dup; /* RFC 2883: received twice */
+    uint32_t ts_copy;     /* of the last copy of old text, to be echoed, */
+    uint32_t ts_recent;   /* and what PAWS goes by meanwhile */
+    /* ACKs for early text, tcp_reass.c. */
+    uint32_t gap_seq; /* rcv_nxt when they were counted */
+    uint8_t gap_told; /* of the gap there, segments that were answered at once */
+    uint8_t gap_held; /* segments that no ACK has told of, which may wait for the hole's repair */
 };
 
 /* ---- tcp_sack.c ---- */

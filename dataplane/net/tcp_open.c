@@ -39,18 +39,21 @@ static void take_peer_syn(struct tcp_conn *tc, const struct tcp_seg *seg,
     tcp_opt_negotiate(tc, seg, opts);
 }
 
-/* An ACK that brings a cookie back: a connection in SYN-RECEIVED is made as if it had waited for it, and takes the segment. False: it does
- * not. Where there is no room nothing is said: the peer sends its text, and with it the cookie, again. */
-static bool cookie_input(struct net *net, struct tcp_seg *seg, struct tcp_syn_opts *opts)
+static bool cookie_came(struct net *net, struct tcp_seg *seg, struct tcp_syn_opts *opts, bool *ecn)
 {
-    bool ecn;
-    if (!mac_is_unicast(seg->mac) || !tcp_cookie_open(net, seg, opts, &ecn))
-        return false;
+    return mac_is_unicast(seg->mac) && tcp_cookie_open(net, seg, opts, ecn);
+}
+
+/* An ACK that brought a cookie back: a connection in SYN-RECEIVED is made as if it had waited for it, and takes the segment. Where there
+ * is no room nothing is said: the peer sends its text, and with it the cookie, again. */
+static void cookie_input(struct net *net, struct tcp_seg *seg, const struct tcp_syn_opts *opts,
+                         bool ecn)
+{
     struct tcp_conn *tc =
         net_admits(net) ? tcp_conn_new(net, &seg->key, seg->hash, seg->peer6) : NULL;
     if (!tc) {
         STAT_INC(net->stats->drop_tcp_nomem);
-        return true;
+        return;
     }
     STAT_INC(net->stats->tcp_passive_opens);
     tcp_state_set(tc, TCP_SYN_RCVD);
@@ -65,14 +68,15 @@ static bool cookie_input(struct net *net, struct tcp_seg *seg, struct tcp_syn_op
     tcp_conn_template(tc, reply_mac(net, seg));
     seg->tc = tc;
     tcp_input(net, seg);
-    return true;
 }
 
 void tcp_listen_input(struct net *net, struct tcp_seg *seg)
 {
     struct stats_worker *st = net->stats;
-    if (seg->flags & TH_RST)
+    if (seg->flags & TH_RST) {
+        (void)net_stray(net, seg->hash, tcp_seg_peer(seg));
         return;
+    }
     if (!net->cfg.listen_port ||
         (uint16_t)(seg->key.local_port - net->cfg.listen_port) > net->cfg.listen_more) {
         STAT_INC(st->drop_tcp_port);
@@ -82,7 +86,12 @@ void tcp_listen_input(struct net *net, struct tcp_seg *seg)
     }
     struct tcp_syn_opts opts;
     if (seg->flags & TH_ACK) {
-        if (cookie_input(net, seg, &opts))
+        bool ecn;
+        if (cookie_came(net, seg, &opts, &ecn)) {
+            cookie_input(net, seg, &opts, ecn);
+            return;
+        }
+        if (net_stray(net, seg->hash, tcp_seg_peer(seg)))
             return;
         STAT_INC(st->drop_tcp_flags);
         tcp_send_rst_for(net, seg);
@@ -149,11 +158,23 @@ static bool open_now(struct tcp_conn *tc, const struct tcp_seg *seg)
     return tc->state != TCP_CLOSED;
 }
 
-bool tcp_syn_rcvd_ack(struct tcp_conn *tc, const struct tcp_seg *seg)
+bool tcp_syn_rcvd_ack(struct tcp_conn *tc, struct tcp_seg *seg)
 {
+    struct tcp_syn_opts opts;
+    bool ecn;
     if (!seq_lt(tc->snd_una, seg->ack) || seq_lt(tc->snd_nxt, seg->ack)) {
+        /* A SYN that was answered by a cookie and sent again before that came, when there was room: the
+         * peer completes the first handshake. */
+        if (!(tc->flags & TF_ACTIVE) && cookie_came(tc->net, seg, &opts, &ecn)) {
+            struct net *net = tc->net;
+            tcp_conn_kill(tc, 0, false); /* back to LISTEN */
+            cookie_input(net, seg, &opts, ecn);
+            return false;
+        }
         STAT_INC(tc->net->stats->drop_tcp_ack);
-        tcp_send_rst_for(tc->net, seg);
+        /* A SYN that came twice, by two queues, began two handshakes; the peer completed the other one. */
+        if (!net_stray(tc->net, seg->hash, tcp_seg_peer(seg)))
+            tcp_send_rst_for(tc->net, seg);
         return false;
     }
     tc->snd_wnd = seg->wnd << tc->snd_wscale;

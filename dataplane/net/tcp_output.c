@@ -8,6 +8,7 @@
 #include "dataplane/net/tcp_internal.h"
 
 #define IDLE_MIN_NS (200 * NSEC_PER_MS)
+#define GAP_HOLD_NS 1 /* at the next tick of the wheel: half a millisecond at most */
 
 /* RFC 9293 3.8.6.2.2 (silly window avoidance, receiver): the edge moves only by a useful step. */
 static inline int32_t window_step(const struct tcp_conn *tc)
@@ -82,11 +83,10 @@ build_at(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c, struct 
     memcpy(frame, c->tmpl, hdr - (ts ? 8u : 0u)); /* but for the timestamps */
     struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + l2);
     struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
-    uint32_t total = be16((uint16_t)(hdr - l2 + len)).raw;
+    uint32_t total = be32(hdr - l2 + len).raw >> 16; /* be16 */
     ip->total_len.raw = (uint16_t)total;
     /* Offset, flags and window as one word. */
-    uint32_t word = (ts ? 0x80u : 0x50u) | flags << 8 |
-                    (uint32_t)be16((uint16_t)window_field(tc, net)).raw << 16;
+    uint32_t word = (ts ? 0x80u : 0x50u) | flags << 8 | be32(window_field(tc, net)).raw;
     be32_t wire_seq = be32(seq), ack = be32(tc->rcv_nxt);
     th->seq = wire_seq;
     th->ack = ack;
@@ -240,6 +240,7 @@ static __attribute__((noinline)) bool send_bare(struct tcp_conn *tc, uint32_t se
     /* RFC 2018 3: every ACK tells of the islands; with data there is no room set aside for it. */
     if ((tc->flags & TF_SACK) && flags == TH_ACK && (tc->cold->ooo || tc->cold->loss->dsack_due)) {
         opt = tcp_sack_write(tc, (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF);
+        tc->cold->loss->gap_held = 0;
         tc->cold->dup_acks_due = tc->cold->loss->fresh != 0;
     } else if (tc->flags & TF_SACK) {
         tc->cold->dup_acks_due = 0;
@@ -581,7 +582,7 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
     bool again = false;
     if (unlikely_(tc->cold->quick_acks)) {
         again = (tc->flags & TF_SACK) &&
-                (tc->rcv_nxt - tc->rcv_acked > tc->rcv_mss || tc->cold->dup_acks_due > 1);
+                (tc->rcv_nxt - tc->rcv_acked > tc->rcv_mss || tc->cold->loss->gap_held > 1);
         if (tc->flags & TF_ACK_DELAYED) {
             tc->cold->quick_acks--;
             tc->flags |= TF_ACK_NOW;
@@ -591,6 +592,11 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
         tcp_timer_set(tc, TT_DELACK, net->now_ns + net->delack_ns);
     if (!(tc->flags & (TF_ACK_NOW | TF_DUP_ACKS)))
         return true;
+    if (!(tc->flags & TF_ACK_NOW) && tc->cold->loss->gap_held) { /* early_ack */
+        if (tc->cold->deadline_ns[TT_DELACK] == UINT64_MAX)
+            tcp_timer_set(tc, TT_DELACK, net->now_ns + GAP_HOLD_NS);
+        return true;
+    }
     /* An ACK of new data is none of the duplicates that follow it. */
     bool own = (tc->flags & TF_ACK_NOW) || tc->rcv_acked != tc->rcv_nxt;
     uint32_t sent = 0;
@@ -704,25 +710,33 @@ bool tcp_output(struct tcp_conn *tc)
     return output_ack(tc);
 }
 
-/* The common case of the common pass, said out: one segment, the last of the queue. Takes tc off the dirty list. */
-static inline __attribute__((always_inline)) bool output_one(struct net *net, struct tcp_conn *tc)
+/* The common case of the common pass, said out: one segment, the last of the queue. The frame goes to *tx. Takes tc off the dirty list. */
+static inline __attribute__((always_inline)) bool output_one(struct net *net, struct tcp_conn *tc,
+                                                             struct rte_mbuf **tx)
 {
     struct tcp_cold *c = tc->cold;
     struct tx_seg *s = tc->q_unsent;
-    if (unlikely_(!s || s->next || !s->len || c->lost_bytes || net_tx_full(net)))
+    if (unlikely_(!s || s->next || !s->len || c->lost_bytes))
         return false;
     uint32_t len = s->len, nxt = tc->snd_nxt, flight = nxt - tc->snd_una, then = flight + len;
     uint64_t now = net->now_ns;
-    if (unlikely_(then > tc->cwnd || then > tc->snd_wnd) ||
-        (!flight && unlikely_(now - c->last_tx_ns > c->rto_ns)))
+    if (unlikely_(then > tc->cwnd || then > tc->snd_wnd))
         return false;
+    if (!flight) { /* no timer runs */
+        uint64_t rto = c->rto_ns;
+        if (unlikely_(now - c->last_tx_ns > rto)) /* restart_idle */
+            return false;
+        tcp_timer_set_at(tc, c, TT_REXMIT, now + rto);
+        c->deadline_ns[TT_PERSIST] = UINT64_MAX;
+    } else {
+        arm_rexmit(net, tc, c);
+    }
     struct rte_mbuf *m = s->m;
     s->seq = nxt;
     s->flags = TXS_SENT;
     s->sent_ns = now;
     memcpy((uint8_t *)m + offsetof(struct rte_mbuf, rearm_data), &rearm_plain, sizeof(rearm_plain));
-    net->tx[net->tx_count++] = m;
-    net->out_segs++;
+    *tx = m;
     tc->snd_nxt = nxt + len;
     tc->q_unsent = NULL;
     c->last_tx_ns = now;
@@ -730,50 +744,68 @@ static inline __attribute__((always_inline)) bool output_one(struct net *net, st
              false);
     tc->flags &= ~TF_DIRTY;
     ack_sent(tc, c);
-    arm_rexmit(net, tc, c);
     return true;
 }
 
 static __attribute__((noinline)) bool output_several(struct net *net, struct tcp_conn *tc)
 {
-    if (!tc->q_unsent || !output_fast(net, tc, true) || (tc->flags & TF_ACK_NOW))
+    if (!output_fast(net, tc, true) || (tc->flags & TF_ACK_NOW))
         return false;
     tc->flags &= ~TF_DIRTY;
     return true;
 }
 
 /* tcp_output for what nearly every dirty connection is: replies to send and nothing else. */
-static inline bool output_replies(struct net *net, struct tcp_conn *tc)
+static inline bool replies_only(const struct tcp_conn *tc)
 {
     const uint64_t mask =
         TCP_STATE_WORD(0xff | TCP_STATE_WORD_DUPACKS,
                        OUTPUT_TROUBLE | TF_MAC_KNOWN | TF_TS | TF_KEEP_DUE | TF_DUP_ACKS | TF_V6);
-    if (unlikely_((tcp_state_word(tc) & mask) !=
-                  TCP_STATE_WORD(TCP_ESTABLISHED, TF_MAC_KNOWN | TF_TS)))
+    return (tcp_state_word(tc) & mask) == TCP_STATE_WORD(TCP_ESTABLISHED, TF_MAC_KNOWN | TF_TS);
+}
+
+/* One of the list in any way. False: it stays there. */
+static __attribute__((noinline)) bool output_any(struct net *net, struct tcp_conn *tc, bool plain,
+                                                 unsigned *sent)
+{
+    tcp_queue_trim(tc);
+    if (plain && tc->q_unsent && replies_only(tc) && output_several(net, tc))
+        return true;
+    if (unlikely_(net_tx_full(net)))
+        *sent += net_flush(net);
+    if (!tcp_output(tc))
         return false;
-    return likely_(output_one(net, tc)) || output_several(net, tc);
+    tc->flags &= ~TF_DIRTY;
+    if (unlikely_(tc->state == TCP_CLOSED))
+        tcp_reap_later(tc);
+    return true;
 }
 
 unsigned tcp_output_dirty(struct net *net)
 {
     bool plain = !net->tx_offload && net->l2_len == sizeof(struct eth_hdr);
-    uint32_t kept = 0, n = net->dirty_count;
+    struct tcp_conn **kept = net->dirty, **p = kept, **end = p + net->dirty_count;
     unsigned sent = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        struct tcp_conn *tc = &net->conns[net->dirty[i]];
-        if (likely_(plain && output_replies(net, tc)))
-            continue;
-        if (unlikely_(net_tx_full(net)))
-            sent += net_flush(net);
-        if (!tcp_output(tc)) {
-            net->dirty[kept++] = net->dirty[i];
-            continue;
+    while (p != end) {
+        if (likely_(plain)) {
+            /* As long as nothing else is to be done, with room for a frame each. */
+            struct rte_mbuf **first = net->tx + net->tx_count, **tx = first,
+                            **full = net->tx + NET_TX_SLOTS;
+            while (likely_(tx != full && replies_only(*p) && output_one(net, *p, tx))) {
+                tx++;
+                if (++p == end)
+                    break;
+            }
+            net->tx_count += (uint32_t)(tx - first);
+            net->out_segs += (uint32_t)(tx - first);
+            if (likely_(p == end))
+                break;
         }
-        tc->flags &= ~TF_DIRTY;
-        if (unlikely_(tc->state == TCP_CLOSED))
-            tcp_reap_later(tc);
+        if (!output_any(net, *p, plain, &sent))
+            *kept++ = *p;
+        p++;
     }
-    net->dirty_count = kept;
+    net->dirty_count = (uint32_t)(kept - net->dirty);
     STAT_ADD(net->stats->tcp_out_segs, net->out_segs);
     net->out_segs = 0;
     return sent;

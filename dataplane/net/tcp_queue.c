@@ -44,9 +44,7 @@ static inline struct tx_seg *seg_init(struct tcp_conn *tc, struct rte_mbuf *m)
     struct tx_seg *s = m->buf_addr;
     s->next = NULL;
     s->m = m;
-    s->off = 0;
-    s->len = 0;
-    s->flags = 0;
+    tx_seg_clear(s);
     tc->cold->q_segs++;
     tc->net->q_segs++;
     return s;
@@ -89,13 +87,6 @@ static __attribute__((noinline)) uint8_t *reserve_refused(struct tcp_conn *tc)
     return NULL;
 }
 
-/* An open connection: all but the first test of tcp_tx_reserve in one compare. */
-static inline bool open_for_write(const struct tcp_conn *tc)
-{
-    return (tcp_state_word(tc) & TCP_STATE_WORD(0xff, TF_APP_CLOSED)) ==
-           TCP_STATE_WORD(TCP_ESTABLISHED, 0);
-}
-
 /* Apart, so that the usual way calls nothing and saves no register. */
 static __attribute__((noinline)) uint8_t *reserve_other(struct tcp_conn *tc, size_t *room)
 {
@@ -116,38 +107,37 @@ static __attribute__((noinline)) uint8_t *reserve_other(struct tcp_conn *tc, siz
 uint8_t *tcp_tx_reserve(struct tcp_conn *tc, size_t *room)
 {
     struct net *net = tc->net;
-    if (unlikely_(tc->q_tail || !open_for_write(tc)))
+    struct rte_mbuf *m;
+    bool open = (tcp_state_word(tc) & TCP_STATE_WORD(0xff, TF_APP_CLOSED)) ==
+                TCP_STATE_WORD(TCP_ESTABLISHED, 0);
+    if (unlikely_(tc->q_tail || !open || !(m = net_alloc_cached(net))))
         return reserve_other(tc, room);
     /* The first reply after all others were acknowledged: no limit is near. */
-    struct rte_mempool_cache *cache = net->cache;
-    uint32_t mss = tc->mss, left = cache->len;
-    if (unlikely_(!left || mss > net->cfg.snd_buf_bytes))
-        return reserve_other(tc, room);
-    struct rte_mbuf *m = cache->objs[--left];
-    struct tx_seg *s = m->buf_addr;
-    cache->len = left;
-    s->next = NULL;
-    s->m = m;
-    s->off = 0;
-    s->len = 0;
-    s->flags = 0;
+    struct tx_seg *s = seg_init(tc, m);
     tc->q_head = tc->q_tail = tc->q_unsent = s;
-    tc->cold->q_segs = 1;
-    net->q_segs++;
-    *room = mss;
-    return (uint8_t *)s + TX_PAYLOAD_OFF;
+    *room = tc->mss;
+    return tx_seg_data(s);
 }
 
 void tcp_tx_commit(struct tcp_conn *tc, size_t n)
 {
     struct tx_seg *s = tc->q_tail;
-    if (unlikely_(!n || !s || (s->flags & (TXS_SENT | TXS_PARKED)) ||
-                  (!open_for_write(tc) && !may_write(tc))))
+    if (unlikely_(!n || !s || (s->flags & (TXS_SENT | TXS_PARKED)) || !may_write(tc)))
         return;
     ASSERT(s->len + n <= tc->mss);
     s->len = (uint16_t)(s->len + n);
     tc->tx_queued += (uint32_t)n;
     tcp_mark(tc);
+}
+
+/* An empty segment that stands alone: no answer has come (tx_seg_again). */
+void tcp_queue_trim(struct tcp_conn *tc)
+{
+    struct tx_seg *s = tc->q_head;
+    if (likely_(!s || s != tc->q_unsent || s->len || s->next))
+        return;
+    tc->q_head = tc->q_tail = tc->q_unsent = NULL;
+    tcp_queue_drop(tc, s);
 }
 
 size_t tcp_tx_queued(const struct tcp_conn *tc)

@@ -11,6 +11,8 @@
 
 #define QUICK_ACKS \
     16 /* after text that was lost or came twice: the sender's window is a few segments, often an odd number */
+#define GAP_TOLD 3  /* segments behind a gap answered one by one: the third starts a repair */
+#define GAP_HELD 32 /* segments behind it that wait */
 
 /* Of heap, the allocator's own share included. */
 static inline uint64_t block_bytes(uint32_t len)
@@ -194,6 +196,36 @@ static void duplicate_ack(struct tcp_conn *tc)
     tcp_mark(tc);
 }
 
+/* Early text of a peer that takes SACKs. The first segments behind a gap are answered one by one, also those
+ * of one burst: each lets a sender that does not know of a loss yet send a new segment (RFC 3042), which is a
+ * part of the same recovery then. After them, what only makes the last island longer waits for the repair of
+ * the hole, or a moment. Linux's receiver compresses its SACKs so, and the windows of Linux's senders need it:
+ * what a sender hears of during recovery does not let cwnd grow, what the ACK that ends it tells does. */
+static void early_ack(struct tcp_conn *tc, bool longer)
+{
+    struct tcp_loss *l = tc->cold->loss;
+    if (l->gap_seq != tc->rcv_nxt) {
+        l->gap_seq = tc->rcv_nxt;
+        l->gap_told = l->gap_held = 0;
+    }
+    tc->cold->quick_acks = QUICK_ACKS;
+    if (l->gap_told < GAP_TOLD && !net_tx_full(tc->net)) {
+        l->gap_told++;
+        tc->cold->dup_acks_due = 1; /* until it is sent */
+        tcp_send_ack(tc);
+        if (!tc->cold->dup_acks_due) /* else no buffer, or more islands than one ACK has room for */
+            return;
+    } else if (!longer || l->dsack_due || l->gap_held == GAP_HELD ||
+               ((tc->flags & TF_DUP_ACKS) && !l->gap_held)) {
+        tcp_ack_now(tc);
+        return;
+    } else {
+        l->gap_held++;
+    }
+    tc->flags |= TF_DUP_ACKS;
+    tcp_mark(tc);
+}
+
 void tcp_dup_text(struct tcp_conn *tc, uint32_t seq, uint32_t len)
 {
     if (!len || !(tc->flags & TF_SACK))
@@ -226,10 +258,15 @@ void tcp_text_input(struct tcp_conn *tc, uint32_t seq, const uint8_t *p, uint32_
     }
     if (ahead) {
         /* A FIN alone ahead of data is not kept: it is sent again. */
-        duplicate_ack(tc);
+        const struct tcp_cold *c = tc->cold;
+        bool longer = c->ooo && c->ooo_tail->seq + c->ooo_tail->len == seq;
         if (len && (tc->flags & TF_SACK))
             tcp_sack_note(tc, seq, len);
         keep_early(tc, seq, p, len, fin);
+        if (tc->flags & TF_SACK)
+            early_ack(tc, longer);
+        else
+            duplicate_ack(tc);
         return;
     }
     if (len) {

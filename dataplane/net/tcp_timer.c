@@ -257,9 +257,10 @@ static void on_reo(struct tcp_conn *tc)
 
 static void on_delack(struct tcp_conn *tc)
 {
-    if (!(tc->flags & TF_ACK_DELAYED))
+    if (!(tc->flags & (TF_ACK_DELAYED | TF_DUP_ACKS)))
         return;
-    STAT_INC(tc->net->stats->tcp_delayed_acks);
+    if (tc->flags & TF_ACK_DELAYED)
+        STAT_INC(tc->net->stats->tcp_delayed_acks);
     tcp_ack_now(tc);
 }
 

@@ -116,7 +116,7 @@ static bool reaches(struct serving *v, struct span to)
     struct shard *s = shard_of(v, to);
     uint64_t hash = shard_hash(v->s, to);
     return s && !v->c.host->ops->key_taken(v->c.host, hash) &&
-           !(s->snapshot && snapshot_wants_key(s, v->c.db, to, hash, true));
+           !(snapshot_watches(s) && snapshot_wants_key(s, v->c.db, to, hash, CHANGE_WRITES));
 }
 
 /* The destination is not held here, or others have it in their hands: its home moves the element, and nobody behind it is served before. True:

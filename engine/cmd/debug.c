@@ -84,10 +84,10 @@ void cmd_debug_tcptrace(struct cmd *c)
 /* ---- OBJECT ---- */
 
 /* Bytes of the value in an RDB file, without its type. 0: no memory. */
-static size_t rdb_bytes(struct shard *s, const struct entry *e)
+static size_t rdb_bytes(struct shard *s, const struct entry *e, bool compress)
 {
     struct rdb_writer w;
-    rdb_writer_init(&w, &s->mem, true);
+    rdb_writer_init(&w, &s->mem, compress);
     rdb_save_object(&w, e);
     size_t n = w.failed ? 0 : w.out.len - 1;
     rdb_writer_free(&w);
@@ -131,7 +131,7 @@ void cmd_debug_object(struct cmd *c)
         reply_error(c->out, "ERR no such key");
         return;
     }
-    size_t bytes = rdb_bytes(k.shard, e);
+    size_t bytes = rdb_bytes(k.shard, e, c->host->config->rdbcompression);
     if (!bytes) {
         cmd_reply_oom(c);
         return;

@@ -16,7 +16,7 @@ void cmd_dump(struct cmd *c)
         return;
     }
     struct rdb_writer w;
-    rdb_writer_init(&w, &k.shard->mem, true);
+    rdb_writer_init(&w, &k.shard->mem, c->host->config->rdbcompression);
     rdb_save_object(&w, e);
     rdb_put_footer(&w);
     if (w.failed)

@@ -17,6 +17,8 @@ static void del_generic(struct cmd *c, bool lazy)
         keyref_changed(c, &k, KS_GENERIC, "del");
         n++;
     }
+    if (c->argc > 2)
+        keyref_told_in_steps(c);
     reply_int(c->out, n);
 }
 

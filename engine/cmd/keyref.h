@@ -53,6 +53,14 @@ static inline void keyref_changed(const struct cmd *c, const struct keyref *k, e
     ks_changed(k->shard, c->db, k->key, cls, event);
 }
 
+/* After the last of several keys, by a command that did the same to each: what is to be told is told of one after the other. */
+static inline void keyref_told_in_steps(struct cmd *c)
+{
+    for (uint32_t i = 0; i < c->shards->count; i++)
+        if (c->shards->v[i] && c->shards->v[i]->after)
+            c->shards->v[i]->after |= AFTER_STEPS;
+}
+
 /* A read that counts a hit or a miss but leaves the access clock alone (TTL, TYPE, EXISTS, OBJECT). */
 static inline struct entry *keyref_look(const struct cmd *c, const struct keyref *k)
 {

@@ -482,6 +482,8 @@ static bool set_pairs(struct cmd *c)
         }
         keyref_changed(c, &k, KS_STRING, "set");
     }
+    if (c->argc > 3)
+        keyref_told_in_steps(c);
     return true;
 }
 

@@ -90,7 +90,7 @@ static inline uint32_t dict_bucket_match(const struct dict_bucket *b, uint8_t ta
 
 static inline void *dict_slot_get(const struct dict_bucket *b, uint32_t i)
 {
-    const uint8_t *p = b->ptr + 6 * i;
+    const uint8_t *p = b->ptr + 6 * (size_t)i;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint64_t v; /* from two bytes before, so that the last slot does not read past the bucket */
     memcpy(&v, p - 2, 8);

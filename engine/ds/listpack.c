@@ -298,41 +298,18 @@ bool lp_join(struct mem *mem, struct mem_block *to, const struct mem_block *from
 
 /* ---- bytes from outside ---- */
 
-/* Bytes of the element at p, of which `left` bytes (at least 1) can be read; 0: it is none. */
-static inline size_t check_element(const uint8_t *p, size_t left)
-{
-    size_t step = lp_step[*p];
-    if (likely_(step > 1)) /* the length backwards is one byte */
-        return step <= left && p[step - 1] == step - 1 ? step : 0;
-    size_t head = *p == LP_STR32 ? 5 : *p >= LP_STR12 && *p < LP_STR32 ? 2 : 1;
-    if (head > left || *p > LP_INT64)
-        return 0;
-    size_t n = *p == LP_STR32 ? 5 + (size_t)lp_load32(p + 1) : lp_long_bytes(p);
-    if (n >= left || n > LP_BYTES_MAX)
-        return 0;
-    size_t all = n + lp_back_bytes((uint32_t)n);
-    if (all > left)
-        return 0;
-    /* The way back must lead here. */
-    size_t back = 0, bytes = 0;
-    do {
-        back |= (size_t)(p[all - 1 - bytes] & 127) << 7 * bytes;
-    } while (p[all - 1 - bytes++] > 127 && bytes < all - n);
-    return back == n && bytes == all - n && p[n] < 128 ? all : 0;
-}
-
 bool lp_valid(const uint8_t *p, size_t n)
 {
-    if (n < LP_EMPTY_BYTES || n > LP_BYTES_MAX || lp_load32(p) != n || p[n - 1] != LP_END)
+    if (!lp_frame_valid(p, n))
         return false;
     size_t count = 0;
     const uint8_t *at = p + LP_HEADER_BYTES, *end = p + n - 1;
     while (at < end) {
-        size_t step = check_element(at, (size_t)(end - at));
+        size_t step = lp_check_element(at, (size_t)(end - at));
         if (!step)
             return false;
         at += step;
         count++;
     }
-    return header_count(p) == LP_UNKNOWN || header_count(p) == count;
+    return lp_counts(p, count);
 }

@@ -1,7 +1,7 @@
 /* listpack_inline.h: elements of listpacks read and written without a call for each, for loops over many (LRANGE, HGETALL, searches) and for
  * those who keep rows of elements in blocks of their own (quicklist.c).
  *
- * What is here trusts the bytes: they were written by listpack.c or have passed lp_valid. Picture: listpack.h. Thread: the lease holder's. */
+ * What is here trusts the bytes: they were written by listpack.c or have passed lp_valid (but for lp_check_element and what is beside it). Picture: listpack.h. Thread: the lease holder's. */
 #pragma once
 
 #include "engine/base/assert.h"
@@ -100,6 +100,43 @@ static inline __attribute__((always_inline)) struct lp_value lp_read(const uint8
     case LP_INT32: return (struct lp_value){.number = (int32_t)lp_load32(at + 1)};
     default: return (struct lp_value){.number = (int64_t)lp_load64(at + 1)};
     }
+}
+
+/* ---- bytes from outside ---- */
+
+/* What is around the elements. */
+static inline bool lp_frame_valid(const uint8_t *p, size_t n)
+{
+    return n >= LP_EMPTY_BYTES && n <= LP_BYTES_MAX && lp_load32(p) == n && p[n - 1] == LP_END;
+}
+
+/* Whether the header says that there are so many. */
+static inline bool lp_counts(const uint8_t *p, size_t count)
+{
+    return lp_load16(p + 4) == LP_UNKNOWN || lp_load16(p + 4) == count;
+}
+
+/* Bytes of the element at p, of which `left` bytes (at least 1) can be read; 0: it is none. */
+static inline size_t lp_check_element(const uint8_t *p, size_t left)
+{
+    size_t step = lp_step[*p];
+    if (likely_(step > 1)) /* the length backwards is one byte */
+        return step <= left && p[step - 1] == step - 1 ? step : 0;
+    size_t head = *p == LP_STR32 ? 5 : *p >= LP_STR12 && *p < LP_STR32 ? 2 : 1;
+    if (head > left || *p > LP_INT64)
+        return 0;
+    size_t n = *p == LP_STR32 ? 5 + (size_t)lp_load32(p + 1) : lp_long_bytes(p);
+    if (n >= left || n > LP_BYTES_MAX)
+        return 0;
+    size_t all = n + lp_back_bytes((uint32_t)n);
+    if (all > left)
+        return 0;
+    /* The way back must lead here. */
+    size_t back = 0, bytes = 0;
+    do {
+        back |= (size_t)(p[all - 1 - bytes] & 127) << 7 * bytes;
+    } while (p[all - 1 - bytes++] > 127 && bytes < all - n);
+    return back == n && bytes == all - n && p[n] < 128 ? all : 0;
 }
 
 /* A text to look for, read once: as bytes and, when it is the canonical form of one, as an integer. */

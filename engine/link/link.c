@@ -11,9 +11,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/link/link_internal.h"
+
+#define POLL_MS             10
+/* A control that was killed while it started a dataplane: what it forked has its lock, too, until it is that program. */
+#define CONTROL_PATIENCE_MS 1000
 
 static int fail(char *err, size_t err_len, int rc, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -99,13 +104,15 @@ static void identity(struct link_header *h, uint32_t workers)
     h->ring_bytes = LIMIT_LINK_RING_BYTES;
 }
 
-enum verdict { REGION_OURS, REGION_EMPTY, REGION_OTHER };
+enum verdict { REGION_OURS, REGION_EMPTY, REGION_OTHER, REGION_UNREADABLE };
 
 /* Reads the identity with pread, so that nothing is mapped before its size is known. */
 static enum verdict look(int fd, struct link_header *ret)
 {
     struct stat st;
     ssize_t n = pread(fd, ret, sizeof *ret, 0);
+    if (n < 0)
+        return REGION_UNREADABLE;
     if (n < (ssize_t)sizeof *ret || fstat(fd, &st) || ret->magic != LINK_MAGIC)
         return REGION_EMPTY;
     if (ret->workers < 1 || ret->workers > LIMIT_WORKERS)
@@ -183,14 +190,25 @@ static int check_path(char *path, size_t n, const char *instance, char *err, siz
                 LINK_INSTANCE_BYTES);
 }
 
+static bool take_patiently(int fd, off_t lock, int patience_ms)
+{
+    for (int ms = 0; !lock_take(fd, lock); ms += POLL_MS) {
+        if (ms >= patience_ms)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000}, NULL);
+    }
+    return true;
+}
+
 /* Opens and locks whatever the path names now; the file may be empty. */
-static int open_locked(const char *path, off_t lock, int flags, char *err, size_t err_len)
+static int open_locked(const char *path, off_t lock, int flags, int patience_ms, char *err,
+                       size_t err_len)
 {
     for (int i = 0; i < 100; i++) {
         int fd = open_file(path, flags, err, err_len);
         if (fd < 0)
             return fd;
-        if (!lock_take(fd, lock)) {
+        if (!take_patiently(fd, lock, patience_ms)) {
             struct link_header h = {0};
             enum verdict v = look(fd, &h);
             int pid = lock == LINK_LOCK_CONTROL ? h.control_pid : h.dp_pid;
@@ -211,7 +229,7 @@ static int replace(struct link **ret, int old_fd, const char *path, uint32_t wor
                    size_t err_len)
 {
     unlink(path);
-    int fd = open_locked(path, LINK_LOCK_CONTROL, O_CREAT | O_EXCL, err, err_len);
+    int fd = open_locked(path, LINK_LOCK_CONTROL, O_CREAT | O_EXCL, 0, err, err_len);
     close(old_fd);
     if (fd < 0)
         return fd;
@@ -223,14 +241,14 @@ static int replace(struct link **ret, int old_fd, const char *path, uint32_t wor
     return rc;
 }
 
-/* Its journal holds what clients were told of and no file has. */
-static bool has_journal(int fd, size_t total)
+/* 1: its journal holds what clients were told of and no file has. 0, or -errno: nobody knows. */
+static int has_journal(int fd, size_t total, char *err, size_t err_len)
 {
     struct link *l;
-    char err[64];
     uint64_t n = 0;
-    if (map(&l, fd, total, true, err, sizeof err))
-        return false;
+    int rc = map(&l, fd, total, true, err, err_len);
+    if (rc)
+        return rc;
     for (uint32_t i = 0; i < l->workers; i++) {
         struct ring r;
         n += link_journal_ring(l, i, &r) == 0 ? ring_backlog(&r) : 0;
@@ -249,7 +267,7 @@ int link_open_control(struct link **ret, const char *instance, uint32_t workers,
     int rc = check_path(path, sizeof path, instance, err, err_len);
     if (rc)
         return rc;
-    int fd = open_locked(path, LINK_LOCK_CONTROL, O_CREAT, err, err_len);
+    int fd = open_locked(path, LINK_LOCK_CONTROL, O_CREAT, CONTROL_PATIENCE_MS, err, err_len);
     if (fd < 0)
         return fd;
 
@@ -258,9 +276,14 @@ int link_open_control(struct link **ret, const char *instance, uint32_t workers,
     enum verdict v = look(fd, &h);
     /* With the dataplane's lock in hand no dataplane can attach while the region is replaced. */
     bool fresh = lock_take(fd, LINK_LOCK_DATAPLANE);
-    if (fresh && v == REGION_OURS && has_journal(fd, h.total_bytes)) {
+    rc = fresh && v == REGION_OURS ? has_journal(fd, h.total_bytes, err, err_len) : 0;
+    if (rc == 0 && v == REGION_UNREADABLE)
+        rc = fail(err, err_len, -EIO, "%s cannot be read", path);
+    if (rc) {
         close(fd);
-        return fail(err, err_len, -EAGAIN, "%s holds writes that are in no file yet", path);
+        return rc < 0
+                   ? rc
+                   : fail(err, err_len, -EAGAIN, "%s holds writes that are in no file yet", path);
     }
     if (fresh) {
         rc = replace(&l, fd, path, workers, err, err_len);
@@ -305,10 +328,11 @@ int link_open_leftover(struct link **ret, const char *instance)
     struct link *l = NULL;
     if (!instance_path(path, sizeof path, instance))
         return -EINVAL;
-    int fd = open_locked(path, LINK_LOCK_CONTROL, 0, err, sizeof err);
+    int fd = open_locked(path, LINK_LOCK_CONTROL, 0, 0, err, sizeof err);
     if (fd < 0)
         return fd;
-    int rc = look(fd, &h) == REGION_OURS ? 0 : -ENOENT;
+    enum verdict v = look(fd, &h);
+    int rc = v == REGION_OURS ? 0 : v == REGION_UNREADABLE ? -EIO : -ENOENT;
     if (!rc && !lock_take(fd, LINK_LOCK_DATAPLANE))
         rc = -EBUSY;
     if (!rc)
@@ -328,7 +352,7 @@ int link_open_dataplane(struct link **ret, const char *instance, char *err, size
     int rc = check_path(path, sizeof path, instance, err, err_len);
     if (rc)
         return rc;
-    int fd = open_locked(path, LINK_LOCK_DATAPLANE, 0, err, err_len);
+    int fd = open_locked(path, LINK_LOCK_DATAPLANE, 0, 0, err, err_len);
     if (fd == -ENOENT)
         return fail(err, err_len, -ENOENT, "no link %s: barewire-control makes it, start that",
                     path);

@@ -26,6 +26,7 @@ void engine_config_defaults(struct engine_config *c)
     c->protected_mode = 1;
     c->active_expire = 1;
     c->durable_reads = 1;
+    c->rdbcompression = 1;
     c->hash_max_listpack_entries = 512;
     c->hash_max_listpack_value = 64;
     c->zset_max_listpack_entries = 128;
@@ -39,6 +40,6 @@ void engine_config_defaults(struct engine_config *c)
     c->slowlog_max_len = 128;
     c->latency_tracking = 1;
     c->latency_threshold_ms = 0;
-    c->snapshot_slice_us = 20;
+    c->snapshot_slice_us = 5;
     c->tracking_max_keys = 1000000;
 }

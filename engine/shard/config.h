@@ -77,14 +77,15 @@ struct engine_config {
     uint64_t hll_sparse_max_bytes;
     uint64_t stream_node_max_bytes;
     int64_t stream_node_max_entries;
-    uint32_t journal;      /* enum journal_mode; control's store sets it when the log is ready */
-    uint8_t durable_reads; /* with JOURNAL_ALWAYS: reads wait for what they have seen */
-    uint8_t pad_journal[3];
+    uint32_t journal;       /* enum journal_mode; control's store sets it when the log is ready */
+    uint8_t durable_reads;  /* with JOURNAL_ALWAYS: reads wait for what they have seen */
+    uint8_t rdbcompression; /* of snapshots, told with each cut; of DUMP, by this */
+    uint8_t pad_journal[2];
     uint32_t
         notify_events; /* notify-keyspace-events: enum notify_flags and classes of enum ks_class */
     uint32_t pad;
     uint64_t tracking_max_keys; /* of the whole server; 0: no limit */
-    uint32_t snapshot_slice_us; /* longest slice of a snapshot in a turn; 0: 20 */
+    uint32_t snapshot_slice_us; /* longest slice of a snapshot in a turn; 0: 5 */
     uint32_t misconf;           /* the last snapshot failed, and writes are to be refused for it */
     int64_t slowlog_slower_than_us; /* below 0: off */
     uint64_t slowlog_max_len;

@@ -37,6 +37,19 @@ struct entry {
 };
 _Static_assert(sizeof(struct entry) == 8, "the header of an entry");
 
+/* Of what a batch will read: 16 bytes of key and 64 of value lie in two lines, and the processor asks for the second one by itself only where
+ * it is the other half of 128 bytes. NULL is nothing. */
+static inline __attribute__((always_inline)) void entry_prefetch(const struct entry *e)
+{
+    __builtin_prefetch(e);
+#if defined(__x86_64__)
+    /* of the builtin gcc makes two instructions */
+    __asm__ volatile("prefetcht0 64(%0)" : : "r"(e));
+#else
+    __builtin_prefetch((const void *)((uintptr_t)e + 64));
+#endif
+}
+
 static inline size_t entry_key_offset(const struct entry *e)
 {
     return (e->flags & ENTRY_TTL ? 8 : 0) + (e->flags & ENTRY_LONG_KEY ? 8 : 0);

@@ -1,7 +1,8 @@
 /* held: a large value whose reply is written in parts, while its client takes them, as it was when it was asked for.
  *
  *   command   writes the reply's head and begins a held (engine/cmd/long_reply.h), which is written by `more` from then on
- *   change    who is about to change, move or remove the entry (snapshot_touch: the same places) has the rest written down first
+ *   change    who is about to change, move or remove the entry (snapshot_touch: the same places) has the rest written down first. Who knows before what
+ *             he will change asks held_wants, as of a snapshot, and comes again when held_step has written it down, a little at a time
  *   client    takes parts with held_take until it has all, or goes away: held_drop
  *
  * So the memory of a long reply is bounded as long as nobody writes to the value meanwhile. Thread: the lease holder's. */
@@ -24,9 +25,9 @@ struct held {
     uint8_t resp;
     bool
         failed; /* there was no memory for the rest: the client cannot be given what it was promised */
-    struct reply_heap rest; /* what was written early */
-    size_t rest_off;
-    void *session; /* of the client that asked, where the command had it */
+    bool wanted;      /* a change waits until the rest is written down */
+    struct list rest; /* what was written early: struct held_text; never moved when it grows */
+    void *session;    /* of the client that asked, where the command had it */
 };
 
 /* h: its first member fields are filled in here. The entry stays as it is until held_take says so. */
@@ -38,9 +39,16 @@ bool held_take(struct held *h, struct reply *out, size_t budget);
 void held_drop(struct held *h);
 /* All of them: their clients are gone. */
 void held_fini(struct shard *s);
-/* Memory that the rest takes. */
-size_t held_bytes(const struct held *h);
 
+/* Must a change of e wait? Then it is counted by held_answered when it need not any more. It waits once: for some ms after that nothing waits, or clients that
+ * go on asking for the value would hold it for ever. */
+bool held_wants_now(struct shard *s, const struct entry *e);
+static inline bool held_wants(struct shard *s, const struct entry *e)
+{
+    return unlikely_(s->held_count != 0) && held_wants_now(s, e);
+}
+/* A little of what is wanted; more of it while held_wanted is not 0. */
+void held_step(struct shard *s);
 void held_touch_now(struct shard *s, const struct entry *e); /* e NULL: all of them */
 /* e is about to change or leave. */
 static inline void held_touch(struct shard *s, const struct entry *e)

@@ -25,9 +25,13 @@ void ks_tell(struct shard *s, uint32_t db, struct span key, enum ks_class cls, c
 {
     if (s->listen & LISTEN_JOURNAL)
         note_effect(s, db, key, cls);
+    bool first =
+        cls & KS_EXPIRED; /* the event of that, then what it does to who has cached the key */
+    if (first && (s->listen & LISTEN_NOTIFY))
+        notify_note(s, db, key, cls, event);
     if ((s->listen & (LISTEN_TRACK | LISTEN_BROADCAST)) && tells_of_value(cls, event))
         track_changed(s, key);
-    if (s->listen & LISTEN_NOTIFY)
+    if (!first && (s->listen & LISTEN_NOTIFY))
         notify_note(s, db, key, cls, event);
     if ((s->listen & LISTEN_WATCH) && tells_of_value(cls, event))
         watch_tell(s, db, key);

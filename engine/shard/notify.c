@@ -11,13 +11,18 @@
 #define NOTICES_KEEP_BYTES (64 * 1024) /* room for more is given back */
 
 struct notice {
-    uint64_t at; /* the thread's count */
+    uint64_t at; /* notify_step */
     const char *event;
     uint32_t db, cls;
     size_t key_n, bytes; /* of the key; of the record */
 };
 
-static __thread uint64_t noted;
+static __thread uint64_t steps;
+
+uint64_t notify_step(void)
+{
+    return steps++;
+}
 
 void notify_configure(struct shard *s)
 {
@@ -28,10 +33,15 @@ void notify_configure(struct shard *s)
         s->listen &= ~(uint32_t)LISTEN_NOTIFY;
 }
 
+void notices_fini(struct notices *l)
+{
+    free(l->p);
+    *l = (struct notices){.lost = l->lost};
+}
+
 void notify_fini(struct shard *s)
 {
-    free(s->notices.p);
-    s->notices = (struct notices){.lost = s->notices.lost};
+    notices_fini(&s->notices);
 }
 
 static void *room(struct notices *l, size_t n)
@@ -62,41 +72,41 @@ void notify_note(struct shard *s, uint32_t db, struct span key, uint32_t cls, co
     if (!n)
         return;
     *n = (struct notice){
-        .at = noted++, .event = event, .db = db, .cls = cls, .key_n = key.n, .bytes = bytes};
+        .at = notify_step(), .event = event, .db = db, .cls = cls, .key_n = key.n, .bytes = bytes};
     if (key.n)
         memcpy(n + 1, key.p, key.n);
     s->after |= AFTER_NOTIFY;
 }
 
-/* The shard with the oldest notice that is left; NULL: none is left. */
-static struct shard *oldest(struct shard *const *held, uint32_t count)
+bool notices_first(const struct notices *l, struct notice_seen *ret)
 {
-    struct shard *found = NULL;
-    uint64_t at = UINT64_MAX;
-    for (uint32_t i = 0; i < count; i++) {
-        struct shard *s = held[i];
-        if (!s || s->notices.read == s->notices.len)
-            continue;
-        const struct notice *n = (const void *)(s->notices.p + s->notices.read);
-        if (n->at < at) {
-            at = n->at;
-            found = s;
-        }
-    }
-    return found;
+    if (l->read == l->len)
+        return false;
+    const struct notice *n = (const void *)(l->p + l->read);
+    *ret = (struct notice_seen){n->at, n->db, n->cls, n->event, span_of(n + 1, n->key_n)};
+    return true;
 }
 
-void notify_take(struct shard *const *held, uint32_t count, notify_fn *fn, void *ctx)
+void notices_pass(struct notices *l)
 {
-    for (struct shard *s; (s = oldest(held, count)) != NULL;) {
-        struct notices *l = &s->notices;
-        const struct notice *n = (const void *)(l->p + l->read);
-        fn(ctx, n->db, n->cls, n->event, span_of(n + 1, n->key_n));
-        l->read += n->bytes;
-        if (l->read < l->len)
+    const struct notice *n = (const void *)(l->p + l->read);
+    l->read += n->bytes;
+    if (l->read < l->len)
+        return;
+    l->read = l->len = 0;
+    if (l->cap > NOTICES_KEEP_BYTES)
+        notices_fini(l);
+}
+
+struct shard *notify_first(struct shard *const *held, uint32_t count, struct notice_seen *ret)
+{
+    struct notice_seen n;
+    struct shard *found = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!held[i] || !notices_first(&held[i]->notices, &n) || (found && n.at > ret->at))
             continue;
-        l->read = l->len = 0;
-        if (l->cap > NOTICES_KEEP_BYTES)
-            notify_fini(s);
+        *ret = n;
+        found = held[i];
     }
+    return found;
 }

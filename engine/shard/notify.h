@@ -2,6 +2,7 @@
  * holds the shards publishes the notices (dataplane/conn/after.c), in the order in which they were noted, over all shards of a lease. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,8 +26,21 @@ struct notices {
 /* Listens or not, as the configuration says. */
 void notify_configure(struct shard *s);
 void notify_fini(struct shard *s);
+void notices_fini(struct notices *l);
 void notify_note(struct shard *s, uint32_t db, struct span key, uint32_t cls, const char *event);
 
-typedef void notify_fn(void *ctx, uint32_t db, uint32_t cls, const char *event, struct span key);
-/* Calls fn for all notices of the shards held (NULL: not held), oldest first, and forgets them. fn makes none. */
-void notify_take(struct shard *const *held, uint32_t count, notify_fn *fn, void *ctx);
+/* The next step of this thread: what commands do to keys, and what clients must forget, is told in this order. */
+uint64_t notify_step(void);
+
+/* The oldest of them; false: none is left. notices_pass: on to the next one. */
+struct notice_seen {
+    uint64_t at; /* its step */
+    uint32_t db, cls;
+    const char *event;
+    struct span key;
+};
+bool notices_first(const struct notices *l, struct notice_seen *ret);
+void notices_pass(struct notices *l);
+
+/* The oldest notice of the shards held (NULL: not held), as notices_first; whose it is, NULL: none is left. */
+struct shard *notify_first(struct shard *const *held, uint32_t count, struct notice_seen *ret);

@@ -76,6 +76,8 @@ enum ks_after {
     AFTER_NOTIFY = 1 << 2, /* notices */
     AFTER_TRACK = 1 << 3,  /* track */
     AFTER_WAIT = 1 << 5,   /* keys that are waited for have changed */
+    AFTER_STEPS =
+        1 << 6, /* notices and track are told key by key, in the order of the command's steps */
 };
 
 /* It stays where it was initialised: dicts point at its hash key. */
@@ -115,13 +117,15 @@ struct shard {
     /* journal: where what happens to this shard is written down by whoever holds it (LISTEN_JOURNAL); records of it made so far */
     struct effects *effects;
     uint64_t journal_seq;
-    bool loading;              /* the log is being replayed: nothing expires by itself */
-    struct track_table track;  /* who caches what (track.h) */
-    struct notices notices;    /* events of the command that runs (notify.h) */
-    struct snapshot *snapshot; /* that is being made (snapshot.h); NULL: none */
-    struct list held_all;      /* values whose replies are not whole yet (held.h) */
-    uint32_t held_count;
-    struct held *held_new; /* begun by the command that runs; its caller takes it */
+    bool loading;                     /* the log is being replayed: nothing expires by itself */
+    struct track_table track;         /* who caches what (track.h) */
+    struct notices notices;           /* events of the command that runs (notify.h) */
+    struct snapshot *snapshot;        /* that is being made (snapshot.h); NULL: none */
+    struct list held_all;             /* values whose replies are not whole yet (held.h) */
+    uint32_t held_count, held_wanted; /* of them, those whose change somebody waits for */
+    uint64_t held_answered;           /* that have been wanted and are written down */
+    int64_t held_pass_ms;             /* until then a change waits for none of them */
+    struct held *held_new;            /* begun by the command that runs; its caller takes it */
     /* Writes over several shards that are written down as a whole, and have keys here that they have not changed yet: these do not leave by themselves,
      * since nobody could tell whether before or after it. How many; NULL where there are none ever. */
     uint32_t claims;
@@ -162,6 +166,12 @@ static inline bool shard_stands_still(const struct shard *s)
 static inline bool shard_claims(const struct shard *s, uint64_t hash)
 {
     return __builtin_expect(s->claims != 0, 0) && s->claimed(s, hash);
+}
+
+/* shard_tick will look for keys that have expired: once a millisecond, or each time while there are many. */
+static inline bool shard_expiry_due(const struct shard *s)
+{
+    return s->now_ms != s->expire_last_ms || s->expire_hot;
 }
 
 /* Bounded background work, called once per loop: active expiry, lazy free, eviction. `budget` in entries. Returns work done. */

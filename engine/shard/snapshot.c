@@ -301,17 +301,19 @@ bool snapshot_wants_now(struct shard *s, uint32_t db, uint64_t hash, struct entr
     return true;
 }
 
-bool snapshot_wants_key(struct shard *s, uint32_t db, struct span key, uint64_t hash, bool write)
+bool snapshot_wants_key(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                        enum snapshot_change change)
 {
     struct entry *e = db_find(s, db, key, hash);
     if (!e || shard_expired(s, e))
         return false;
-    if (!write) {
+    if (change == CHANGE_READS) {
         if (entry_type_fast(e) != OBJ_HASH || entry_enc_fast(e) != ENC_HASHTABLE ||
             fieldmap_next_due((const struct fieldmap *)object_ptr(e)) >= s->now_ms)
             return false;
     }
-    return snapshot_wants(s, db, hash, e);
+    bool waits = change != CHANGE_REPLACES && snapshot_wants(s, db, hash, e);
+    return held_wants(s, e) || waits;
 }
 
 bool snapshot_awaited(const struct shard *s)

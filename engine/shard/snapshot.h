@@ -87,8 +87,15 @@ static inline bool snapshot_wants(struct shard *s, uint32_t db, uint64_t hash, s
 {
     return unlikely_(s->snapshot != NULL) && snapshot_wants_now(s, db, hash, e);
 }
-/* The same of the entry of a key; write false: a read, which changes a hash whose fields are due. */
-bool snapshot_wants_key(struct shard *s, uint32_t db, struct span key, uint64_t hash, bool write);
+/* How a request changes a value. */
+enum snapshot_change {
+    CHANGE_READS, /* not, but for a hash whose fields are due */
+    CHANGE_WRITES,
+    CHANGE_REPLACES, /* it leaves whole: only a long reply of it waits (held.h) */
+};
+/* The same of the entry of a key, also of long replies. */
+bool snapshot_wants_key(struct shard *s, uint32_t db, struct span key, uint64_t hash,
+                        enum snapshot_change change);
 /* Somebody wants to know before entries change. */
 static inline bool snapshot_watches(const struct shard *s)
 {

@@ -49,6 +49,7 @@ static void take_out(struct shard *s, struct track_key **at, bool broadcast)
     t->items -= k->n;
     k->next = NULL;
     k->broadcast = broadcast;
+    k->at = notify_step();
     if (!t->changed)
         t->changed_end = &t->changed;
     *t->changed_end = k;
@@ -191,6 +192,13 @@ struct track_key *track_take(struct shard *s, bool *flushed)
     if (t->count == 0)
         s->listen &= ~(uint32_t)LISTEN_TRACK;
     return all;
+}
+
+struct track_key *track_take_first(struct shard *s)
+{
+    struct track_key *k = s->track.changed;
+    s->track.changed = k->next;
+    return k;
 }
 
 void track_free(struct track_key *k)

@@ -17,6 +17,7 @@ struct shard;
 struct track_key {
     struct track_key *next; /* of its chain, or of the changed ones */
     uint64_t hash;
+    uint64_t at; /* notify_step, when it has changed */
     uint64_t *id;
     uint32_t n, cap; /* ids */
     uint32_t *
@@ -42,5 +43,7 @@ void track_changed(struct shard *s, struct span key);
 void track_flushed(struct shard *s);
 /* What has changed since it was last taken, oldest first; the caller frees each with track_free. *flushed: all keys of a database are gone. */
 struct track_key *track_take(struct shard *s, bool *flushed);
+/* The oldest of them alone; there is one. */
+struct track_key *track_take_first(struct shard *s);
 void track_free(struct track_key *k);
 void track_fini(struct shard *s);

@@ -83,6 +83,9 @@ class Server:
     def rest(self):
         """After it."""
 
+    def sum_up(self):
+        """Its frames go to a client that is no kernel: their checksums are in them."""
+
     def in_client_ns(self, *argv):
         return ["ip", "netns", "exec", self.ns, "taskset", "-c", CLIENT_CORE, *argv]
 
@@ -137,6 +140,9 @@ class OnKernel(Server):
         if self.offloads:
             run(["ip", "netns", "exec", self.ns, "ethtool", "-K", "cli", "tx", "on", "tso", "on", "gso", "on", "gro", "on"])
         self.start_process()
+
+    def sum_up(self):
+        run(["ip", "netns", "exec", self.server_ns, "ethtool", "-K", "srv", "tx", "off", "tso", "off", "gso", "off", "gro", "off"])
 
     def start_process(self):
         argv = ["ip", "netns", "exec", self.server_ns, "taskset", "-c", SERVER_CORE, *self.argv()]

@@ -1,10 +1,16 @@
 /* core_bench: what the machine charges for two cores that talk, and for memory. docs/scaling.md computes with these.
  *
  *   core_bench [--cpus A,B] [--json]
+ *   core_bench --gets
+ *   core_bench --noise NS [--cpus A]
  *
  *   ring      two threads hand one pointer to and fro over two mail rings (engine/shard/mail.h): half a round trip, median and p99
  *   mail      the producer writes a mail of 1 KiB and passes it on, the consumer reads it and writes a line of each: a line of 64 bytes, both ways
  *   memory    a dependent walk through 256 MiB, and sums over 256 MiB by one thread and by both
+ *   gets      what the memory alone charges a GET, by keys, keys at once and pages: a bucket's line at random and an entry's two behind it, asked
+ *             for in batches as dataplane/conn/batch.c does, and nothing else done
+ *   noise     what the machine adds to turns that do nothing: work of NS ns in registers, again and again for ten seconds on processor A, and how long
+ *             each piece took. Interrupts and the machine's host are in it, our code and its memory are not
  * Wall time: on a busy machine the medians hold and the p99 says what the others took. */
 #include <getopt.h>
 #include <pthread.h>
@@ -12,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "engine/base/assert.h"
@@ -190,18 +197,159 @@ static double bandwidth(unsigned threads)
     return (double)threads * WALK_BYTES / most;
 }
 
+/* ---- what a GET waits for ---- */
+
+#define ENTRY_BYTES 96 /* a key of 16 bytes with 64: the size class of 8 + 16 + 64 */
+#define BUCKET_KEYS 7  /* of 9, as a dict that has grown holds them */
+#define GETS        4000000
+#define GETS_WARM   200000
+
+struct gets {
+    uint8_t *buckets, *entries;
+    uint64_t nbuckets, nentries, x;
+};
+
+static uint64_t draw(struct gets *g)
+{
+    g->x ^= g->x << 13, g->x ^= g->x >> 7, g->x ^= g->x << 17;
+    return g->x;
+}
+
+/* A batch: buckets asked for, then the entries that they name, then both lines of each read. */
+static uint64_t get_batch(struct gets *g, uint32_t n)
+{
+    const uint8_t *p[64];
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        p[i] = g->buckets + (draw(g) >> 20) % g->nbuckets * LINE;
+        __builtin_prefetch(p[i]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t entry;
+        memcpy(&entry, p[i], sizeof(entry));
+        p[i] = g->entries + (uint64_t)entry * ENTRY_BYTES;
+        __builtin_prefetch(p[i]);
+        __builtin_prefetch(p[i] + LINE);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        sum += p[i][0] + p[i][87];
+    return sum;
+}
+
+static double get_ns(uint64_t keys, uint32_t n, bool large)
+{
+    struct gets g = {.nbuckets = keys / BUCKET_KEYS, .nentries = keys, .x = 88172645463325252ull};
+    size_t bytes = g.nbuckets * LINE + keys * ENTRY_BYTES;
+    g.buckets = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(g.buckets != MAP_FAILED);
+    madvise(g.buckets, bytes, large ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    g.entries = g.buckets + g.nbuckets * LINE;
+    memset(g.buckets, 1, bytes);
+    for (uint64_t i = 0; i < g.nbuckets; i++) {
+        uint32_t entry = (uint32_t)((draw(&g) >> 20) % keys);
+        memcpy(g.buckets + i * LINE, &entry, sizeof(entry));
+    }
+    uint64_t start = 0;
+    for (int i = -GETS_WARM; i < GETS; i += (int)n) {
+        if (!start && i >= 0)
+            start = now_ns();
+        bench.sum[0] += get_batch(&g, n);
+    }
+    double took = (double)(now_ns() - start);
+    munmap(g.buckets, bytes);
+    return took / GETS;
+}
+
+static void gets(void)
+{
+    static const uint64_t keys[] = {10000, 1000000, 10000000};
+    pin(bench.cpu[0]);
+    for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
+        for (uint32_t n = 1; n <= 64; n *= n == 1 ? 16 : 4)
+            printf("%9llu keys, %2u at once: %6.1f ns a key, %6.1f with large pages\n",
+                   (unsigned long long)keys[k], n, get_ns(keys[k], n, false),
+                   get_ns(keys[k], n, true));
+}
+
+/* ---- noise ---- */
+
+#define NOISE_NS 10000000000ull
+
+static uint64_t work(uint64_t steps)
+{
+    uint64_t x = 1;
+    for (uint64_t i = 0; i < steps; i++) {
+        x = x * 0x9e3779b97f4a7c15ull + i;
+        __asm__ volatile("" : "+r"(x));
+    }
+    return x;
+}
+
+static uint64_t took_ns(uint64_t steps)
+{
+    uint64_t start = now_ns();
+    bench.sum[0] += work(steps);
+    return now_ns() - start;
+}
+
+/* So many steps that the shortest of many pieces takes ns. */
+static uint64_t steps_of(uint64_t ns)
+{
+    uint64_t least = UINT64_MAX, steps = 1000;
+    for (int i = 0; i < 1000; i++) {
+        uint64_t t = took_ns(steps);
+        least = t < least ? t : least;
+    }
+    return ns * steps / least;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void noise(uint64_t ns)
+{
+    size_t most = NOISE_NS / ns, n = 0;
+    uint32_t *took = malloc(most * sizeof(*took));
+    CHECK(took);
+    memset(took, 0, most * sizeof(*took)); /* its pages, before they count */
+    pin(bench.cpu[0]);
+    uint64_t steps = steps_of(ns), end = now_ns() + NOISE_NS;
+    while (n < most && now_ns() < end)
+        took[n++] = (uint32_t)took_ns(steps);
+    qsort(took, n, sizeof(took[0]), by_number);
+    printf("%zu pieces of %llu ns: p50 %.2f us, p99 %.2f, p99.9 %.2f, p99.99 %.2f, longest %.0f\n",
+           n, (unsigned long long)ns, took[n / 2] / 1e3, took[n - 1 - n / 100] / 1e3,
+           took[n - 1 - n / 1000] / 1e3, took[n - 1 - n / 10000] / 1e3, took[n - 1] / 1e3);
+    free(took);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"cpus", required_argument, NULL, 'c'},
                                             {"json", no_argument, NULL, 'j'},
+                                            {"gets", no_argument, NULL, 'g'},
+                                            {"noise", required_argument, NULL, 'n'},
                                             {NULL, 0, NULL, 0}};
+    uint64_t noise_ns = 0;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == 'j') {
             bench.json = true;
-        } else if (o != 'c' || sscanf(optarg, "%d,%d", &bench.cpu[0], &bench.cpu[1]) != 2) {
-            fprintf(stderr, "core_bench [--cpus A,B] [--json]\n");
+        } else if (o == 'g') {
+            gets();
+            return bench.sum[0] == 1;
+        } else if (o == 'n' && atoi(optarg) >= 100) {
+            noise_ns = (uint64_t)atoi(optarg);
+        } else if (o != 'c' || sscanf(optarg, "%d,%d", &bench.cpu[0], &bench.cpu[1]) < 1) {
+            fprintf(stderr, "core_bench [--cpus A,B] [--json | --gets | --noise NS]\n");
             return 2;
         }
+    }
+    if (noise_ns) {
+        noise(noise_ns);
+        return bench.sum[0] == 1;
     }
     double median, p99;
     bench.mails = aligned_alloc(LINE, (size_t)MAIL_COUNT * MAIL_BYTES);

@@ -1,4 +1,4 @@
-"""Who asks: barewire bench (kernel sockets, our own load generator) or redis-benchmark; and what a run cost whom.
+"""Who asks: barewire bench (our own load generator, over kernel sockets or over its own stack) or redis-benchmark; and what a run cost whom.
 
 A run in which the client had no time left says what the client can do, not the server: it is marked `client` in every report."""
 import csv
@@ -101,8 +101,26 @@ class Ours:
         return self.run(server, "-t", command, "-n", requests, "-c", clients, "-d", size or 3, *([] if size else ["--churn"]))
 
 
+class OwnStack(Ours):
+    """barewire bench over its own stack and AF_XDP at the client's end of the veth pair: a request costs it less than half of what kernel sockets take,
+    so that the server is what is measured. Whoever answers over Linux's TCP sums up its own frames then, as Barewire does."""
+    name = "barewire bench, own stack"
+
+    def argv(self, server, words, path):
+        argv = [w for w in super().argv(server, words, path) if w != "--socket"]
+        return [*argv, "--net-port", "af_xdp:cli", "--net-address", server.address.rsplit(".", 1)[0] + ".1/24", "--hugepages", "no",
+                "--net-mtu", str(server.mtu)]
+
+    def run(self, server, *words, during=None):
+        server.sum_up()
+        return super().run(server, *words, during=during)
+
+
 class RedisBenchmark:
     name = "redis-benchmark"
+
+    def __init__(self, _build):
+        pass
 
     def run(self, server, words, requests):
         argv = server.in_client_ns("redis-benchmark", "-h", server.address, *map(str, words), "-n", str(requests), "--csv", "--precision", "3")

@@ -114,6 +114,8 @@ static struct span config_set(struct server *s, const struct resp_cmd *cmd)
     else if (cmd->argc == 4 && span_is(cmd->argv[2], "list-compress-depth") &&
              num_parse_u64(cmd->argv[3], &v))
         s->h.config.list_compress_depth = v;
+    else if (cmd->argc == 4 && span_is(cmd->argv[2], "rdbcompression"))
+        s->h.config.rdbcompression = span_is(cmd->argv[3], "yes");
     else if (cmd->argc == 4 && span_is(cmd->argv[2], "list-max-listpack-size") &&
              num_parse_i64(cmd->argv[3], &s->h.config.list_max_listpack_size))
         return SPAN("+OK\r\n");

@@ -5,6 +5,7 @@ so a server may show the state behind any n from the last acknowledged one to th
 
     load = ledger.Load(16);  load.run(server);  ... ;  load.halt();  report = load.compare(client)"""
 
+import re
 import selectors
 import socket
 import threading
@@ -102,7 +103,7 @@ class Writer:
     def __init__(self, c):
         self.c, self.n, self.base, self.sent, self.sent_at = c, 0, 0, 0, 0.0  # base: at the last comparison
         self.acked = []  # (n, sent at, acknowledged at, number of an EXEC or None) since the last comparison
-        self.client = None
+        self.client, self.port = None, None
 
     def expect_next(self):
         request = commands(self.c, self.n + 1)
@@ -149,6 +150,7 @@ class Load:
         self.stopping, self.trouble, self.stalled = False, None, 0.0
         for w in self.writers:
             w.client = server.connect()
+            w.port = w.client.sock.getsockname()[1]
             if self.durability:
                 check(w.client.call("CLIENT", "DURABILITY", self.durability) == b"OK", "CLIENT DURABILITY")
         self.thread = threading.Thread(target=self.work, daemon=True)
@@ -208,9 +210,17 @@ class Load:
                 raise self.trouble or Failure("%d acknowledgements instead of %d" % (self.acked(), want))
             time.sleep(0.005)
 
+    def await_end(self, client):
+        """What the writers had under way when they stopped has run, or never will: another worker may come to it after what is read here, and it would be done twice."""
+        ports, end = {w.port for w in self.writers if w.port}, time.monotonic() + 60
+        while ports & {int(p) for p in re.findall(rb"\baddr=\S*:(\d+)", client.call("CLIENT", "LIST"))}:
+            check(time.monotonic() < end, "a writer's connection does not end")
+            time.sleep(0.002)
+
     def compare(self, client, may_lose=False, until=float("inf")):
         """Every operation; Failure, or (acknowledged, lost, when the first lost one was acknowledged or None). `until`: what was acknowledged later was not,
         since the power was off. The writers go on from what is there."""
+        self.await_end(client)
         for w in self.writers:
             w.n = max([a[0] for a in w.acked if a[2] < until], default=w.base)
             w.acked = [a for a in w.acked if a[2] < until]

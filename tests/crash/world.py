@@ -107,15 +107,15 @@ def wait_gone(pid):
 
 
 class Server:
-    def __init__(self, disk, *options, workers=2, shim=None, shim_log=None):
-        self.disk, self.workers, self.options = disk, workers, list(options)
+    def __init__(self, disk, *options, workers=2, shim=None, shim_log=None, env=None, conf=None):
+        self.disk, self.workers, self.options, self.env, self.conf = disk, workers, list(options), env or {}, conf
         self.address = server_address()
         self.log = "/run/server.log"
         self.start(shim, shim_log)
 
     def start(self, shim=None, shim_log=None, shim_from=None):
         """Control, which starts the dataplane or finds the one that runs."""
-        env = dict(os.environ, BAREWIRE_DATAPLANE=str(BUILD / "dataplane" / "barewire-dataplane"))
+        env = dict(os.environ, BAREWIRE_DATAPLANE=str(BUILD / "dataplane" / "barewire-dataplane"), **self.env)
         if shim:
             env.update(BAREWIRE_SHIM=shim, LD_PRELOAD=str(SHIM))
         if shim_from:
@@ -125,7 +125,7 @@ class Server:
         with open(self.log, "a") as log:
             self.log_at = log.tell()
             self.control = subprocess.Popen(
-                [str(BUILD / "control" / "barewire-control"), "--instance", "crash", "--dir", self.disk.path, "--hugepages", "no",
+                [str(BUILD / "control" / "barewire-control"), *([self.conf] if self.conf else []), "--instance", "crash", "--dir", self.disk.path, "--hugepages", "no",
                  "--workers", str(self.workers), "--net-port", "tap:cli", "--net-address", self.address + "/24", "--protected-mode", "no",
                  "--save", "", "--unixsocket", "/run/door.sock", *self.options], stdout=log, stderr=log, env=env)
 

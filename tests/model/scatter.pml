@@ -8,15 +8,18 @@
  * whatever a read, a command or a holder of leases finds is that; who has keys or a lease of a shard is alone there, but for readers; all comes
  * to its end (an invalid end state otherwise: deadlock, or a wake-up that was lost).
  * With TELLS there is a journal: a write runs at one of its shards, of Spin's choice, and then at the others.
+ * With LISTENED somebody hears of changes: a write that has run keeps its keys until its home has told of it, key by key in the order of the request, and
+ * each key's changes are told in the order in which they happened: `told` is what was told of last.
  * That the model can tell: with WAITS_AT_ONCE parts wait where they are to be refused, with KEEPS_KEYS what was granted is kept when the others are
- * asked again, with FORGETS who lets go does not look at who waits, with SEES_THROUGH a command does not mind keys. tests/model/run. */
+ * asked again, with FORGETS who lets go does not look at who waits, with SEES_THROUGH a command does not mind keys, with TELLS_LATE keys are let go of when
+ * the write has run. tests/model/run. */
 #define N 3
 #define FREE 9
 #ifndef THIRD
 #define THIRD READ
 #endif
 
-mtype = { ASK, WAIT, GRANTED, REFUSED, RUN, DROP, HOME, LEASE, RELEASE, COMMAND, DONE };
+mtype = { ASK, WAIT, GRANTED, REFUSED, RUN, RAN, DROP, HOME, LEASE, RELEASE, COMMAND, DONE };
 mtype = { WRITE, READ, LEASED, ONE };
 
 chan to[N * N] = [2] of { mtype };         /* home * N + shard */
@@ -24,12 +27,19 @@ chan from[N * N] = [1] of { mtype, byte }; /* home * N + shard: an answer, with 
 chan line[N] = [N] of { byte, mtype };     /* of a shard: who waits for what, first come first */
 mtype kind[N];
 byte value[N], truth[N];                   /* of a shard's key */
+byte told[N];                              /* of those who listen to it: the last value that they have heard of */
 byte writer[N];                            /* who has it to write, or FREE */
 byte readers[N];                           /* a bit for each that has it to read */
 byte holder[N];                            /* of the lease */
 byte ended;
 
 #define BIT(i) (1 << (i))
+/* Who would change it now: all that was done to it before has been told. */
+#ifdef LISTENED
+#define HEARD(s) assert(told[s] == value[s])
+#else
+#define HEARD(s) skip
+#endif
 #define MEETS(s, k) (writer[s] != FREE || (k != READ && readers[s] != 0))
 
 inline take_keys(s, h)
@@ -58,7 +68,7 @@ inline pump(s)
         :: waits == COMMAND && !MEETS(s, ONE) ->
 #endif
             line[s] ? _, _; assert(value[s] == truth[s]);
-            value[s] = h; truth[s] = h; from[h * N + s] ! DONE, 0
+            HEARD(s); value[s] = h; truth[s] = h; told[s] = h; from[h * N + s] ! DONE, 0
         :: else -> break
         fi
     :: else -> break
@@ -93,7 +103,11 @@ inline handle(s, i)
 #endif
         fi
     :: what == WAIT || what == LEASE || what == COMMAND -> line[s] ! i, what; pump(s)
-    :: what == RUN -> value[s] = i; assert(truth[s] == i); let_go(s, i)
+#if defined(LISTENED) && !defined(TELLS_LATE)
+    :: what == RUN -> HEARD(s); value[s] = i; assert(truth[s] == i); from[i * N + s] ! RAN, 0
+#else
+    :: what == RUN -> HEARD(s); value[s] = i; assert(truth[s] == i); let_go(s, i)
+#endif
     :: what == DROP -> let_go(s, i)
     :: what == RELEASE -> assert(holder[s] == i); holder[s] = FREE; pump(s)
     fi;
@@ -146,6 +160,14 @@ inline send_to(what_, shards)
     k = 0
 }
 
+inline tell(k_)
+{
+#ifndef TELLS_LATE
+    assert(value[k_] == me && writer[k_] == me);
+#endif
+    atomic { told[k_] = me; granted = granted | BIT(k_) }
+}
+
 /* One after the other, lowest first. */
 inline in_order(what_)
 {
@@ -190,7 +212,7 @@ proctype home(byte me)
                 if
                 :: want & BIT(k) ->
                     assert(holder[k] == me && writer[k] == FREE && readers[k] == 0 && value[k] == truth[k]);
-                    value[k] = me; truth[k] = me; to[me * N + k] ! RELEASE
+                    HEARD(k); value[k] = me; truth[k] = me; told[k] = me; to[me * N + k] ! RELEASE
                 :: else
                 fi
             }
@@ -241,8 +263,23 @@ proctype home(byte me)
             fi
         }
         gather();
-        atomic { send_to(RUN, granted) }
-        gather()
+        atomic { send_to(RUN, granted); granted = 0 }
+        gather();
+#ifdef LISTENED
+        do /* lowest last: any order is the request's */
+        :: kind[me] == WRITE && (want & 4) && !(granted & 4) -> tell(2)
+        :: kind[me] == WRITE && (want & 2) && !(granted & 2) && (granted & 4 || !(want & 4)) -> tell(1)
+        :: kind[me] == WRITE && (want & 1) && granted == (want & 6) -> tell(0)
+        :: kind[me] == WRITE && granted == want -> break
+        :: kind[me] == READ -> break
+        od;
+#ifndef TELLS_LATE
+        if
+        :: kind[me] == WRITE -> atomic { send_to(DROP, want) } gather()
+        :: else
+        fi
+#endif
+#endif
     fi;
     atomic { want = 0; granted = 0; ended++ }
 }
@@ -254,6 +291,7 @@ init
         holder[0] = FREE; holder[1] = FREE; holder[2] = FREE;
         value[0] = FREE; value[1] = FREE; value[2] = FREE;
         truth[0] = FREE; truth[1] = FREE; truth[2] = FREE;
+        told[0] = FREE; told[1] = FREE; told[2] = FREE;
         run shard(0); run shard(1); run shard(2);
         run home(0); run home(2);
 #ifdef TWO /* without the second home: seconds instead of many minutes and gigabytes */

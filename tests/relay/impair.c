@@ -66,6 +66,8 @@ static bool parse_one(struct impair_options *o, const char *word, size_t len)
         o->dup_pct = v;
     else if (!strcmp(name, "corrupt"))
         o->corrupt_pct = v;
+    else if (!strcmp(name, "relabel"))
+        o->relabel_pct = v;
     else if (!strcmp(name, "reorder")) {
         o->reorder_pct = v;
         if (*end == ':') {
@@ -187,6 +189,11 @@ static void pass(struct impair *im, const uint8_t *bytes, uint32_t len, uint64_t
             i++;
 }
 
+static bool is_ip6(const uint8_t *bytes, uint32_t len)
+{
+    return len >= ETH_HEADER_BYTES + 40 && bytes[12] == 0x86 && bytes[13] == 0xdd;
+}
+
 static bool is_ip(const uint8_t *bytes, uint32_t len)
 {
     return len > ETH_HEADER_BYTES &&
@@ -209,6 +216,17 @@ void impair_input(struct impair *im, const uint8_t *bytes, uint32_t len, uint64_
         changed[ETH_HEADER_BYTES + bit / 8] ^= (uint8_t)(1u << (bit % 8));
         bytes = changed;
         im->counters.corrupted++;
+    }
+    if (im->options.relabel_pct > 0 && is_ip6(bytes, len) && chance(im, im->options.relabel_pct)) {
+        uint32_t label = (uint32_t)random_next(im);
+        if (bytes != changed)
+            memcpy(changed, bytes, len);
+        uint8_t *ip = changed + ETH_HEADER_BYTES;
+        ip[1] = (uint8_t)((ip[1] & 0xf0u) | (label >> 16 & 0x0fu));
+        ip[2] = (uint8_t)(label >> 8);
+        ip[3] = (uint8_t)label;
+        bytes = changed;
+        im->counters.relabelled++;
     }
     pass(im, bytes, len, now_ns);
     if (twice) {

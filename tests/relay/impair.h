@@ -9,7 +9,7 @@
 #define FRAME_MAX_BYTES 9234 /* 9216 and an Ethernet header with a VLAN tag */
 
 struct impair_options {
-    double loss_pct, dup_pct, corrupt_pct, reorder_pct;
+    double loss_pct, dup_pct, corrupt_pct, reorder_pct, relabel_pct;
     uint32_t reorder_gap;  /* frames that overtake a held one */
     uint64_t hold_ns;      /* and the longest that it is held when none come */
     uint64_t delay_ns;     /* each frame */
@@ -19,7 +19,7 @@ struct impair_options {
 };
 
 struct impair_counters {
-    uint64_t in, out, lost, corrupted, duplicated, reordered, queue_dropped;
+    uint64_t in, out, lost, corrupted, duplicated, reordered, relabelled, queue_dropped;
 };
 
 struct impair_frame {

@@ -67,6 +67,9 @@ static const char usage_text[] =
     "  dup=PCT           frames sent twice\n"
     "  corrupt=PCT       IPv4 and IPv6 frames with one bit flipped, anywhere behind the Ethernet "
     "header\n"
+    "  relabel=PCT       IPv6 frames with another flow label, which no checksum covers and by "
+    "which "
+    "ports spread flows over queues\n"
     "  reorder=PCT[:K]   frames held back until K others passed (3)\n"
     "  hold=MS           or until this time (5)\n"
     "  delay=MS          each frame later by this\n"
@@ -198,12 +201,14 @@ static void print_counters(struct direction *d)
         d->from->kernel_dropped += st.tp_drops;
     printf(
         "%s in=%llu out=%llu lost=%llu corrupted=%llu duplicated=%llu reordered=%llu "
+        "relabelled=%llu "
         "queue_dropped=%llu kernel_dropped=%llu oversize=%llu partial_checksum=%llu refused=%llu\n",
         d->name, (unsigned long long)c->in, (unsigned long long)c->out, (unsigned long long)c->lost,
         (unsigned long long)c->corrupted, (unsigned long long)c->duplicated,
-        (unsigned long long)c->reordered, (unsigned long long)c->queue_dropped,
-        (unsigned long long)d->from->kernel_dropped, (unsigned long long)d->from->oversize,
-        (unsigned long long)d->from->partial_checksum, (unsigned long long)d->refused);
+        (unsigned long long)c->reordered, (unsigned long long)c->relabelled,
+        (unsigned long long)c->queue_dropped, (unsigned long long)d->from->kernel_dropped,
+        (unsigned long long)d->from->oversize, (unsigned long long)d->from->partial_checksum,
+        (unsigned long long)d->refused);
 }
 
 static bool parse(int argc, char **argv, struct end *a, struct end *b, uint64_t *seed,

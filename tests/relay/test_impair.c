@@ -143,6 +143,32 @@ static void test_one_bit_behind_the_ethernet_header(void **state)
     impair_free(&im);
 }
 
+static void test_flow_labels(void **state)
+{
+    struct impair im;
+    uint32_t other = 0;
+    start(&im, "relabel=50", 3);
+    for (uint32_t i = 0; i < 2000; i++) {
+        uint16_t type = i % 2 ? 0x86dd : 0x0800;
+        feed(&im, 0, type, 0);
+        struct impair_frame *f = impair_due(&im, 0);
+        uint32_t label = 0;
+        for (uint32_t b = 0; b < f->len; b++) {
+            uint8_t clean = b == 12 ? (uint8_t)(type >> 8) : b == 13 ? (uint8_t)type : 0;
+            if (b >= 15 && b <= 17)
+                label = label << 8 | f->bytes[b];
+            else
+                assert_int_equal(f->bytes[b], clean);
+        }
+        assert_true(label <= 0xfffff && (!label || type == 0x86dd));
+        other += label != 0;
+        impair_sent(&im, true);
+    }
+    assert_in_range(other, 450, 550);
+    assert_in_range(im.counters.relabelled, other, other + 1);
+    impair_free(&im);
+}
+
 static void test_held_until_others_passed_or_time(void **state)
 {
     struct impair im;
@@ -202,6 +228,7 @@ int main(void)
         cmocka_unit_test(test_loss_and_duplicates),
         cmocka_unit_test(test_seed_decides),
         cmocka_unit_test(test_one_bit_behind_the_ethernet_header),
+        cmocka_unit_test(test_flow_labels),
         cmocka_unit_test(test_held_until_others_passed_or_time),
         cmocka_unit_test(test_delay_and_jitter_keep_the_order),
         cmocka_unit_test(test_rate_and_full_queue),

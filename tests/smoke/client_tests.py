@@ -53,6 +53,32 @@ def redis_cli_pipe(lab):
 
 
 @test
+def info_tells_of_expiry_and_timeouts(lab):
+    """expire_cycle_cpu_milliseconds and clients_in_timeout_table, which were 0 whatever happened."""
+
+    def field(c, name):
+        return int(re.search(rb"\b%s:(\d+)" % name.encode(), c.call("INFO")).group(1))
+
+    with lab.connect() as c, lab.connect() as waits, lab.connect() as waits_for_ever:
+        before, expired = field(c, "expire_cycle_cpu_milliseconds"), field(c, "expired_keys")
+        waits.send("BLPOP", "info:list", "1000")
+        until("the first one waits", lambda: field(c, "blocked_clients") == 1, 10)  # another worker's may be faster
+        waits_for_ever.send("BLPOP", "info:list", "0")
+        until("both wait", lambda: (field(c, "blocked_clients"), field(c, "clients_in_timeout_table")) == (2, 1), 10)
+        for i in range(100):
+            for k in range(500):
+                c.send("SET", "info:%d:%d" % (i, k), "v", "PX", "1")
+            for k in range(500):
+                equal(c.read(), b"OK")
+        until("keys expire", lambda: field(c, "expired_keys") - expired >= 50000, 20)
+        until("their time is told", lambda: field(c, "expire_cycle_cpu_milliseconds") > before, 20)
+        equal(c.call("RPUSH", "info:list", "a", "b"), 2)
+        equal(waits.read(), [b"info:list", b"a"])
+        equal(waits_for_ever.read(), [b"info:list", b"b"])
+        until("nobody waits", lambda: (field(c, "blocked_clients"), field(c, "clients_in_timeout_table")) == (0, 0), 10)
+
+
+@test
 def redis_benchmark(lab):
     notes = []
     for depth, count in ((1, 10000), (16, 100000)):

@@ -51,6 +51,7 @@ PROFILES = [
     ("narrow", "--both rate=100,delay=5,queue=64", 4096, 10),
     ("mix", "--both loss=1,dup=1,corrupt=0.5,reorder=1:3,delay=1,jitter=1", 2048, 10),
     ("hard mix", "--both loss=5,dup=5,corrupt=2,reorder=5:8,delay=10,jitter=10", 192, 60),
+    ("flow label 5 %", "--both relabel=5", 2048, 4),
 ]
 # Where a third of all is lost the timeouts of either side double for minutes now and then.
 PATIENCE_S = 240
@@ -59,7 +60,7 @@ GIVE_UP_S = 7200
 LINUX_RETRIES = 60
 SHOWN = ["tcp_retrans_segs", "tcp_fast_retrans", "tcp_timeouts", "tcp_lost_retransmit", "tcp_loss_probes", "tcp_loss_probe_recovery",
          "tcp_spurious_rtos", "tcp_full_undo", "tcp_dsack_undo", "tcp_dsack_recv", "tcp_ofo_queue", "tcp_dup_acks_in", "tcp_dup_data",
-         "tcp_sack_reneging", "tcp_sack_discard", "drop_tcp_checksum", "drop_ip_checksum"]
+         "tcp_sack_reneging", "tcp_sack_discard", "stray_frames", "stray_found", "drop_stray", "drop_tcp_checksum", "drop_ip_checksum"]
 
 
 def values(seed, total, connections):

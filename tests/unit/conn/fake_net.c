@@ -3,8 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/unit.h"
+
 struct net {
     struct tcp_app app;
+    net_stray_fn stray_fn;
+    void *stray_ctx;
     struct list conns;
     uint8_t **kept; /* bytes of this burst: freed by net_input_done */
     size_t nkept, kept_cap;
@@ -211,6 +215,45 @@ void net_set_neigh_resolver(struct net *net, void (*fn)(void *ctx, struct ip_add
 void net_set_neigh_listener(struct net *net, net_neigh_fn fn, void *ctx)
 {
     (void)net, (void)fn, (void)ctx;
+}
+
+struct fake_stray fake_stray;
+
+void net_set_stray_taker(struct net *net, net_stray_fn fn, void *ctx)
+{
+    net->stray_fn = fn;
+    net->stray_ctx = ctx;
+}
+
+bool net_stray_allow(struct net *net, struct ip_addr from)
+{
+    (void)net, (void)from;
+    return !fake_stray.denied;
+}
+
+static void arrives(struct net *net, const struct net_stray *s)
+{
+    if (fake_stray.owner == net)
+        fake_stray.found++;
+    else if (!net->stray_fn || !net->stray_fn(net->stray_ctx, s))
+        fake_stray.reset++;
+}
+
+bool net_stray_input(struct net *net, const struct net_stray *s, uint64_t now_ns)
+{
+    (void)now_ns;
+    assert_int_equal(s->len, sizeof(s->flow));
+    assert_memory_equal(s->frame, &s->flow, sizeof(s->flow));
+    if (fake_stray.no_memory)
+        return false;
+    arrives(net, s);
+    return true;
+}
+
+void fake_stray_frame(struct net *net, uint64_t flow)
+{
+    struct net_stray s = {.frame = &flow, .len = sizeof(flow), .flow = flow};
+    arrives(net, &s);
 }
 
 void net_announce(struct net *net, uint64_t now_ns)

@@ -6,6 +6,8 @@
 #include "engine/base/list.h"
 
 struct tcp_conn {
+    uint8_t
+        record[128]; /* of the real one, closed: whoever looks into it finds nothing to write to */
     struct list node;
     struct net *net;
     void *cookie;
@@ -33,6 +35,15 @@ struct net *fake_last_net(void);
 void fake_free(struct tcp_conn *tc);
 /* The port that the next fake_connect is to. */
 extern uint16_t fake_local_port;
+
+/* Frames about connections that are elsewhere: the flow's number is the frame. */
+extern struct fake_stray {
+    struct net *owner; /* has the connection; NULL: nobody */
+    unsigned found, reset;
+    bool denied, no_memory;
+} fake_stray;
+/* One comes in; what the stack would do: ask the taker, or answer by a reset. */
+void fake_stray_frame(struct net *net, uint64_t flow);
 
 /* What was said of neighbours. */
 extern struct fake_neigh {

@@ -23,6 +23,15 @@ static uint64_t blocked(const struct server *s)
     return n;
 }
 
+/* INFO clients_in_timeout_table */
+static uint64_t with_timeout(const struct server *s)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < s->count; i++)
+        n += s->w[i]->stats->clients_in_timeout_table;
+    return n;
+}
+
 /* Nobody waits any more, nothing is left of those who did. */
 static void expect_clean(struct server *s)
 {
@@ -33,6 +42,7 @@ static void expect_clean(struct server *s)
         assert_true(list_empty(&s->w[i]->blocks));
         assert_true(list_empty(&s->w[i]->block_drops));
         assert_int_equal(s->w[i]->posted, 0);
+        assert_int_equal(s->w[i]->stats->clients_in_timeout_table, 0);
     }
 }
 
@@ -44,7 +54,8 @@ static void clean_down(struct server *s)
 
 /* ---- scripts ----
  *
- * "A> text" sends, "A< text" is all that has come for A since ("-" for nothing, "*" for whatever; CR LF are written as blanks), "A!" closes, "@ ms" lets time pass.
+ * "A> text" sends, "A< text" is all that has come for A since ("-" for nothing, "*" for whatever; CR LF are written as blanks), "A!" closes, "@ ms" lets time pass,
+ * "= n m" is how many clients wait, and how many of them with a timeout.
  * Clients are on the workers that the rotation says, so that each script runs with every placing of keys and clients. */
 
 static void flat(struct tcp_conn *tc, char *to, size_t cap)
@@ -78,6 +89,12 @@ static void run_script(const char *const *lines, uint32_t count, uint32_t rotati
         const char *l = *lines;
         if (*l == '@') {
             pass(&s, strtoull(l + 1, NULL, 10));
+            continue;
+        }
+        if (*l == '=') {
+            char *end;
+            assert_int_equal(strtoull(l + 1, &end, 10), blocked(&s));
+            assert_int_equal(strtoull(end, NULL, 10), with_timeout(&s));
             continue;
         }
         int c = *l - 'A';
@@ -135,16 +152,16 @@ SCRIPT(test_what_is_there_is_given_at_once, "B> RPUSH d x y", "B< :2", "A> BLPOP
        "B> ZADD z 1 m 2 n", "B< :2", "A> BZPOPMAX y z 0", "A< *3 $1 z $1 n $1 2",
        "A> BZMPOP 0 2 y z MIN", "A< *2 $1 z *1 *2 $1 m $1 1")
 SCRIPT(test_timeouts, "A> BLPOP a b c 0.010", "B> BLMOVE a b LEFT LEFT 0.010",
-       "C> BZPOPMIN a b 0.020", "D> XREAD BLOCK 20 STREAMS a b $ $", "E> WAIT 1 10", "@ 5", "A< -",
-       "B< -", "@ 8", "A< *-1", "B< *-1", "E< :0", "C< -", "D< -", "@ 12", "C< *-1", "D< *-1",
-       "A> PING", "A< +PONG")
+       "C> BZPOPMIN a b 0.020", "D> XREAD BLOCK 20 STREAMS a b $ $", "E> WAIT 1 10", "@ 5", "= 5 5",
+       "A< -", "B< -", "@ 8", "A< *-1", "B< *-1", "E< :0", "C< -", "D< -", "@ 12", "C< *-1",
+       "D< *-1", "A> PING", "A< +PONG")
 SCRIPT(test_resp3, "A> HELLO 3", "A< *", "A> BLPOP a b 0.001", "@ 5", "A< _",
        "A> XREAD BLOCK 0 STREAMS s $", "B> XADD s 1-1 f v", "B< $3 1-1",
        "A< %1 $1 s *1 *2 $3 1-1 *2 $1 f $1 v")
 SCRIPT(test_requests_behind_wait, "A> BLPOP k 0", "A> INCR n", "B> GET n", "B< $-1", "B> RPUSH k v",
        "B< :1", "A< *2 $1 k $1 v :1", "B> GET n", "B< $1 1")
-SCRIPT(test_client_death, "A> BLPOP k j 0", "B> BLPOP k 0", "A!", "C> RPUSH k 1", "C< :1",
-       "B< *2 $1 k $1 1", "C> RPUSH j 1", "C< :1", "C> LLEN j", "C< :1")
+SCRIPT(test_client_death, "A> BLPOP k j 100", "B> BLPOP k 0", "= 2 1", "A!", "= 1 0",
+       "C> RPUSH k 1", "C< :1", "B< *2 $1 k $1 1", "C> RPUSH j 1", "C< :1", "C> LLEN j", "C< :1")
 SCRIPT(test_move_chain, "A> BLMOVE a b LEFT RIGHT 0", "B> BLMOVE b c RIGHT LEFT 0", "C> BLPOP c 0",
        "D> RPUSH a v", "D< :1", "A< $1 v", "B< $1 v", "C< *2 $1 c $1 v", "D> EXISTS a b c", "D< :0")
 SCRIPT(test_move_to_itself, "A> BLMOVE a a LEFT RIGHT 0", "D> RPUSH a v w", "D< :2", "A< $1 v",

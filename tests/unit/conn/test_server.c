@@ -151,6 +151,30 @@ static void test_monitor_sees_all_workers(void **state)
     }
 }
 
+/* A GET began as ones before MONITOR did, and went their short way: nobody saw it, and CLIENT PAUSE did not hold it up. */
+static void test_known_get_behind_monitor(void **state)
+{
+    static const char get[] = "*2\r\n$3\r\nGET\r\n$10\r\nkey:000000\r\n";
+    (void)state;
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        struct server s;
+        server_up(&s, count);
+        struct tcp_conn *tc = client(&s, 0, 6379), *watcher = client(&s, count - 1, 6379);
+        expect(&s, tc, get, "$-1\r\n");
+        assert_string_equal(ask(&s, watcher, "MONITOR"), "+OK\r\n");
+        watcher->out_len = 0;
+        expect(&s, tc, get, "$-1\r\n");
+        assert_non_null(memmem(watcher->out, watcher->out_len, "\"GET\" \"key:000000\"\r\n", 20));
+        leave(watcher);
+        settle(&s);
+        assert_string_equal(ask(&s, tc, "CLIENT PAUSE 1000000 ALL"), "+OK\r\n");
+        tc->out_len = 0;
+        expect(&s, tc, get, "");
+        leave(tc);
+        server_down(&s);
+    }
+}
+
 static void test_monitor_drops_and_says_so(void **state)
 {
     (void)state;
@@ -520,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_slowlog_has_what_any_worker_ran),
         cmocka_unit_test(test_latency_histogram_counts_every_call),
         cmocka_unit_test(test_monitor_sees_all_workers),
+        cmocka_unit_test(test_known_get_behind_monitor),
         cmocka_unit_test(test_monitor_drops_and_says_so),
         cmocka_unit_test(test_transactions_and_waiting_are_timed),
         cmocka_unit_test(test_monitor_while_the_shard_is_leased),

@@ -390,6 +390,7 @@ static void test_damaged_nodes(void **state)
             memcpy(p, lp.p, lp.len);
             p[i] = (uint8_t)v;
             if (stream_node_valid(span_of(p, lp.len), n->id, &f)) {
+                assert_true(lp_valid(p, lp.len));
                 struct stream *t = stream_create(&mem);
                 struct mem_block b = {mem_alloc(&mem, lp.len), lp.len, lp.len};
                 memcpy(b.p, p, lp.len);

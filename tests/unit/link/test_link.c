@@ -118,6 +118,34 @@ static void test_exclusion_and_life(void **state)
     link_close(d);
 }
 
+/* Killed while it started a dataplane: until that is another program it has the lock, too. Its next start was refused: "another barewire-control is running". */
+static void test_control_was_killed_while_it_forked(void **state)
+{
+    int ready[2];
+    char c;
+    assert_int_equal(pipe(ready), 0);
+    pid_t first = fork();
+    if (first == 0) {
+        struct link *l;
+        bool fresh;
+        if (link_open_control(&l, instance, 1, &fresh, err, sizeof err))
+            _exit(1);
+        if (fork() == 0) { /* has the lock for a while after the death of the other */
+            usleep(100000);
+            _exit(0);
+        }
+        _exit(write(ready[1], "x", 1) == 1 ? 0 : 1);
+    }
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    int status;
+    waitpid(first, &status, 0);
+    assert_int_equal(status, 0);
+    struct link *l = control(1, NULL);
+    link_close(l);
+    close(ready[0]);
+    close(ready[1]);
+}
+
 static void test_no_link_and_bad_names(void **state)
 {
     struct link *x;
@@ -401,17 +429,12 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_sizes_and_mode),
-        T(test_both_sides_talk),
-        T(test_exclusion_and_life),
-        T(test_no_link_and_bad_names),
-        T(test_control_returns),
-        T(test_stale_region),
-        T(test_version_mismatch),
-        T(test_config_page),
-        T(test_config_is_never_mixed),
-        T(test_banner_lies),
-        T(test_bell),
+        T(test_sizes_and_mode),        T(test_both_sides_talk),
+        T(test_exclusion_and_life),    T(test_control_was_killed_while_it_forked),
+        T(test_no_link_and_bad_names), T(test_control_returns),
+        T(test_stale_region),          T(test_version_mismatch),
+        T(test_config_page),           T(test_config_is_never_mixed),
+        T(test_banner_lies),           T(test_bell),
         T(test_killed_dataplane),
     };
     return cmocka_run_group_tests_name("link", tests, NULL, NULL);

@@ -103,6 +103,39 @@ static void test_no_scale_no_sack(void **state)
     peer_down(&p);
 }
 
+/* A SYN goes again before the cookie that answers it has come, and finds room: the peer goes by the answer that came first. */
+static void test_bug_syn_sent_again_after_a_cookie(void **state)
+{
+    (void)state;
+    struct peer p;
+    up_full(&p, tune_one);
+    p.sack = true;
+    uint32_t echo = cookie_for(&p, 1460, 7, true)->tsval, first = p.ack, seq = p.seq;
+    p.port = 30000;
+    peer_seg(&p, PEER_RST, p.seq, 0, NULL, 0);
+    assert_int_equal(p.stack->stats.tcp_conns, 0);
+    p.port = 40000;
+    p.seq--;
+    p.ack = 0;
+    p.ts = false; /* peer_syn writes its own */
+    peer_syn(&p, 1460, 7, true);
+    struct pkt *k = peer_get(&p);
+    assert_int_equal(k->flags, PEER_SYN | PEER_ACK);
+    assert_int_not_equal(k->seq + 1, first);
+    p.seq = seq;
+    p.ack = first;
+    p.ts = true;
+    p.tsecr = echo;
+    peer_ack(&p);
+    peer_none(&p);
+    assert_int_equal(p.app->accepted, 1);
+    assert_int_equal(p.stack->stats.tcp_conns, 1);
+    assert_int_equal(p.stack->net->half_open, 0);
+    assert_true((p.s->tc->flags & TF_TS) && (p.s->tc->flags & TF_SACK));
+    echo_works(&p);
+    peer_down(&p);
+}
+
 /* Nothing carries options where there are no timestamps: so none are agreed to. */
 static void test_without_timestamps(void **state)
 {
@@ -345,6 +378,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options_come_back),
+        cmocka_unit_test(test_bug_syn_sent_again_after_a_cookie),
         cmocka_unit_test(test_no_scale_no_sack),
         cmocka_unit_test(test_without_timestamps),
         cmocka_unit_test(test_mss_classes),

@@ -531,7 +531,7 @@ static void test_paws(void **state)
     peer_handshake(&p, 1460, 7, true);
     p.tsval = 6000;
     peer_data(&p, peer_octets(0), 10);
-    p.tsval = 5999;
+    p.tsval = 5998;
     peer_seg(&p, PEER_ACK, p.seq, p.ack, peer_octets(10), 10);
     assert_int_equal(p.stack->stats.drop_tcp_paws, 1);
     assert_int_equal(p.s->rx_seen, 10);
@@ -592,7 +592,7 @@ static void test_echo_of_a_copy(void **state)
     assert_int_equal(peer_get(&p)->tsecr, 6300);
     peer_seg(&p, PEER_ACK, p.seq - 0x10000000, p.ack, peer_octets(0), 10); /* no text of now */
     assert_int_equal(peer_get(&p)->tsecr, 6300);
-    p.tsval = 6200; /* older than the last: PAWS */
+    p.tsval = 6200; /* older than the last */
     peer_seg(&p, PEER_ACK, p.seq - 10, p.ack, peer_octets(0), 10);
     assert_int_equal(peer_get(&p)->tsecr, 6300);
     peer_down(&p);

@@ -73,6 +73,13 @@ static int teardown(void **state)
     return 0;
 }
 
+/* What workers say of themselves. */
+static void journaling(bool on)
+{
+    for (uint32_t i = 0; i < link_workers(r.dataplane); i++)
+        STAT_SET(link_stats(r.dataplane, i)->journaling, on);
+}
+
 static void begin_log(void)
 {
     char base[9000];
@@ -80,6 +87,7 @@ static void begin_log(void)
     assert_int_equal(appendonly_plan(a, base, sizeof base), APPENDONLY_EMPTY);
     appendonly_begin(a, NULL);
     assert_false(failed);
+    journaling(true);
 }
 
 static uint64_t durable(uint32_t shard)
@@ -138,6 +146,25 @@ static void test_record_lost_its_begin_with_the_control(void **state)
     RINGS_UNTIL(durable(0) == 1);
     assert_true(disk_has(text, n));
     free(text);
+}
+
+/* `appendonly no` by CONFIG SET, yes in the file: what was written since is in no record, and the records that come next would stand behind a hole. */
+static void test_log_that_was_switched_off_was_gone_on_with(void **state)
+{
+    struct appendonly_info info;
+    begin_log();
+    rings_put(&r, 0, 1, "k", 'v', 1000);
+    RINGS_UNTIL(written(0) == 1);
+    close_log();
+    journaling(false);
+    open_log();
+    appendonly_adopt(a);
+    assert_false(failed);
+    appendonly_info(a, &info);
+    assert_false(info.on);
+    appendonly_tick(a, true);
+    appendonly_info(a, &info);
+    assert_true(info.on && !info.begun);
 }
 
 static void both_die(void)
@@ -220,6 +247,7 @@ int main(void)
         TEST(test_directory_of_the_log_was_not_made_durable),
         TEST(test_what_an_earlier_control_wrote_was_never_fsynced),
         TEST(test_record_lost_its_begin_with_the_control),
+        TEST(test_log_that_was_switched_off_was_gone_on_with),
         TEST(test_rescue_that_failed_was_called_done),
         TEST(test_rescue_without_the_log_was_called_done),
         TEST(test_size_of_the_base_was_counted_twice),

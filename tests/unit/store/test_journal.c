@@ -335,6 +335,26 @@ static void test_error_stayed_after_an_fsync_that_failed(void **state)
     assert_int_equal(journal_status(j).error, 0);
 }
 
+/* The log had just been switched on: a power cut could have taken the manifest away that names it. */
+static void test_directory_that_was_not_synced_was_left_so(void **state)
+{
+    char dir[512];
+    journal_policy(j, FSYNC_ALWAYS);
+    attach(NULL);
+    rings_put(&r, 0, 1, "k", 'v', 1000);
+    RINGS_UNTIL(durable(0) == 1);
+    snprintf(dir, sizeof dir, "%s", r.dir);
+    disk_watch_dir(dir);
+    __atomic_store_n(&disk.fsync_fails, 2, __ATOMIC_SEQ_CST);
+    journal_named(j, 2, r.path, dir);
+    RINGS_UNTIL(error() != 0);
+    RINGS_UNTIL(error() == 0);
+    assert_int_not_equal(__atomic_load_n(&disk.dir_fsyncs, __ATOMIC_SEQ_CST), 0);
+    rings_put(&r, 0, 1, "l", 'w', 1000);
+    RINGS_UNTIL(durable(0) == 2);
+    assert_true(on_disk("k", 'v', 1000) && on_disk("l", 'w', 1000));
+}
+
 static void test_group_was_written_behind_half_of_one(void **state)
 {
     disk.error = ENOSPC;
@@ -458,6 +478,7 @@ int main(void)
         TEST(test_fsync_thread_failed_and_lost_bytes_were_called_durable),
         TEST(test_no_space_while_writing_again_lost_what_was_answered),
         TEST(test_error_stayed_after_an_fsync_that_failed),
+        TEST(test_directory_that_was_not_synced_was_left_so),
         TEST(test_group_was_written_behind_half_of_one),
         TEST(test_disk_that_is_full_leaves_whole_groups),
         TEST(test_backlog_was_dropped_at_the_end),
