@@ -12,13 +12,15 @@
 #define DOOR_NO_SLOT UINT32_MAX
 #define DOOR_BACKLOG 511
 
+union door_handle {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_pipe_t pipe;
+    uv_tcp_t tcp;
+};
+
 struct door_conn {
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_pipe_t pipe;
-        uv_tcp_t tcp;
-    } h; /* first; data: the conn */
+    union door_handle h; /* first; data: the conn */
     struct door *door;
     struct list node; /* door.conns */
     struct list wait; /* door.waiting: something is due and the ring had no room */
@@ -39,7 +41,8 @@ struct door {
     struct bridge *bridge;
     uv_pipe_t unix_listener;
     uv_tcp_t tcp_listener;
-    bool has_unix, has_tcp, up;
+    union door_handle away; /* the connection that is being turned away */
+    bool has_unix, has_tcp, turning_away, unix_waits, tcp_waits, up;
     const char *why;
     char *path;
     int port;

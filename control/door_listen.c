@@ -57,16 +57,52 @@ static void name_tcp(struct door_conn *c)
         snprintf(c->local, sizeof c->local, "%s:%u", ip, ntohs(a.sin_port));
 }
 
+static void on_connection(uv_stream_t *listener, int status);
+
+static void on_turned_away(uv_handle_t *h)
+{
+    struct door *d = h->data;
+    bool tcp = d->tcp_waits, un = d->unix_waits;
+    d->turning_away = d->tcp_waits = d->unix_waits = false;
+    if (tcp && !uv_is_closing((uv_handle_t *)&d->tcp_listener))
+        on_connection((uv_stream_t *)&d->tcp_listener, 0);
+    if (un && !uv_is_closing((uv_handle_t *)&d->unix_listener))
+        on_connection((uv_stream_t *)&d->unix_listener, 0);
+}
+
+/* A connection for which there is no memory: accepted and closed, without any. libuv asks for no other before it is accepted: when one is
+ * still being closed, the next waits for that. */
+static void turn_away(struct door *d, uv_stream_t *listener, bool tcp)
+{
+    if (d->turning_away) {
+        *(tcp ? &d->tcp_waits : &d->unix_waits) = true;
+        return;
+    }
+    d->turning_away = true;
+    STAT_INC(link_control_stats(d->bridge->link)->door_refused);
+    if (tcp)
+        uv_tcp_init(d->loop, &d->away.tcp);
+    else
+        uv_pipe_init(d->loop, &d->away.pipe, 0);
+    d->away.handle.data = d;
+    uv_accept(listener, &d->away.stream);
+    uv_close(&d->away.handle, on_turned_away);
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct door *d = listener->data;
     struct link_control *stats = link_control_stats(d->bridge->link);
-    struct door_conn *c = status < 0 ? NULL : calloc(1, sizeof *c);
-    if (!c) {
+    bool tcp = listener == (uv_stream_t *)&d->tcp_listener;
+    if (status < 0) {
         STAT_INC(stats->door_refused); /* the kernel keeps it in the backlog and asks again */
         return;
     }
-    bool tcp = listener == (uv_stream_t *)&d->tcp_listener;
+    struct door_conn *c = calloc(1, sizeof *c);
+    if (!c) {
+        turn_away(d, listener, tcp);
+        return;
+    }
     c->door = d;
     c->slot = DOOR_NO_SLOT;
     c->source = tcp ? SESSION_DOOR_TCP : SESSION_DOOR_UNIX;
@@ -190,6 +226,11 @@ static int open_tcp(struct door *d, int port, char *err, size_t err_len)
     return rc;
 }
 
+static bool door_has_handles(const struct door *d)
+{
+    return d->has_unix || d->has_tcp || d->turning_away;
+}
+
 int door_open(struct door **ret, uv_loop_t *loop, struct bridge *b, const struct door_config *c,
               char *err, size_t err_len)
 {
@@ -212,7 +253,7 @@ int door_open(struct door **ret, uv_loop_t *loop, struct bridge *b, const struct
         rc = open_tcp(d, c->tcp_port, err, err_len);
     if (rc) {
         door_close(d);
-        while (uv_run(loop, UV_RUN_NOWAIT) && (d->has_unix || d->has_tcp))
+        while (uv_run(loop, UV_RUN_NOWAIT) && door_has_handles(d))
             ;
         door_free(d);
         return rc;

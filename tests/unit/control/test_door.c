@@ -17,6 +17,16 @@
 #include "engine/cmd/session.h"
 #include "tests/unit/unit.h"
 
+static bool no_memory; /* for what is zeroed: a client's record */
+
+void *__real_calloc(size_t n, size_t of);
+void *__wrap_calloc(size_t n, size_t of);
+
+void *__wrap_calloc(size_t n, size_t of)
+{
+    return no_memory ? NULL : __real_calloc(n, of);
+}
+
 struct fix {
     char instance[64], dir[64], path[96];
     struct link *c, *d;
@@ -361,6 +371,30 @@ static void test_strangers(void **state)
     close(fd);
 }
 
+/* libuv asks for no other connection before the last is accepted: the door was shut for good by one malloc that failed. */
+static void test_no_memory_shut_the_door(void **state)
+{
+    struct fix *f = *state;
+    enum { CLIENTS = 5 };
+    int fds[CLIENTS];
+    char got[4];
+    open_up(f, 0);
+    struct link_control *stats = link_control_stats(f->c);
+    no_memory = true;
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = dial(f);
+    UNTIL(f, stats->door_refused == CLIENTS);
+    no_memory = false;
+    for (int i = 0; i < CLIENTS; i++) {
+        UNTIL(f, recv(fds[i], got, sizeof got, 0) == 0); /* closed, not left waiting */
+        close(fds[i]);
+    }
+    assert_int_equal(door_clients(f->door), 0);
+    int fd = dial(f);
+    UNTIL(f, f->opens == 1);
+    close(fd);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -368,7 +402,7 @@ int main(void)
         T(test_paths),        T(test_open_message),
         T(test_output_limit), T(test_closed_after_replies),
         T(test_ring_full),    T(test_waits_for_dataplane),
-        T(test_strangers),
+        T(test_strangers),    T(test_no_memory_shut_the_door),
     };
     return cmocka_run_group_tests_name("door", tests, NULL, NULL);
 }
