@@ -532,8 +532,10 @@ int backup_main(int argc, char **argv)
     uint64_t keep, days;
     struct dir_locks locks = {0};
     struct job *j = calloc(1, sizeof *j);
-    if (!j)
+    if (!j) {
+        fputs("barewire backup: no memory\n", stderr);
         return 1;
+    }
     j->client.fd = j->base.fd = j->repo.fd = -1;
     struct tool_option o[] = {{"-s", &w.socket, 0},
                               {"-h", &w.host, 0},

@@ -300,8 +300,10 @@ int import_main(int argc, char **argv)
                               {"--source-password", &pass, 0},
                               {"--once", 0, &live.once},
                               {0}};
-    if (!im)
+    if (!im) {
+        fputs("barewire import: no memory\n", stderr);
         return 1;
+    }
     if (!tool_options("import", &argc, argv, o) || argc != 1) {
         fputs(usage, stderr);
         free(im);

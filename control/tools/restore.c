@@ -358,8 +358,11 @@ static bool in_place(struct restore *r, const char *from, const char *name)
 {
     char path[TOOL_PATH];
     snprintf(path, sizeof path, "%s/%s", r->into, name);
-    int rc = file_ops.rename(from, path) ? -errno : file_sync_dir(r->into);
-    return !rc || fail(r, "%s: %s", path, strerror(-rc));
+    if (file_ops.rename(from, path))
+        return fail(r, "%s: %s", path, strerror(errno));
+    int rc = file_sync_dir(r->into);
+    return !rc || fail(r, "%s is whole, but a power cut may still take it away: fsync of %s: %s",
+                       path, r->into, strerror(-rc));
 }
 
 static bool write_all(struct restore *r, bool force)
@@ -416,8 +419,10 @@ int restore_main(int argc, char **argv)
     bool force = false, good = false;
     struct dir_locks locks = {0};
     struct restore *r = calloc(1, sizeof *r);
-    if (!r)
+    if (!r) {
+        fputs("barewire restore: no memory\n", stderr);
         return 1;
+    }
     r->out = r->repo.fd = -1;
     r->into = ".";
     const struct tool_option o[] = {{"--into", &r->into, 0},
