@@ -437,11 +437,8 @@ static void open_late(struct appendonly *a)
     int rc = open_journal(a);
     for (uint32_t i = 0; i < link_workers(a->bridge->link); i++)
         written[i] = __atomic_load_n(&link_journal(a->bridge->link)->written[i], __ATOMIC_ACQUIRE);
-    if (!rc) {
-        rc = journal_attach(a->journal, a->bridge->link, written, (struct span){0});
-    }
     if (!rc)
-        journal_discard(a->journal);
+        rc = journal_attach_late(a->journal, a->bridge->link, written);
     if (rc) {
         log_warning("The append-only log cannot be begun: %s", strerror(-rc));
         return;

@@ -34,7 +34,8 @@ struct journal {
     bool close_drained, stamps, no_fsync; /* atomic */
     uint32_t cut_state;                   /* enum journal_cut_state, atomic */
     struct journal_cut cut;               /* written before cut_state is CUT_ARMED */
-    struct link *wakes;                   /* atomic: whose bell the sync thread rings */
+    uint64_t cut_id;    /* atomic: of the cut that is waited for, read at its record; 0: none */
+    struct link *wakes; /* atomic: whose bell the sync thread rings */
     /* All below: the writer holds it while it is at work, not while it rests. */
     pthread_mutex_t work;
     uint64_t file_seq;
@@ -279,9 +280,6 @@ static int cut_now(struct journal *j)
 static bool take(struct journal *j)
 {
     struct merge *m = &j->m;
-    bool armed = __atomic_load_n(&j->cut_state, __ATOMIC_ACQUIRE) == CUT_ARMED;
-    if (!m->at_cut)
-        m->cut = armed ? j->cut.id : 0;
     m->stamps = __atomic_load_n(&j->stamps, __ATOMIC_RELAXED);
     bool had = m->at_cut, took = merge_take(m);
     if (m->at_cut && !had && !cut_moves(j, CUT_ARMED, CUT_PENDING))
@@ -457,19 +455,6 @@ int journal_file(struct journal *j, const char *path, uint64_t seq, uint64_t fir
     return rc;
 }
 
-void journal_discard(struct journal *j)
-{
-    pthread_mutex_lock(&j->work);
-    collect(j, true);
-    log_file_close(&j->file);
-    j->file = (struct log_file){.fd = -1};
-    j->file_seq = 0;
-    j->m.discards = true;
-    if (j->m.link)
-        __atomic_store_n(&link_journal(j->m.link)->file, 0, __ATOMIC_RELEASE);
-    pthread_mutex_unlock(&j->work);
-}
-
 void journal_named(struct journal *j, uint64_t seq, const char *path, const char *unsynced_dir)
 {
     pthread_mutex_lock(&j->work);
@@ -489,6 +474,7 @@ void journal_cut_arm(struct journal *j, const struct journal_cut *c)
 {
     j->cut = *c;
     __atomic_store_n(&j->cut_state, CUT_ARMED, __ATOMIC_RELEASE);
+    __atomic_store_n(&j->cut_id, c->id, __ATOMIC_RELEASE);
 }
 
 enum journal_cut_state journal_cut_state(const struct journal *j)
@@ -498,6 +484,7 @@ enum journal_cut_state journal_cut_state(const struct journal *j)
 
 void journal_cut_disarm(struct journal *j)
 {
+    __atomic_store_n(&j->cut_id, 0, __ATOMIC_RELEASE);
     while (!cut_moves(j, CUT_ARMED, CUT_NONE) && !cut_moves(j, CUT_PENDING, CUT_NONE) &&
            journal_cut_state(j) == CUT_OPENING)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -513,11 +500,13 @@ void journal_rest_fsync(struct journal *j, bool on)
     __atomic_store_n(&j->no_fsync, on, __ATOMIC_RELAXED);
 }
 
-int journal_attach(struct journal *j, struct link *l, const uint64_t *written, struct span tail)
+static int attach(struct journal *j, struct link *l, const uint64_t *written, struct span tail,
+                  bool discards)
 {
-    pthread_mutex_lock(&j->work);
     collect(j, true);
     int rc = merge_attach(&j->m, l, written);
+    j->m.discards = discards;
+    j->m.cut = &j->cut_id;
     if (!rc && !merge_resume(&j->m, tail))
         rc = -ENODATA;
     memset(j->at.seq, 0, sizeof j->at.seq);
@@ -529,6 +518,25 @@ int journal_attach(struct journal *j, struct link *l, const uint64_t *written, s
     __atomic_store_n(&j->wakes, j->m.link, __ATOMIC_RELEASE);
     __atomic_store_n(&j->drained, false, __ATOMIC_RELAXED);
     __atomic_store_n(&j->drain, false, __ATOMIC_RELEASE);
+    return rc;
+}
+
+int journal_attach(struct journal *j, struct link *l, const uint64_t *written, struct span tail)
+{
+    pthread_mutex_lock(&j->work);
+    int rc = attach(j, l, written, tail, false);
+    pthread_mutex_unlock(&j->work);
+    return rc;
+}
+
+int journal_attach_late(struct journal *j, struct link *l, const uint64_t *written)
+{
+    pthread_mutex_lock(&j->work);
+    collect(j, true);
+    log_file_close(&j->file);
+    j->file = (struct log_file){.fd = -1};
+    j->file_seq = 0;
+    int rc = attach(j, l, written, (struct span){0}, true);
     pthread_mutex_unlock(&j->work);
     return rc;
 }

@@ -47,8 +47,6 @@ void journal_free(struct journal *j);
 
 /* From here on into that file, which is new: 0 or -errno; -EBUSY: a group has been begun, try again. `first_group`: number of its first group. `seq`: of the file among the increments. */
 int journal_file(struct journal *j, const char *path, uint64_t seq, uint64_t first_group);
-/* From here on into no file: what comes is thrown away until a cut opens one. */
-void journal_discard(struct journal *j);
 
 struct journal_cut {
     uint64_t id; /* of the snapshot */
@@ -73,6 +71,8 @@ void journal_named(struct journal *j, uint64_t seq, const char *path, const char
 /* The rings of a dataplane. `written`: by shard, numbers that are in the log already (a control before this one wrote them), or NULL. `tail`: what that
  * one's file held behind its last whole group. -ENODATA: a ring begins in the middle of a record that is not there. */
 int journal_attach(struct journal *j, struct link *l, const uint64_t *written, struct span tail);
+/* The same into no file: what comes is thrown away until a cut opens one, also the end of a record whose begin another control has taken. 0 or -errno. */
+int journal_attach_late(struct journal *j, struct link *l, const uint64_t *written);
 /* Nobody journals any more: take what is left, then fsync, then let go of the rings; journal_status.drained tells. `close`: the file is closed as whole too. */
 void journal_drain(struct journal *j, bool close);
 /* "#TS:<unix time>" lines, as aof-timestamp-enabled. */

@@ -132,6 +132,28 @@ static bool read_head(struct span p, struct head *h)
     return true;
 }
 
+struct rest {
+    struct msg_journal_more m;
+    struct msg_journal_shard at[LIMIT_WORKERS];
+    size_t bytes;
+};
+
+/* A part behind the first. */
+static bool read_rest(struct span p, struct rest *r)
+{
+    if (p.n < sizeof r->m)
+        return false;
+    memcpy(&r->m, p.p, sizeof r->m);
+    if (!r->m.shards || r->m.shards > LIMIT_WORKERS)
+        return false;
+    size_t n = r->m.shards * sizeof r->at[0];
+    r->bytes = sizeof r->m + n;
+    if (p.n <= r->bytes || r->m.offset > r->m.bytes || p.n - r->bytes > r->m.bytes - r->m.offset)
+        return false;
+    memcpy(r->at, p.p + sizeof r->m, n);
+    return true;
+}
+
 /* Whether it is the turn of a record. */
 static enum turn turn_of(const struct merge *m, const struct head *h)
 {
@@ -196,7 +218,7 @@ static bool put_record(struct merge *m, const struct head *h, struct span body)
         memcpy(m->taken, before, sizeof before);
         return false;
     }
-    m->at_cut = h->m.cut && h->m.cut == m->cut;
+    m->at_cut = h->m.cut && m->cut && h->m.cut == __atomic_load_n(m->cut, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < h->m.shards; i++)
         m->next[h->at[i].shard] = h->at[i].seq + 1;
     return true;
@@ -233,15 +255,15 @@ static bool take_record(struct merge *m, uint32_t worker, struct span p)
 
 static bool take_more(struct merge *m, uint32_t worker, struct span p)
 {
-    struct msg_journal_more more;
-    if (p.n > sizeof more)
-        memcpy(&more, p.p, sizeof more);
-    size_t n = p.n > sizeof more ? p.n - sizeof more : 0;
-    if (!n || m->rest_worker != (int64_t)worker || more.offset != m->rest_at || n > m->rest_bytes) {
+    struct rest more;
+    bool good = read_rest(p, &more);
+    size_t n = good ? p.n - more.bytes : 0;
+    if (!good || m->rest_worker != (int64_t)worker || more.m.offset != m->rest_at ||
+        n > m->rest_bytes) {
         m->corrupt = true;
         return false;
     }
-    if (!m->rest_skips && !merge_put(m, p.p + sizeof more, n)) {
+    if (!m->rest_skips && !merge_put(m, p.p + more.bytes, n)) {
         m->starved = true;
         return false;
     }
@@ -356,16 +378,14 @@ uint64_t merge_skip_missing(struct merge *m)
 }
 
 /* The record of which a ring holds the end. False: each begins with a begin. */
-static bool find_cut(const struct ring *rings, uint32_t n, uint32_t *ret_worker,
-                     struct msg_journal_more *ret)
+static bool find_cut(const struct ring *rings, uint32_t n, uint32_t *ret_worker, struct span *ret)
 {
     struct ring_record rec;
     for (uint32_t i = 0; i < n; i++) {
         struct ring view = rings[i];
-        if (ring_peek(&view, &rec) != RING_RECORD || rec.type != MSG_JOURNAL_MORE ||
-            rec.payload.n < sizeof *ret)
+        if (ring_peek(&view, &rec) != RING_RECORD || rec.type != MSG_JOURNAL_MORE)
             continue;
-        memcpy(ret, rec.payload.p, sizeof *ret);
+        *ret = rec.payload;
         *ret_worker = i;
         return true;
     }
@@ -375,7 +395,7 @@ static bool find_cut(const struct ring *rings, uint32_t n, uint32_t *ret_worker,
 bool merge_is_cut(struct link *l)
 {
     struct ring rings[LIMIT_WORKERS];
-    struct msg_journal_more more;
+    struct span more;
     uint32_t worker;
     for (uint32_t i = 0; i < link_workers(l); i++)
         if (link_journal_ring(l, i, &rings[i]))
@@ -390,18 +410,47 @@ static void note_taken(void *ctx, uint32_t shard, uint64_t seq)
         m->taken[shard] = seq;
 }
 
+/* There is no log that the record's begin could be in: no more is wanted of it than its numbers. */
+static void pass_over(struct merge *m, const struct rest *more)
+{
+    for (uint32_t i = 0; i < more->m.shards; i++) {
+        uint32_t shard = more->at[i].shard;
+        if (more->at[i].seq < m->next[shard])
+            continue;
+        m->next[shard] = more->at[i].seq + 1;
+        m->taken[shard] = more->at[i].seq;
+        m->marked = true;
+    }
+}
+
+static void go_on_with(struct merge *m, uint32_t worker, const struct rest *more, bool skips)
+{
+    m->rest_skips = skips;
+    m->rest_worker = (int64_t)worker;
+    m->rest_at = more->m.offset;
+    m->rest_bytes = more->m.bytes - more->m.offset;
+}
+
 bool merge_resume(struct merge *m, struct span tail)
 {
-    struct msg_journal_more more;
+    struct rest more;
+    struct span part;
     uint32_t worker, generation = 0, argc = 0;
     uint64_t at = 0, n;
-    if (!find_cut(m->ring, m->workers, &worker, &more))
+    if (!find_cut(m->ring, m->workers, &worker, &part))
         return true;
-    if (more.shard >= m->workers || more.offset > more.bytes)
+    if (!read_rest(part, &more))
         return false;
-    m->rest_skips = more.seq < m->next[more.shard]; /* all of it was written */
-    if (m->rest_skips)
-        tail.n = 0;
+    for (uint32_t i = 0; i < more.m.shards; i++)
+        if (more.at[i].shard >= m->workers)
+            return false;
+    bool written = more.at[0].seq < m->next[more.at[0].shard];
+    if (m->discards)
+        pass_over(m, &more);
+    if (written || m->discards) {
+        go_on_with(m, worker, &more, true);
+        return true;
+    }
     while (at + 4 < tail.n && tail.p[at] == '#' && (n = aof_next(tail, at, NULL, 0, &argc))) {
         if (!aof_read_shards(span_of(tail.p + at, n), &generation, note_taken, m) ||
             generation != m->generation)
@@ -409,16 +458,13 @@ bool merge_resume(struct merge *m, struct span tail)
         at += n;
     }
     n = aof_next(tail, at, NULL, 0, &argc); /* SELECT */
-    if (!m->rest_skips && (!generation || !n || argc != 2 || tail.n - at - n < more.offset ||
-                           !merge_put(m, tail.p, at + n + more.offset)))
+    if (!generation || !n || argc != 2 || tail.n - at - n < more.m.offset ||
+        !merge_put(m, tail.p, at + n + more.m.offset))
         return false;
     for (uint32_t i = 0; i < m->workers; i++)
         if (m->taken[i])
             m->next[i] = m->taken[i] + 1;
-    if (!m->rest_skips)
-        m->db = more.last_db;
-    m->rest_worker = (int64_t)worker;
-    m->rest_at = more.offset;
-    m->rest_bytes = more.bytes - more.offset;
+    m->db = more.m.last_db;
+    go_on_with(m, worker, &more, false);
     return true;
 }

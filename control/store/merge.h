@@ -30,24 +30,24 @@ struct merge {
     bool starved;                  /* there was no memory for what could have been taken */
     bool corrupt;                  /* a ring makes no sense: what is in it cannot be had */
     bool marked;                   /* the group has numbers of records without bytes */
-    uint64_t cut;                  /* id of the one that is waited for; 0: none */
-    bool at_cut;                   /* it was the last record taken */
-    bool discards;                 /* nothing is put in the batch: there is no log yet */
-    bool stamps;                   /* #TS lines */
-    int64_t stamp_s;               /* of the last one */
-    bool open;                     /* a part of the group is in the file */
-    uint32_t db;                   /* that the log is in */
-    uint8_t *p;                    /* the batch */
+    const uint64_t *cut; /* id of the one that is waited for, as another thread says; 0: none */
+    bool at_cut;         /* it was the last record taken */
+    bool discards;       /* nothing is put in the batch: there is no log yet */
+    bool stamps;         /* #TS lines */
+    int64_t stamp_s;     /* of the last one */
+    bool open;           /* a part of the group is in the file */
+    uint32_t db;         /* that the log is in */
+    uint8_t *p;          /* the batch */
     size_t len, cap;
 };
 
 void merge_init(struct merge *m);
 void merge_fini(struct merge *m);
-/* The rings of a dataplane. `written`: by shard, numbers that are in the log already; NULL: none. */
+/* The rings of a dataplane; `cut` is as nobody waits for one. `written`: by shard, numbers that are in the log already; NULL: none. */
 int merge_attach(struct merge *m, struct link *l, const uint64_t *written);
 /* Whether a ring begins in the middle of a record, whose begin somebody has taken. */
 bool merge_is_cut(struct link *l);
-/* `tail`: what the file held behind its last whole group. Its record goes on with what is in the ring. False: it is not the one. */
+/* `tail`: what the file held behind its last whole group. Its record goes on with what is in the ring. False: it is not the one. With `discards` it needs none. */
 bool merge_resume(struct merge *m, struct span tail);
 
 /* Fills the batch, as far as it is the records' turn. True: something was taken. */

@@ -17,7 +17,9 @@
 #include "engine/link/msg.h"
 
 #define RECORD_BYTES (LIMIT_LINK_MSG_BYTES - 64) /* of a record in the ring */
-#define MORE_BYTES   (RECORD_BYTES - sizeof(struct msg_journal_more))
+#define MORE_HEAD_BYTES \
+    (sizeof(struct msg_journal_more) + LIMIT_WORKERS * sizeof(struct msg_journal_shard)) /* most */
+#define MORE_BYTES   (RECORD_BYTES - MORE_HEAD_BYTES) /* at least, of a part behind the first */
 
 /* Of a gate, beside the number: what it is that must have it. Neither bit: the disk. */
 #define GATE_WRITTEN (1ull << 63) /* the kernel */
@@ -140,6 +142,25 @@ static bool is_open(const struct journal_out *j)
     return j->fx.len || j->behind;
 }
 
+/* The parts of a record behind its first. */
+static void put_rest(struct journal_out *j, const struct msg_journal *m,
+                     const struct msg_journal_shard *at, size_t offset)
+{
+    struct {
+        struct msg_journal_more m;
+        struct msg_journal_shard at[LIMIT_WORKERS];
+    } more = {
+        .m = {.offset = offset, .bytes = m->bytes, .last_db = m->last_db, .shards = m->shards}};
+    size_t at_n = m->shards * sizeof(at[0]);
+    memcpy(more.at, at, at_n);
+    for (uint32_t head_n = (uint32_t)(sizeof(more.m) + at_n); more.m.offset < m->bytes;) {
+        size_t left = m->bytes - more.m.offset, room = RECORD_BYTES - head_n;
+        size_t part = left < room ? left : room;
+        put(j, MSG_JOURNAL_MORE, &more, head_n, j->fx.p + more.m.offset, (uint32_t)part);
+        more.m.offset += part;
+    }
+}
+
 /* The effects so far are the next record of each of those shards. */
 static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
 {
@@ -169,13 +190,8 @@ static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
     size_t n = f->len, first = RECORD_BYTES - head_n;
     first = n < first ? n : first;
     put(j, MSG_JOURNAL, &head, head_n, f->p, (uint32_t)first);
-    struct msg_journal_more more = {
-        .bytes = n, .last_db = f->db, .shard = head.at[0].shard, .seq = head.at[0].seq};
-    for (more.offset = first; more.offset < n;) {
-        size_t part = n - more.offset < MORE_BYTES ? n - more.offset : MORE_BYTES;
-        put(j, MSG_JOURNAL_MORE, &more, sizeof(more), f->p + more.offset, (uint32_t)part);
-        more.offset += part;
-    }
+    if (first < n)
+        put_rest(j, &head.m, head.at, first);
     STAT_ADD(w->stats->journal_bytes, n);
     STAT_INC(w->stats->journal_records);
     effects_reset(f);
@@ -361,9 +377,9 @@ static bool fits(const struct journal_out *j)
 {
     size_t parts = j->fx.len / MORE_BYTES + 2;
     size_t heads = (2 * LIMIT_WORKERS + 4) * sizeof(struct msg_journal_shard);
-    return j->queue_at == j->queue_len &&
-           heads + j->fx.len + parts * 128 + RECORD_BYTES + ring_backlog(&j->ring) <
-               LIMIT_LINK_JOURNAL_BYTES;
+    return j->queue_at == j->queue_len && heads + j->fx.len + parts * (MORE_HEAD_BYTES + 128) +
+                                                  RECORD_BYTES + ring_backlog(&j->ring) <
+                                              LIMIT_LINK_JOURNAL_BYTES;
 }
 
 uint64_t journal_gate(struct worker *w, uint32_t shard, struct journal_need need)

@@ -17,7 +17,7 @@
 #include "engine/shard/config.h"
 
 #define LINK_MAGIC          0x4b4e494c57524142ull /* "BARWLINK" */
-#define LINK_LAYOUT_VERSION 8
+#define LINK_LAYOUT_VERSION 9
 #define LINK_COMMANDS       512 /* command statistics slots per worker, by cmd_desc.index */
 
 enum link_dp_state { LINK_DP_NONE, LINK_DP_STARTING, LINK_DP_RUNNING, LINK_DP_STOPPED };

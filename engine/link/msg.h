@@ -39,8 +39,9 @@ enum link_msg {
     MSG_SNAPSHOT_DATA = 33,  /* struct msg_snapshot_data, bytes of an RDB file */
     MSG_SNAPSHOT_END = 34,   /* struct msg_snapshot_end */
     /* in a journal ring */
-    MSG_JOURNAL = 56,      /* struct msg_journal, its shards, then effects as RESP */
-    MSG_JOURNAL_MORE = 57, /* struct msg_journal_more, effects that found no room in it */
+    MSG_JOURNAL = 56, /* struct msg_journal, its shards, then effects as RESP */
+    MSG_JOURNAL_MORE =
+        57, /* struct msg_journal_more, its shards, effects that found no room in it */
     /* in a load ring */
     MSG_LOAD_BEGIN = 48, /* struct msg_load: what the shard holds is dropped */
     MSG_LOAD_KEYS = 49,  /* struct msg_load, then keys, each struct msg_load_key and its bytes */
@@ -163,7 +164,6 @@ struct msg_journal_shard {
     uint64_t seq;
 };
 struct msg_journal_more {
-    uint64_t offset, bytes;  /* in the record's effects, of which there are so many */
-    uint32_t last_db, shard; /* as in its head; the first of its shards */
-    uint64_t seq;            /* of that shard */
+    uint64_t offset, bytes;   /* in the record's effects, of which there are so many */
+    uint32_t last_db, shards; /* as in its head */
 };

@@ -85,7 +85,7 @@ static bool follow_one(struct shadow *h, uint32_t ring)
     for (uint32_t i = 0; i < r.m.shards; i++)
         h->next[r.at[i].shard]++;
     size_t skip = sizeof(r.m) + n;
-    for (size_t left = r.m.bytes;; skip = sizeof(struct msg_journal_more)) {
+    for (size_t left = r.m.bytes;;) {
         size_t part = rec.payload.n - skip;
         fake_send(h->tc, rec.payload.p + skip, part);
         ring_release(&h->ring[ring]);
@@ -93,6 +93,7 @@ static bool follow_one(struct shadow *h, uint32_t ring)
         if (!left)
             return true;
         assert_int_equal(ring_peek(&h->ring[ring], &rec), RING_RECORD);
+        skip = sizeof(struct msg_journal_more) + r.m.shards * sizeof(r.at[0]);
     }
 }
 

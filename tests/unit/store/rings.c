@@ -86,6 +86,34 @@ static void put_first(struct rings *r, uint32_t w, uint64_t shards, const char *
     put(r, w, MSG_JOURNAL, &head, sizeof head.m + head.m.shards * sizeof head.at[0], text, first);
 }
 
+static void put_more(struct rings *r, uint32_t w, uint64_t shards, const char *text, size_t n,
+                     size_t at, size_t part)
+{
+    struct {
+        struct msg_journal_more m;
+        struct msg_journal_shard at[LIMIT_WORKERS];
+    } more = {.m = {.offset = at, .bytes = n}};
+    for (uint64_t m = shards; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        more.at[more.m.shards++] = (struct msg_journal_shard){.shard = i, .seq = r->seq[i]};
+    }
+    put(r, w, MSG_JOURNAL_MORE, &more, sizeof more.m + more.m.shards * sizeof more.at[0], text + at,
+        part);
+}
+
+void rings_put_cut(struct rings *r, uint32_t w, uint64_t shards, uint64_t id)
+{
+    struct {
+        struct msg_journal m;
+        struct msg_journal_shard at[LIMIT_WORKERS];
+    } head = {.m = {.cut = id}};
+    for (uint64_t m = shards; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        head.at[head.m.shards++] = (struct msg_journal_shard){.shard = i, .seq = ++r->seq[i]};
+    }
+    put(r, w, MSG_JOURNAL, &head, sizeof head.m + head.m.shards * sizeof head.at[0], "", 0);
+}
+
 void rings_put_behind(struct rings *r, uint32_t w, uint32_t after, uint64_t seq, const char *key)
 {
     size_t n;
@@ -104,16 +132,13 @@ bool rings_put_parts(struct rings *r, uint32_t w, uint64_t shards, const char *k
 {
     const size_t step = RECORD_BYTES - 2048;
     size_t bytes;
-    uint32_t shard = (uint32_t)__builtin_ctzll(shards);
     char *text = rings_text(key, c, n, &bytes);
     for (uint32_t k = from; k < to && k * step < bytes; k++) {
         size_t at = k * step, part = bytes - at < step ? bytes - at : step;
-        struct msg_journal_more more = {
-            .offset = at, .bytes = bytes, .shard = shard, .seq = r->seq[shard]};
         if (k == 0)
             put_first(r, w, shards, text, bytes, part);
         else
-            put(r, w, MSG_JOURNAL_MORE, &more, sizeof more, text + at, part);
+            put_more(r, w, shards, text, bytes, at, part);
     }
     free(text);
     return to * step < bytes;

@@ -20,6 +20,8 @@ void rings_end(struct rings *r);
 void rings_put(struct rings *r, uint32_t w, uint64_t shards, const char *key, char c, size_t n);
 /* The same, behind number `seq` of shard `after`. */
 void rings_put_behind(struct rings *r, uint32_t w, uint32_t after, uint64_t seq, const char *key);
+/* An empty one that says where snapshot `id` was cut. */
+void rings_put_cut(struct rings *r, uint32_t w, uint64_t shards, uint64_t id);
 /* The parts of it from `from` to `to`; its numbers are given out with the first. True: more are left. */
 bool rings_put_parts(struct rings *r, uint32_t w, uint64_t shards, const char *key, char c,
                      size_t n, uint32_t from, uint32_t to);

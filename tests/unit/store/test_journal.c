@@ -214,6 +214,50 @@ static void test_ring_that_begins_in_the_middle_is_refused_without_the_begin(voi
     assert_int_equal(journal_attach(j, r.control, NULL, (struct span){0}), -ENODATA);
 }
 
+/* A control that died behind the first cut of a log leaves a half of a record whose first half was in a file that is none. */
+static void test_log_could_not_begin_in_the_middle_of_a_record(void **state)
+{
+    attach(NULL);
+    assert_true(rings_put_parts(&r, 0, 3, "long", 'l', 11 * MB, 0, 100));
+    journal_close_file(j, false);
+    journal_free(j);
+    j = journal_open(FSYNC_ALWAYS);
+    uint64_t before[LIMIT_WORKERS] = {0};
+    assert_int_equal(journal_attach_late(j, r.control, before), 0);
+    RINGS_UNTIL(written(0) == 1 && written(1) == 1); /* told before its rest is there */
+    rings_put_parts(&r, 0, 3, "long", 'l', 11 * MB, 100, UINT16_MAX);
+    rings_put(&r, 1, 2, "behind", 'b', 100);
+    rings_put(&r, 0, 1, "behind", 'b', 100);
+    RINGS_UNTIL(written(0) == 2 && written(1) == 2 && rings_backlog(&r) == 0);
+    assert_int_equal(error(), 0);
+}
+
+static int open_next(void *ctx, uint64_t first_group, struct journal_file *ret)
+{
+    uint64_t *n = ctx;
+    char path[128];
+    snprintf(path, sizeof path, "%s/cut-%d.aof", r.dir, (int)(++*n % 2));
+    unlink(path);
+    return journal_new_file(ret, path, *n + 1, first_group);
+}
+
+/* What was waited for was read before the rings were, and what came into them meanwhile was taken too: the rewrite waited for ever. */
+static void test_cut_was_passed_over_by_a_writer_at_work(void **state)
+{
+    uint64_t files = 0;
+    for (uint64_t id = 1; id <= 60; id++) {
+        uint64_t before[LIMIT_WORKERS] = {written(0), written(1)};
+        assert_int_equal(journal_attach_late(j, r.control, before), 0);
+        /* as much as wakes him, and a little more each time */
+        for (uint64_t n = 0; n < LIMIT_LINK_JOURNAL_BYTES / 4 / 160 + id * 100; n++)
+            rings_put(&r, 0, 1, "k", 'v', 10);
+        journal_cut_arm(j, &(struct journal_cut){.id = id, .open = open_next, .ctx = &files});
+        rings_put_cut(&r, 0, 3, id);
+        RINGS_UNTIL(journal_cut_state(j) == CUT_DONE);
+        assert_int_equal(files, id);
+    }
+}
+
 static void test_numbers_that_were_written_already_were_never_given_back(void **state)
 {
     uint64_t before[LIMIT_WORKERS] = {3};
@@ -469,6 +513,8 @@ int main(void)
         TEST(test_long_record_without_end_leaves_nothing),
         TEST(test_record_is_gone_on_with_by_the_next_control),
         TEST(test_ring_that_begins_in_the_middle_is_refused_without_the_begin),
+        TEST(test_log_could_not_begin_in_the_middle_of_a_record),
+        TEST(test_cut_was_passed_over_by_a_writer_at_work),
         TEST(test_numbers_that_were_written_already_were_never_given_back),
         TEST(test_ring_that_makes_no_sense_was_taken_for_an_empty_one),
         TEST(test_everysec_never_synced_under_load),
