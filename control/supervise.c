@@ -109,6 +109,7 @@ static struct args command_line(struct supervise *s)
     add(&a, "--port", port);
     add_number(&a, "--core-addressed", c->core_addressed);
     add(&a, "--hugepages", hugepages[c->hugepages <= CONFIG_AUTO ? c->hugepages : CONFIG_AUTO]);
+    add_number(&a, "--heap-large-pages", c->heap_large_pages);
     add_number(&a, "--mbufs", c->mbufs);
     add_text(&a, "--eal-args", c->eal_args);
     add_number(&a, "--tcp-rto-min-ms", c->tcp_rto_min_ms);

@@ -1,6 +1,6 @@
 /* barewire-dataplane: N workers that poll. Set-up in order, workers on their lcores, undo in reverse.
  *
- *   options -> link (attach) -> port (EAL, pools, queues) -> keeper -> workers -> banner, RUNNING -> poll until SIGTERM or SIGINT -> STOPPED
+ *   options -> link (attach) -> port (EAL, pools, queues) -> keeper, ahead -> workers -> banner, RUNNING -> poll until SIGTERM or SIGINT -> STOPPED
  *
  * It outlives the control process: nothing ties it to its parent, its output may be a closed pipe, and it is silent after set-up.
  * Exit: 0 stopped, 1 set-up failed, 2 the command line is wrong. What failed stands in one line on stderr and in the link's banner. */
@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "dataplane/ahead.h"
 #include "dataplane/keeper.h"
 #include "dataplane/options.h"
 #include "dataplane/port/port.h"
@@ -216,6 +217,7 @@ static int serve(struct options *o, struct link *link, char *err, size_t err_len
                              .steer = steering(o)};
     struct port_info info;
     struct keeper *keeper;
+    struct ahead *ahead = NULL;
     struct port *port;
     char text[2048];
 
@@ -225,6 +227,8 @@ static int serve(struct options *o, struct link *link, char *err, size_t err_len
     r = keeper_start(&keeper, link, port, err, err_len);
     if (r < 0)
         goto fail_keeper;
+    if (o->heap_large_pages)
+        ahead_start(&ahead);
     r = workers_create(o, link, port, &info, err, err_len);
     if (r < 0)
         goto fail_workers;
@@ -234,6 +238,7 @@ static int serve(struct options *o, struct link *link, char *err, size_t err_len
     run();
 fail_workers:
     workers_destroy();
+    ahead_stop(ahead);
     keeper_stop(keeper);
 fail_keeper:
     port_stop(port);

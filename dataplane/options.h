@@ -35,6 +35,8 @@ enum option_type {
     OPTION("core-addressed", NUMBER, core_addressed, 0, 1,                                      \
            "1: each worker has a TCP port of its own too, port + 1 and on")                     \
     OPTION("hugepages", AUTO, hugepages, 0, 0, "auto, yes or no")                               \
+    OPTION("heap-large-pages", NUMBER, heap_large_pages, 0, 1,                                  \
+           "1: large shards on pages of 2 MB, touched ahead")                                   \
     OPTION("eal-args", TEXT, eal_args, 0, 0, "Further arguments for the EAL")                   \
     OPTION("mbufs", NUMBER, mbufs, 0, 4194304,                                                  \
            "Packet buffers of each worker's send queues; 0: 16384")                             \
@@ -71,7 +73,7 @@ struct options {
     enum tcp_trace_mode trace;
     bool no_ecn;
     bool share_kernel;
-    uint64_t workers, mtu, vlan, listen_port, core_addressed, mbufs, load;
+    uint64_t workers, mtu, vlan, listen_port, core_addressed, heap_large_pages, mbufs, load;
     uint64_t rto_min_ms, rto_max_ms, delayed_ack_ms, time_wait_ms, time_wait_max,
         keepalive_interval_s, keepalive_probes;
     uint64_t trace_events, initial_window_segs, rcv_buf_bytes, snd_buf_bytes;

@@ -206,6 +206,9 @@ static void check_thp(struct check *k)
     if (strstr(line, "[always]"))
         say(k, WARN, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
             "transparent huge pages are on for everything: pauses and more memory");
+    else if (strstr(line, "[never]") && k->c->dataplane.heap_large_pages)
+        say(k, WARN, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
+            "transparent huge pages are off: heap-large-pages has no effect");
     else
         say(k, OK, NULL, "transparent huge pages: %s", line);
 }

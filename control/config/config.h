@@ -45,9 +45,10 @@ struct config_dataplane {
     uint32_t workers;
     bool core_addressed; /* each worker has a TCP port of its own too */
     uint32_t hugepages;  /* enum config_auto */
-    uint32_t mbufs;      /* per worker; 0: sized from the queues */
-    char *eal_args;      /* extra EAL arguments, blanks separate */
-    char *instance;      /* names the link and the run directory */
+    bool heap_large_pages;
+    uint32_t mbufs; /* per worker; 0: sized from the queues */
+    char *eal_args; /* extra EAL arguments, blanks separate */
+    char *instance; /* names the link and the run directory */
     /* 0 in any of these: the stack's own default (net_config_defaults) */
     uint32_t tcp_rto_min_ms, tcp_rto_max_ms, tcp_delayed_ack_ms, tcp_time_wait_ms,
         tcp_time_wait_max;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "engine/base/assert.h"
+#include "engine/base/mem_ahead.h"
 
 #ifndef BAREWIRE_SANITIZE
 #include <jemalloc/jemalloc.h>
@@ -148,6 +149,7 @@ static int arena_acquire(unsigned *ret)
     char name[48];
     snprintf(name, sizeof(name), "arena.%u.oversize_threshold", *ret);
     mallctl(name, NULL, NULL, &never, sizeof(never));
+    mem_ahead_arena(*ret);
     return 0;
 }
 

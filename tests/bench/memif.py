@@ -2,11 +2,14 @@
 """What a request costs one worker over a port of shared memory: no kernel, no NIC, our own client on the other core.
 
     tests/bench/memif.py [--build DIR] [--clients N] [--keys N] [--many N] [--seconds S] [--quick] [--large] [--mtu N]
+    tests/bench/memif.py --pages [--many N] [--rounds N]
 
 Server (net_memif, idle spin) on the first processor, barewire bench on the last. Rows: GET, closed loop, at -P 1 and -P 16, and at -P 16 with
 --many keys, each with the worker's busy time a request by its own account (which includes the driver's bursts: copies of frames), and what the
 client was busy; then 70 % of the most of 50 clients at -P 1 in an open loop, with the length of the turns that did work, receive burst to transmit
 burst: p50 and p99. core_bench --noise on the same processor says what the machine itself adds.
+--pages: instead, GET -P 16 with 10 k keys and, --rounds times, with --many, heap-large-pages no and yes in turns: busy time by eight windows each, and the
+resident memory, of it on large pages, beside used_memory. What filling costs: core_bench --fill.
 --large: instead, LRANGE and HGETALL of hundreds of elements at -P 16, those of scripts/bench --commands."""
 import argparse
 import json
@@ -21,14 +24,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 class Server:
-    def __init__(self, build, scratch, mtu=1500):
+    def __init__(self, build, scratch, mtu=1500, options=()):
         self.mtu = str(mtu)
         self.build, self.dir, self.door = build, scratch, os.path.join(scratch, "door.sock")
         self.port = f"socket={scratch}/memif.sock,socket-abstract=no,rsize=10"
         self.log = open(os.path.join(scratch, "log"), "w", encoding="utf-8")
         self.process = subprocess.Popen(
             [os.path.join(build, "control/barewire"), "run", "--instance", "memif-bench", "--net-port", "net_memif0,role=server," + self.port,
-             "--net-address", "10.9.0.2/24", "--net-mtu", self.mtu, "--protected-mode", "no", "--save", "", "--idle", "spin", "--unixsocket", self.door],
+             "--net-address", "10.9.0.2/24", "--net-mtu", self.mtu, "--protected-mode", "no", "--save", "", "--idle", "spin", "--unixsocket", self.door, *options],
             stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
         for _ in range(200):
             if self.cli("ping") == "PONG" or self.process.poll() is not None:
@@ -74,6 +77,43 @@ def row(s, name, *words):
     return r["all"]["per_second"]
 
 
+def resident(instance):
+    """Of the dataplane, in MB: all, and what is on large pages."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().split(b"\0")
+            if words[0].endswith(b"barewire-dataplane") and instance.encode() in words:
+                with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+                    kb = dict(re.findall(r"^(Rss|AnonHugePages): +(\d+) kB", f.read(), re.M))
+                return int(kb["Rss"]) / 1024, int(kb["AnonHugePages"]) / 1024
+        except OSError:  # it has ended
+            continue
+    return 0, 0
+
+
+def pages(o, scratch):
+    """What the shard's large pages gain and cost. Many short windows: the least of them is what others on the machine took least from."""
+    for keys in [10000] + [o.many] * o.rounds:
+        for large_pages in ("no", "yes"):
+            s = Server(o.build, scratch, options=("--heap-large-pages", large_pages))
+            try:
+                rss = resident("memif-bench")[0]
+                s.bench("-t", "set", "-n", keys, "--keys", "sequential", "-P", 16, "-d", 64, "-r", keys)
+                used = int(re.search(r"used_memory:(\d+)", s.cli("info", "memory")).group(1))
+                all_mb, large_mb = resident("memif-bench")
+                busy = []
+                for _ in range(8):
+                    before = s.info()
+                    s.bench("-t", "get", "-d", 64, "-r", keys, "--seconds", o.seconds / 8, "--warmup", 0.1, "-c", 50, "-P", 16)
+                    after = s.info()
+                    busy.append((after["busy_ns"] - before["busy_ns"]) / (after["commands"] - before["commands"]))
+                print(f"GET -P 16, {keys} keys, heap-large-pages {large_pages:3}: busy {min(busy):.0f} ns at least, {sorted(busy)[len(busy) // 2]:.0f} by median; "
+                      f"used {used / 1e6:.0f} MB, resident {(all_mb - rss) * 1.048576:.0f} more than empty, on large pages {large_mb * 1.048576:.0f}", flush=True)
+            finally:
+                s.stop()
+
+
 def large(o, scratch):
     """Replies of several frames: busy time a request, and of it what is not the driver's."""
     s = Server(o.build, scratch, o.mtu)
@@ -102,9 +142,15 @@ def main():
     p.add_argument("--many", type=int, default=10000000)
     p.add_argument("--seconds", type=int, default=4)
     p.add_argument("--quick", action="store_true", help="without --many keys, a second each")
+    p.add_argument("--pages", action="store_true")
+    p.add_argument("--rounds", type=int, default=1, help="of --pages")
     p.add_argument("--large", action="store_true")
     p.add_argument("--mtu", type=int, default=1500, help="of --large")
     o = p.parse_args()
+    if o.pages:
+        with tempfile.TemporaryDirectory(prefix="bw-memif-") as scratch:
+            pages(o, scratch)
+        return 0
     if o.large:
         with tempfile.TemporaryDirectory(prefix="bw-memif-") as scratch:
             large(o, scratch)

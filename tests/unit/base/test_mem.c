@@ -3,11 +3,14 @@
 
 #include "engine/base/assert.h"
 #include "engine/base/mem.h"
+#include "engine/base/mem_ahead.h"
 #include "tests/unit/unit.h"
 
 #ifndef BAREWIRE_SANITIZE
 #include <jemalloc/jemalloc.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -67,6 +70,88 @@ static void pages_are_purged_apart(void **state)
     mem_fini(&m);
     bool off = false;
     assert_int_equal(mallctl("background_thread", NULL, NULL, &off, sizeof(off)), 0);
+}
+
+#define BLOCK 1000
+
+/* `bytes` of blocks, each written; returns the last one, which names the one before it. */
+static void **fill(struct mem *m, void **last, size_t bytes, bool look)
+{
+    for (size_t n = 0; n < bytes; n += BLOCK) {
+        void **p = mem_alloc(m, BLOCK);
+        assert_non_null(p);
+        memset(p, 1, BLOCK);
+        *p = last;
+        last = p;
+        if (look && n % (1000 * BLOCK) == 0)
+            mem_ahead_run();
+    }
+    return last;
+}
+
+static void empty(struct mem *m, void **last)
+{
+    while (last) {
+        void **before = *last;
+        mem_free(m, last, BLOCK);
+        last = before;
+    }
+    assert_int_equal(m->used_bytes, 0);
+}
+
+static bool is_there(void *p)
+{
+    unsigned char there = 0;
+    assert_int_equal(mincore((void *)((uintptr_t)p & ~(uintptr_t)4095), 4096, &there), 0);
+    return there & 1;
+}
+
+/* What a large mem asks for next is there before it is written for the first time; of a small mem nothing is made. The first test of all: arenas
+ * that were made before have no ranges. */
+static void pages_are_there_before_they_are_wanted(void **state)
+{
+    struct mem m;
+    void *page = aligned_alloc(4096, 4096);
+    if (!page || madvise(page, 4096, 23 /* MADV_POPULATE_WRITE */) < 0)
+        skip(); /* older than Linux 5.14 */
+    free(page);
+    mem_ahead_enable();
+    assert_int_equal(mem_init(&m), 0);
+    void **last = fill(&m, NULL, AHEAD_FROM_BYTES / 2, true);
+    assert_false(mem_ahead_run());
+    last = fill(&m, last, 2 * AHEAD_FROM_BYTES, true);
+    while (mem_ahead_run()) {
+    }
+    for (int i = 0; i < 4000; i++) {
+        void **p = mem_alloc(&m, BLOCK);
+        assert_non_null(p);
+        assert_true(is_there(p));
+        *p = last;
+        last = p;
+        if (i % 1000 == 0)
+            mem_ahead_run();
+    }
+    last = fill(&m, last, AHEAD_FROM_BYTES, false); /* nobody looks: it comes as it is touched */
+    empty(&m, last);
+
+    /* And so again when all of it was given back. Where one free piece ends and another begins a page comes as it is touched. */
+    char name[48];
+    snprintf(name, sizeof(name), "arena.%u.purge", m.arena);
+    assert_int_equal(mallctl(name, NULL, NULL, NULL, 0), 0);
+    last = fill(&m, NULL, 3 * AHEAD_FROM_BYTES / 2, true);
+    unsigned absent = 0;
+    for (int i = 0; i < 40000; i++) {
+        void **p = mem_alloc(&m, BLOCK);
+        assert_non_null(p);
+        absent += !is_there(p);
+        *p = last;
+        last = p;
+        if (i % 1000 == 0)
+            mem_ahead_run();
+    }
+    assert_in_range(absent, 0, 5); /* of 20 pages of 2 MB */
+    empty(&m, last);
+    mem_fini(&m);
 }
 #endif
 
@@ -161,10 +246,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #ifndef BAREWIRE_SANITIZE
-        cmocka_unit_test(size_classes_are_jemallocs), cmocka_unit_test(blocks_are_of_their_class),
+        cmocka_unit_test(pages_are_there_before_they_are_wanted),
+        cmocka_unit_test(size_classes_are_jemallocs),
+        cmocka_unit_test(blocks_are_of_their_class),
         cmocka_unit_test(pages_are_purged_apart),
 #endif
-        cmocka_unit_test(accounting_returns_to_zero), cmocka_unit_test(refusals_change_nothing),
+        cmocka_unit_test(accounting_returns_to_zero),
+        cmocka_unit_test(refusals_change_nothing),
         cmocka_unit_test(arenas_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

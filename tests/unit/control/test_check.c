@@ -245,6 +245,12 @@ static void test_memory(void **state)
     has(h, "WARN  no free hugepages: packet memory comes from ordinary pages");
     run(h, "hugepages no");
     assert_null(strstr(h->out, "no free hugepages"));
+    put(h, "/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+    run(h, "");
+    has(h, "WARN  transparent huge pages are off: heap-large-pages has no effect -> echo madvise > "
+           "/sys/kernel/mm/transparent_hugepage/enabled\n");
+    run(h, "heap-large-pages no");
+    has(h, "OK    transparent huge pages: always madvise [never]\n");
 }
 
 static void test_kernel_and_privileges(void **state)

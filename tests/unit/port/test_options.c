@@ -57,7 +57,8 @@ static void test_all(void **state)
     assert_int_equal(parse(&o, "--instance", "x", "--workers", "3", "--net-port", "af_xdp:v",
                            "--net-address", "10.1.2.3/24", "--net-gateway", "10.1.2.1", "--net-mtu",
                            "1400", "--net-vlan", "7", "--port", "0", "--hugepages", "no",
-                           "--eal-args=-d x", "--tcp-rto-min-ms", "5", NULL),
+                           "--heap-large-pages", "1", "--eal-args=-d x", "--tcp-rto-min-ms", "5",
+                           NULL),
                      OPTIONS_RUN);
     net_config_defaults(&c);
     options_to_net(&o, &c);
@@ -69,6 +70,7 @@ static void test_all(void **state)
     assert_int_equal(c.rto_min_ms, 5);
     assert_int_equal(o.mtu, 1400);
     assert_int_equal(o.hugepages, PORT_HUGE_NO);
+    assert_int_equal(o.heap_large_pages, 1);
     assert_string_equal(o.eal_args, "-d x");
 }
 
@@ -85,6 +87,7 @@ static void test_refusals(void **state)
     BAD("--workers", "--workers", "0");
     BAD("--mbufs", "--mbufs", "99999999999999999999999");
     BAD("--hugepages", "--hugepages", "maybe");
+    BAD("--heap-large-pages", "--heap-large-pages", "2");
     BAD("--net-address", "--net-address", "10.0.0.1");
     BAD("--net-address", "--net-address", "10.0.0.1/0");
     BAD("--net-address", "--net-address", "10.0.0.1/33");
