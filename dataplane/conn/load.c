@@ -91,13 +91,22 @@ static void end_key(struct worker *w, struct coming *c, uint64_t offset)
         w->load.state.keys++;
 }
 
+/* What a load needs for itself. */
+static void give_back(struct worker *w)
+{
+    struct load_job *l = &w->load;
+    free(l->part);
+    l->part = NULL;
+    l->part_n = l->part_cap = 0;
+}
+
 static void on_begin(struct worker *w, const struct msg_load *m)
 {
     struct load_job *l = &w->load;
     for (uint32_t db = 0; db < LIMIT_DATABASES; db++)
         ks_flush(&w->shard, db, true);
     w->shard.stats.dirty = 0;
-    free(l->part);
+    give_back(w);
     *l = (struct load_job){.id = m->id, .state.id = m->id};
     load_set(w, true);
 }
@@ -159,9 +168,7 @@ static bool on_part(struct worker *w, const struct msg_load *m, struct span p)
         else
             fail(w, MSG_LOAD_BAD_VALUE, m->offset);
     }
-    free(l->part);
-    l->part = NULL;
-    l->part_n = l->part_cap = 0;
+    l->part_n = 0;
     return good;
 }
 
@@ -230,6 +237,8 @@ bool load_receive(struct worker *w)
 
 void load_set(struct worker *w, bool on)
 {
+    if (!on)
+        give_back(w);
     w->load.on = on;
     w->shard.loading = on;
     STAT_SET(w->stats->loading, on);

@@ -190,7 +190,7 @@ struct load_job {
     bool on; /* clients wait for the dataset */
     bool tell_due;
     struct msg_load_state state;
-    uint8_t *part; /* of a key longer than a record */
+    uint8_t *part; /* of a key longer than a record; kept for the next one */
     size_t part_n, part_cap;
 };
 

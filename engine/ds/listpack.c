@@ -298,6 +298,25 @@ bool lp_join(struct mem *mem, struct mem_block *to, const struct mem_block *from
 
 /* ---- bytes from outside ---- */
 
+size_t lp_check_long(const uint8_t *p, size_t left)
+{
+    size_t head = *p == LP_STR32 ? 5 : *p >= LP_STR12 && *p < LP_STR32 ? 2 : 1;
+    if (head > left || *p > LP_INT64)
+        return 0;
+    size_t n = *p == LP_STR32 ? 5 + (size_t)lp_load32(p + 1) : lp_long_bytes(p);
+    if (n >= left || n > LP_BYTES_MAX)
+        return 0;
+    size_t all = n + lp_back_bytes((uint32_t)n);
+    if (all > left)
+        return 0;
+    /* The way back must lead here. */
+    size_t back = 0, bytes = 0;
+    do {
+        back |= (size_t)(p[all - 1 - bytes] & 127) << 7 * bytes;
+    } while (p[all - 1 - bytes++] > 127 && bytes < all - n);
+    return back == n && bytes == all - n && p[n] < 128 ? all : 0;
+}
+
 bool lp_valid(const uint8_t *p, size_t n)
 {
     if (!lp_frame_valid(p, n))

@@ -116,27 +116,16 @@ static inline bool lp_counts(const uint8_t *p, size_t count)
     return lp_load16(p + 4) == LP_UNKNOWN || lp_load16(p + 4) == count;
 }
 
+/* lp_check_element for strings of 64 bytes and more, and for what is no element. */
+size_t lp_check_long(const uint8_t *p, size_t left);
+
 /* Bytes of the element at p, of which `left` bytes (at least 1) can be read; 0: it is none. */
-static inline size_t lp_check_element(const uint8_t *p, size_t left)
+static inline __attribute__((always_inline)) size_t lp_check_element(const uint8_t *p, size_t left)
 {
-    size_t step = lp_step[*p];
-    if (likely_(step > 1)) /* the length backwards is one byte */
-        return step <= left && p[step - 1] == step - 1 ? step : 0;
-    size_t head = *p == LP_STR32 ? 5 : *p >= LP_STR12 && *p < LP_STR32 ? 2 : 1;
-    if (head > left || *p > LP_INT64)
-        return 0;
-    size_t n = *p == LP_STR32 ? 5 + (size_t)lp_load32(p + 1) : lp_long_bytes(p);
-    if (n >= left || n > LP_BYTES_MAX)
-        return 0;
-    size_t all = n + lp_back_bytes((uint32_t)n);
-    if (all > left)
-        return 0;
-    /* The way back must lead here. */
-    size_t back = 0, bytes = 0;
-    do {
-        back |= (size_t)(p[all - 1 - bytes] & 127) << 7 * bytes;
-    } while (p[all - 1 - bytes++] > 127 && bytes < all - n);
-    return back == n && bytes == all - n && p[n] < 128 ? all : 0;
+    size_t step = likely_((*p & 0xc0) == LP_STR6) ? (*p & 63u) + 2 : lp_step[*p];
+    if (unlikely_(step <= 1))
+        return lp_check_long(p, left);
+    return step <= left && p[step - 1] == step - 1 ? step : 0; /* its length backwards is a byte */
 }
 
 /* A text to look for, read once: as bytes and, when it is the canonical form of one, as an integer. */

@@ -298,7 +298,7 @@ struct untrusted {
 
 /* Behind the next element; false: there is none. What is shorter than 128 is most of a node, and where the next one begins then hangs on a guess of the
  * processor, not on a table that waits for the byte. */
-static inline bool pass(struct untrusted *u)
+static inline __attribute__((always_inline)) bool pass(struct untrusted *u)
 {
     const uint8_t *at = u->at;
     size_t left = (size_t)(u->end - at), step;
@@ -311,7 +311,7 @@ static inline bool pass(struct untrusted *u)
     return step != 0;
 }
 
-static bool pass_some(struct untrusted *u, int64_t n)
+static inline __attribute__((always_inline)) bool pass_some(struct untrusted *u, int64_t n)
 {
     while (n && pass(u))
         n--;
@@ -319,7 +319,8 @@ static bool pass_some(struct untrusted *u, int64_t n)
 }
 
 /* The next element is a number, within these. */
-static inline bool take_int(struct untrusted *u, int64_t least, int64_t most, int64_t *ret)
+static inline __attribute__((always_inline)) bool take_int(struct untrusted *u, int64_t least,
+                                                           int64_t most, int64_t *ret)
 {
     const uint8_t *at = u->at;
     if (!pass(u))
@@ -330,8 +331,10 @@ static inline bool take_int(struct untrusted *u, int64_t least, int64_t most, in
 }
 
 /* One entry; false: it is none. */
-static bool take_entry(struct untrusted *u, int64_t master_fields, struct stream_id base,
-                       struct stream_id *id, int64_t *flags)
+static inline __attribute__((always_inline)) bool take_entry(struct untrusted *u,
+                                                             int64_t master_fields,
+                                                             struct stream_id base,
+                                                             struct stream_id *id, int64_t *flags)
 {
     int64_t ms, seq, n = master_fields, elements;
     const uint8_t *first = u->at;

@@ -34,7 +34,8 @@ def cpu_times(pid):
 
 
 def cpu_seconds(pid):
-    return sum(cpu_times(pid))
+    """Of a process and its threads, those that have ended with them: to the nanosecond."""
+    return time.clock_gettime(~pid << 3 | 2)  # CPUCLOCK_SCHED of the process
 
 
 def end(process):

@@ -4,10 +4,12 @@
     tests/bench/loading.py [--keys N] [--runs N] [--only TEXT] [--files DIR] [--build DIR] [--steps]
 
 Each is started on a directory through a unix socket; a start with nothing to load is taken off. Wall: from exec to the first +PONG. CPU: user and
-system time of all its processes until then: what holds on a machine that others use. Two rows a file: redis-server on one core and Barewire, control and
+system time of all its processes until then: what holds on a machine that others use. As much memory as a file may want is touched and given back before each
+start: a virtual machine's host may have taken it, and would be measured then (--cold: it is). Two rows a file: redis-server on one core and Barewire, control and
 one worker, on that same core; and Barewire on two cores. Ratios are medians of neighbouring runs. --files keeps the files for the next time.
 --steps: instead, the dataplane is killed with the file loaded, and the steps until it serves again are told."""
 import argparse
+import mmap
 import os
 import shutil
 import signal
@@ -24,6 +26,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from contestants import ROOT, Failed, cpu_seconds, end  # noqa: E402
 
 DEADLINE_S = 600
+MEMORY_BYTES = 512 << 20
 
 
 class Client:
@@ -131,20 +134,23 @@ def fill_mixed(c, keys):
         c("EVAL", script, 0, at, min(at + 10000, keys) - 1)
 
 
-
-def fill_large(c, keys):
-    """A tenth of the elements each: hashes, lists, sets, sorted sets and streams of up to a hundred thousand."""
-    script = """local n = tonumber(ARGV[2]) for at = 1, n, 10 do for j = at, math.min(at + 9, n) do
-        redis.call('HSET', 'h' .. ARGV[1], 'field:' .. j, 'value:' .. j)
-        redis.call('RPUSH', 'l' .. ARGV[1], 'element:' .. j)
-        redis.call('SADD', 's' .. ARGV[1], 'member:' .. j)
-        redis.call('ZADD', 'z' .. ARGV[1], j * 1.5, 'member:' .. j)
-        redis.call('XADD', 'x' .. ARGV[1], j .. '-1', 'field', 'value:' .. j, 'other', j) end end"""
-    for i in range(10):
-        c("EVAL", script, 0, i, keys // 50)
+ELEMENT = {"hash": "redis.call('HSET', 'h' .. ARGV[1], 'field:' .. j, 'value:' .. j)",
+           "list": "redis.call('RPUSH', 'l' .. ARGV[1], 'element:' .. j)",
+           "set": "redis.call('SADD', 's' .. ARGV[1], 'member:' .. j)",
+           "sorted": "redis.call('ZADD', 'z' .. ARGV[1], j * 1.5, 'member:' .. j)",
+           "stream": "redis.call('XADD', 'x' .. ARGV[1], j .. '-1', 'field', 'value:' .. j, 'other', j)"}
 
 
-FILLS = {"strings": fill_strings, "mixed": fill_mixed, "large": fill_large}
+def fill_values(*types):
+    """Ten values of each type, with as many elements each that there are `keys` of them in all."""
+    def fill(c, keys):
+        script = f"local n = tonumber(ARGV[2]) for at = 1, n, 10 do for j = at, math.min(at + 9, n) do {' '.join(ELEMENT[t] for t in types)} end end"
+        for i in range(10):
+            c("EVAL", script, 0, i, keys // 10 // len(types))
+    return fill
+
+
+FILLS = {"strings": fill_strings, "mixed": fill_mixed, "large": fill_values(*ELEMENT), **{t: fill_values(t) for t in ELEMENT}}
 
 
 def wait_rewritten(c):
@@ -176,13 +182,23 @@ def make_files(place, keys, only):
     return {k: v for k, v in out.items() if only in k}
 
 
-def once(start, source, place, options):
+def touch(n):
+    """So that there are n bytes of free memory behind which nothing but memory is."""
+    with mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as m:
+        m.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, n, mmap.PAGESIZE):
+            m[at] = 1
+
+
+def once(start, source, place, options, memory):
     at = os.path.join(place, "run")
     shutil.rmtree(at, ignore_errors=True)
     if source:
         shutil.copytree(source, at, ignore=shutil.ignore_patterns("socket"))
     else:
         os.makedirs(at)
+    if memory:
+        touch(memory)
     with start(at, *options) as s:
         return {"wall_s": s.wall_s, "cpu_s": s.cpu_s, "keys": int(s.client("DBSIZE")[1:])}
 
@@ -206,12 +222,13 @@ def compare(o, files, scratch):
     servers = {"redis": lambda at, *words: redis_server(at, "0", *words),
                "one core": lambda at, *words: barewire_server(o.build, at, "0", *words),
                "two cores": lambda at, *words: barewire_server(o.build, at, "0,1", *words)}
-    empty = {n: [once(s, None, scratch, ()) for _ in range(3)] for n, s in servers.items()}
+    memory = 0 if o.cold else MEMORY_BYTES
+    empty = {n: [once(s, None, scratch, (), memory) for _ in range(o.runs)] for n, s in servers.items()}
     for name, (source, words) in files.items():
         runs = {n: [] for n in servers}
         for _ in range(o.runs):
             for n, start in servers.items():
-                runs[n].append(once(start, source, scratch, words))
+                runs[n].append(once(start, source, scratch, words, memory))
         for n in ("one core", "two cores"):
             if runs["redis"][0]["keys"] != runs[n][0]["keys"]:
                 raise Failed(f"{name}: {runs[n][0]['keys']} keys of {runs['redis'][0]['keys']}")
@@ -264,6 +281,7 @@ def main():
     p.add_argument("--files", metavar="DIR")
     p.add_argument("--build", default=os.environ.get("BAREWIRE_BUILD", os.path.join(ROOT, "build")))
     p.add_argument("--steps", action="store_true")
+    p.add_argument("--cold", action="store_true", help="memory is not touched before")
     p.add_argument("--make", action="store_true", help="the files, and nothing else")
     o = p.parse_args()
     with tempfile.TemporaryDirectory(prefix="barewire-loading-") as scratch:

@@ -257,6 +257,43 @@ static void test_listpacks_of_others(void **state)
     harness_fini(&h);
 }
 
+/* A list is what its listpack says, or refused: whichever of its bytes is another one. */
+static void test_each_byte_of_a_listpack(void **state)
+{
+    static const char *const elements[] = {"element:1", "element:2", "element:3", "1x",
+                                           "-y",        "element:4", "",          "12345",
+                                           "z",         "element:5"};
+    struct harness h;
+    harness_init(&h, 1);
+    struct shard *s = &h.shards[0];
+    struct mem_block lp;
+    uint8_t bytes[200];
+    assert_true(lp_init(&s->mem, &lp, 0));
+    for (size_t i = 0; i < ARRAY_LEN(elements); i++)
+        assert_non_null(lp_insert(&s->mem, &lp, NULL, span_str(elements[i])));
+    assert_true(lp.len <= sizeof(bytes));
+    for (size_t i = 0; i < lp.len; i++) {
+        for (unsigned v = 0; v < 256; v++) {
+            struct rdb_writer w;
+            struct rdb_reader r;
+            struct rdb_object o;
+            memcpy(bytes, lp.p, lp.len);
+            bytes[i] = (uint8_t)v;
+            rdb_writer_init(&w, &s->mem, false);
+            rdb_put(&w, "\1\2", 2);
+            rdb_put_blob(&w, span_of(bytes, lp.len));
+            rdb_reader_init(&r, &s->mem, span_of(w.out.p, w.out.len));
+            bool good = rdb_load_object(&r, s, RDB_LIST_QUICKLIST_2, &o);
+            assert_int_equal(good, lp_valid(bytes, lp.len));
+            if (good)
+                rdb_object_free(&r, s, &o);
+            rdb_writer_free(&w);
+        }
+    }
+    mem_free(&s->mem, lp.p, lp.cap);
+    harness_fini(&h);
+}
+
 /* Long runs are folded; every length and every start agree with a byte at a time. */
 static void test_crc64_of_long_runs(void **state)
 {
@@ -282,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_each_allocation_fails),
         cmocka_unit_test(test_damage_is_refused),
         cmocka_unit_test(test_listpacks_of_others),
+        cmocka_unit_test(test_each_byte_of_a_listpack),
         cmocka_unit_test(test_crc64_of_the_check_string),
         cmocka_unit_test(test_crc64_of_long_runs),
     };
