@@ -29,7 +29,7 @@ int file_write_all(int fd, const void *p, size_t n)
 {
     const uint8_t *at = p;
     while (n) {
-        ssize_t done = file_ops.write(fd, at, n);
+        ssize_t done = file_ops.write(fd, at, n < FILE_PIECE_BYTES ? n : FILE_PIECE_BYTES);
         if (done < 0 && errno == EINTR)
             continue;
         if (done <= 0)

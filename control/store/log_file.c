@@ -10,9 +10,16 @@
 
 #include "control/store/file_ops.h"
 
+/* What lies before the next whole piece of the file by itself, so that the pieces that follow are whole ones. */
 static int write_at(int fd, uint64_t at, const void *p, size_t n)
 {
-    return lseek(fd, (off_t)at, SEEK_SET) < 0 ? -errno : file_write_all(fd, p, n);
+    size_t first = FILE_PIECE_BYTES - at % FILE_PIECE_BYTES;
+    if (first > n)
+        first = n;
+    if (lseek(fd, (off_t)at, SEEK_SET) < 0)
+        return -errno;
+    int rc = file_write_all(fd, p, first);
+    return rc ? rc : file_write_all(fd, (const uint8_t *)p + first, n - first);
 }
 
 int log_file_begin(struct log_file *f, const char *path, const void *head, size_t n)

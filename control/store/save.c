@@ -15,7 +15,7 @@
 #include "engine/base/mem.h"
 #include "engine/log/rdb_file.h"
 
-#define BUFFER_BYTES    (1u << 20)
+#define BUFFER_BYTES    FILE_PIECE_BYTES
 #define POLL_NS         200000
 #define CUT_PATIENCE_MS 30000 /* from the start to the last worker's begin */
 #define SYNC_BYTES      (4u << 20)

@@ -1,7 +1,8 @@
 /* Checksums and the cluster slot of a key.
  *
  * Where in the flow: key_slot runs once for each key when there is more than one shard: eight bytes a step where the CPU
- * multiplies without carry, four by tables elsewhere. crc32c guards link records and the journal. Pure functions, any thread. */
+ * multiplies without carry, four by tables elsewhere. crc32c guards link records and the journal: three times eight bytes a step
+ * there, eight elsewhere. Pure functions, any thread. */
 #include "engine/base/crc.h"
 
 #include <stdbool.h>
@@ -32,16 +33,69 @@ uint16_t crc16(const void *data, size_t n)
     return crc;
 }
 
+#ifdef __x86_64__
+static bool has_clmul;
+#endif
+
 #ifdef __SSE4_2__
+/* A chain of the instruction takes three cycles for eight bytes, and three chains take no longer than one: a run is cut into three parts of as many words.
+ * What the sum of a part is worth at the run's end is its product with x^(8 n), n bytes further on. The product of two reflected words of 32 bits is one x
+ * short, and the step of the run's last word, which takes both products in, is worth x^32 of it: hence x^(8 n - 33), by n in words. */
+#define PART_WORDS 128
+#define PARTS_FROM 128 /* bytes; shorter runs are not worth it */
+
+static uint32_t move_by_words[2 * PART_WORDS + 1];
+
+static void build_moves(void)
+{
+    uint32_t c = 1; /* x^31, reflected */
+    for (unsigned words = 1; words <= 2 * PART_WORDS; words++) {
+        move_by_words[words] = c;
+        for (int bit = 0; bit < 64; bit++)
+            c = c & 1 ? c >> 1 ^ 0x82f63b78u : c >> 1;
+    }
+}
+
+static inline uint64_t word_at(const uint8_t *p, size_t index)
+{
+    uint64_t word;
+    memcpy(&word, p + 8 * index, 8);
+    return word;
+}
+
+/* Three parts of `words` words each. */
+__attribute__((target("sse4.2,pclmul"))) static uint64_t
+crc32c_parts(uint64_t crc, const uint8_t *p, size_t words)
+{
+    const uint8_t *q = p + 8 * words, *r = q + 8 * words;
+    uint64_t a = crc, b = 0, c = 0;
+    size_t last = words - 1;
+    for (size_t i = 0; i < last; i++) {
+        a = _mm_crc32_u64(a, word_at(p, i));
+        b = _mm_crc32_u64(b, word_at(q, i));
+        c = _mm_crc32_u64(c, word_at(r, i));
+    }
+    a = _mm_crc32_u64(a, word_at(p, last));
+    b = _mm_crc32_u64(b, word_at(q, last));
+    __m128i move_a = _mm_cvtsi64_si128(move_by_words[2 * words]),
+            move_b = _mm_cvtsi64_si128(move_by_words[words]);
+    __m128i moved = _mm_xor_si128(_mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)a), move_a, 0),
+                                  _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)b), move_b, 0));
+    return _mm_crc32_u64(c, word_at(r, last) ^ (uint64_t)_mm_cvtsi128_si64(moved));
+}
+
 uint32_t crc32c(uint32_t seed, const void *data, size_t n)
 {
     const uint8_t *p = data;
     uint64_t crc = (uint32_t)~seed;
-    for (; n >= 8; n -= 8, p += 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        crc = _mm_crc32_u64(crc, word);
+    while (n >= PARTS_FROM && has_clmul) {
+        size_t words = n / 24 < PART_WORDS ? n / 24 : PART_WORDS;
+        crc = crc32c_parts(crc, p, words);
+        p += 24 * words;
+        n -= 24 * words;
     }
+    for (; n >= 8; n -= 8, p += 8)
+        crc = _mm_crc32_u64(crc, word_at(p, 0));
     for (; n; n--)
         crc = _mm_crc32_u8((uint32_t)crc, *p++);
     return ~(uint32_t)crc;
@@ -154,10 +208,11 @@ __attribute__((target("pclmul"))) static uint16_t slot_by_words(const uint8_t *k
     return (uint16_t)(crc & (LIMIT_CLUSTER_SLOTS - 1));
 }
 
-static bool has_clmul;
-
 __attribute__((constructor)) static void look_for_clmul(void)
 {
+#ifdef __SSE4_2__
+    build_moves();
+#endif
     __builtin_cpu_init();
     has_clmul = __builtin_cpu_supports("pclmul");
 }

@@ -112,6 +112,22 @@ static void checksums(void **state)
     }
 }
 
+/* Cut into three parts where it is long, and into several runs of parts where it is longer. */
+static void crc32c_of_long_runs(void **state)
+{
+    enum { BYTES = 10000 };
+    uint8_t *m = malloc(BYTES);
+    for (size_t i = 0; i < BYTES; i++)
+        m[i] = (uint8_t)(i * 59 + (i >> 8) * 7);
+    for (size_t n = 0; n < BYTES; n += n < 700 ? 1 : 83) {
+        const uint8_t *p = m + BYTES - n;
+        uint32_t slow = crc32c_slow(p, n);
+        assert_int_equal(crc32c(0, p, n), slow);
+        assert_int_equal(crc32c(crc32c(0, p, n / 3), p + n / 3, n - n / 3), slow);
+    }
+    free(m);
+}
+
 static void crc16_table_is_the_polynomial(void **state)
 {
     for (unsigned k = 0; k < 4; k++) {
@@ -172,9 +188,13 @@ static void slots_of_every_length(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(siphash_vectors), cmocka_unit_test(siphash_of_every_length),
-        cmocka_unit_test(checksums),       cmocka_unit_test(crc16_table_is_the_polynomial),
-        cmocka_unit_test(slots),           cmocka_unit_test(slots_of_every_length),
+        cmocka_unit_test(siphash_vectors),
+        cmocka_unit_test(siphash_of_every_length),
+        cmocka_unit_test(checksums),
+        cmocka_unit_test(crc32c_of_long_runs),
+        cmocka_unit_test(crc16_table_is_the_polynomial),
+        cmocka_unit_test(slots),
+        cmocka_unit_test(slots_of_every_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,10 @@ static ssize_t disk_write(int fd, const void *p, size_t n)
     pthread_mutex_lock(&mutex);
     off_t at = lseek(fd, 0, SEEK_CUR);
     ssize_t done = n ? system_ops.write(fd, p, n) : 0;
+    if (n > disk.write_longest)
+        disk.write_longest = n;
+    disk.write_straddles |=
+        n && (size_t)at / FILE_PIECE_BYTES != ((size_t)at + n - 1) / FILE_PIECE_BYTES;
     if (done > 0 && at + done <= DISK_BYTES) {
         memset(dirty + at, 1, (size_t)done);
         if ((size_t)(at + done) > dirty_end)

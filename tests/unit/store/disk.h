@@ -19,7 +19,10 @@ struct disk {
     bool fsync_waits; /* fdatasync does not end while it is set (atomic) */
     bool fsync_lies;  /* nothing happens (atomic) */
     int dir_fsyncs;   /* of the directory that is watched */
-    uint8_t *image;   /* what a power cut would leave */
+    size_t
+        write_longest; /* of all writes: bytes of a call (under a lock; read it when nobody writes) */
+    bool write_straddles; /* one went over a multiple of FILE_PIECE_BYTES in the file (as that) */
+    uint8_t *image;       /* what a power cut would leave */
     size_t image_bytes;
 };
 extern struct disk disk;

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/store/file_ops.h"
 #include "control/store/journal.h"
 #include "engine/link/layout.h"
 #include "engine/log/aof.h"
@@ -144,6 +145,21 @@ static void test_record_longer_than_the_ring_stopped_the_journal(void **state)
     assert_true(file_has(&c, "more", 'm', 3 * MB));
     assert_true(file_has(&c, "other", 'o', 100));
     RINGS_UNTIL(rings_backlog(&r) == 0);
+}
+
+/* Up to 1 MB at once: five times the processor time that it takes in pieces, and nobody else had that processor meanwhile. */
+static void test_group_went_into_the_file_in_one_call(void **state)
+{
+    attach(NULL);
+    rings_put(&r, 0, 1, "odd", 'o', 100);
+    RINGS_UNTIL(written(0) == 1);
+    rings_put(&r, 0, 1, "long", 'l', 3 * MB);
+    RINGS_UNTIL(written(0) == 2);
+    assert_int_equal(disk.write_longest, FILE_PIECE_BYTES);
+    assert_false(disk.write_straddles);
+    struct aof_check c = read_file(r.path);
+    assert_int_equal(c.verdict, AOF_WHOLE);
+    assert_true(file_has(&c, "long", 'l', 3 * MB));
 }
 
 static void test_whole_records_were_dropped_with_one_that_has_no_end(void **state)
@@ -509,6 +525,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_records_of_two_workers_in_one_order),
         TEST(test_record_longer_than_the_ring_stopped_the_journal),
+        TEST(test_group_went_into_the_file_in_one_call),
         TEST(test_whole_records_were_dropped_with_one_that_has_no_end),
         TEST(test_long_record_without_end_leaves_nothing),
         TEST(test_record_is_gone_on_with_by_the_next_control),
