@@ -16,6 +16,8 @@ struct pending { /* a reply, or what is left of it */
     struct reply_heap body;
     size_t sent;
     uint64_t request;
+    uint8_t room
+        [512]; /* lent to body: what is short needs no memory that may not be there when all is done */
 };
 
 struct requests {
@@ -107,6 +109,21 @@ static void queue(struct requests *r, uint32_t worker, struct pending *p)
     requests_room(r, worker);
 }
 
+static void begin_body(struct pending *p, struct reply *ret, uint8_t resp)
+{
+    p->body = (struct reply_heap){.p = p->room, .cap = sizeof p->room, .lent = true};
+    reply_heap_append(ret, &p->body, resp);
+}
+
+static struct pending *begin(uint64_t request, struct reply *ret, uint8_t resp)
+{
+    struct pending *p = memory_need(sizeof *p, "a reply");
+    p->request = request;
+    list_init(&p->node);
+    begin_body(p, ret, resp);
+    return p;
+}
+
 static const char too_much[] =
     "-ERR the reply was not made: too many replies wait for this worker\r\n";
 
@@ -114,12 +131,9 @@ static const char too_much[] =
 static void execute(struct requests *r, uint32_t worker, const struct msg_admin_request *req,
                     struct span *argv)
 {
-    struct pending *p = memory_need(sizeof *p, "a reply");
     struct reply out;
     struct timeval tv;
-    p->request = req->request;
-    list_init(&p->node);
-    reply_heap_init(&out, &p->body, req->resp);
+    struct pending *p = begin(req->request, &out, req->resp);
     p->body.limit = LIMIT_ADMIN_REPLY_BYTES;
     if (r->pending_bytes[worker] > LIMIT_ADMIN_PENDING_BYTES) {
         reply_raw(&out, too_much, sizeof too_much - 1);
@@ -131,7 +145,7 @@ static void execute(struct requests *r, uint32_t worker, const struct msg_admin_
     reply_heap_finish(&out, &p->body);
     if (failed || !p->body.len) {
         reply_heap_free(&p->body);
-        reply_heap_init(&out, &p->body, req->resp);
+        begin_body(p, &out, req->resp);
         reply_error(&out, "ERR the reply does not fit in memory");
         reply_heap_finish(&out, &p->body);
     }
@@ -141,12 +155,9 @@ static void execute(struct requests *r, uint32_t worker, const struct msg_admin_
 static void answer(struct requests *r, uint32_t worker, const struct msg_admin_request *req,
                    const char *text)
 {
-    struct pending *p = memory_need(sizeof *p, "a reply");
     struct reply out;
+    struct pending *p = begin(req->request, &out, req->resp);
     admin_count_error(r->admin, "ERR");
-    p->request = req->request;
-    list_init(&p->node);
-    reply_heap_init(&out, &p->body, req->resp);
     reply_error(&out, text);
     reply_heap_finish(&out, &p->body);
     queue(r, worker, p);
@@ -154,13 +165,10 @@ static void answer(struct requests *r, uint32_t worker, const struct msg_admin_r
 
 void requests_answer(struct requests *r, uint32_t worker, uint64_t request, const char *text)
 {
-    struct pending *p = memory_need(sizeof *p, "a reply");
     struct reply out;
+    struct pending *p = begin(request, &out, 2);
     if (text[0] == '-')
         admin_count_error(r->admin, "ERR");
-    p->request = request;
-    list_init(&p->node);
-    reply_heap_init(&out, &p->body, 2);
     reply_raw(&out, text, strlen(text));
     reply_heap_finish(&out, &p->body);
     queue(r, worker, p);

@@ -17,6 +17,16 @@ static uint32_t executed, last_argc, errors_counted;
 static char last_words[512], last_peer[64];
 static size_t reply_bytes;
 
+static bool no_memory; /* for replies that grow */
+
+void *__real_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n);
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    return no_memory ? NULL : __real_realloc(p, n);
+}
+
 void admin_execute(struct admin *a, const struct msg_admin_request *req, struct span *argv,
                    uint32_t argc, struct reply *out, int64_t now_ms)
 {
@@ -238,6 +248,20 @@ static void test_reply_too_long(void **state)
     expect_text(f, 0, 3, "-ERR the reply does not fit");
 }
 
+/* CONFIG SET had done what was asked for, and said that it had not. */
+static void test_no_memory_for_the_answer_to_what_was_done(void **state)
+{
+    struct fix *f = *state;
+    uint8_t got[600];
+    no_memory = true;
+    ask(f, 0, 3, 1, WORDS("config", "set", "appendonly", "no"));
+    reply_bytes = 513;
+    ask(f, 0, 4, 1, WORDS("config", "get", "*"));
+    no_memory = false;
+    assert_int_equal(take_reply(f, 0, 3, got, sizeof got), 5);
+    expect_text(f, 0, 4, "-ERR the reply does not fit");
+}
+
 /* A reply that is too short or long by its own words, cut at each byte, is never run. */
 static void test_every_cut(void **state)
 {
@@ -376,15 +400,11 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_arguments_arrive),
-        T(test_long_replies_in_order),
-        T(test_reply_too_long),
-        T(test_every_cut),
-        T(test_bad_heads),
-        T(test_shutdown_words),
-        T(test_store_answers_later),
-        T(test_renewed),
-        T(test_damaged),
+        T(test_arguments_arrive), T(test_long_replies_in_order),
+        T(test_reply_too_long),   T(test_no_memory_for_the_answer_to_what_was_done),
+        T(test_every_cut),        T(test_bad_heads),
+        T(test_shutdown_words),   T(test_store_answers_later),
+        T(test_renewed),          T(test_damaged),
         T(test_batches),
     };
     return cmocka_run_group_tests_name("requests", tests, NULL, NULL);
