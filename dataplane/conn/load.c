@@ -237,6 +237,7 @@ bool load_receive(struct worker *w)
 
 void load_set(struct worker *w, bool on)
 {
+    mem_expect(&w->shard.mem, on);
     if (!on)
         give_back(w);
     w->load.on = on;

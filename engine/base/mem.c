@@ -52,6 +52,12 @@ void mem_fini(struct mem *m)
     *m = (struct mem){0};
 }
 
+void mem_expect(struct mem *m, bool much)
+{
+    (void)m;
+    (void)much;
+}
+
 static inline void *raw_alloc(struct mem *m, size_t n)
 {
     return n > (size_t)1 << 40 ? NULL : malloc(n);
@@ -179,8 +185,14 @@ void mem_fini(struct mem *m)
         return;
     /* The cache first: it holds blocks of the arena. */
     mallctl("tcache.destroy", NULL, NULL, &m->tcache, sizeof(m->tcache));
+    mem_expect(m, false);
     arena_release(m->arena);
     *m = (struct mem){0};
+}
+
+void mem_expect(struct mem *m, bool much)
+{
+    mem_ahead_expect(m->arena, much);
 }
 
 static inline void *raw_alloc(struct mem *m, size_t n)

@@ -34,6 +34,9 @@ void mem_fini(
     struct mem
         *m); /* all blocks must be free; the arena is purged and waits for the next mem_init */
 
+/* That much will come, or that it is over: where large pages are used, they are from 4 MB on in place of 64. */
+void mem_expect(struct mem *m, bool much);
+
 void *mem_alloc(struct mem *m, size_t n);
 void *mem_calloc(struct mem *m, size_t n);
 void *mem_alloc_aligned(struct mem *m, size_t n, size_t align);

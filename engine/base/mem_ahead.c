@@ -56,6 +56,7 @@ static struct arena {
     size_t given_bytes;          /* to jemalloc, small pages included */
     uintptr_t start, next, open; /* below open it may be touched */
     uintptr_t frontier, limit;
+    bool much; /* will come: of the holder; relaxed: a block earlier or later is all the same */
     /* Of mem_ahead_run. */
     uintptr_t made; /* from the frontier on it is there so far */
 } arenas[ARENAS];
@@ -136,14 +137,15 @@ static void *take(extent_hooks_t *hooks, void *at, size_t n, size_t align, bool 
 {
     struct arena *a = &arenas[arena];
     size_t given = a->given_bytes + n;
-    void *p = !at && given > AHEAD_FROM_BYTES ? from_range(a, n, align) : NULL;
+    size_t from = __atomic_load_n(&a->much, __ATOMIC_RELAXED) ? AHEAD_SOON_BYTES : AHEAD_FROM_BYTES;
+    void *p = !at && given > from ? from_range(a, n, align) : NULL;
     if (p)
         *zero = *commit = true; /* nobody has written there yet */
     else
         p = ahead.jemalloc->alloc(hooks, at, n, align, zero, commit, arena);
     if (p)
         __atomic_store_n(&a->given_bytes, given, __ATOMIC_RELAXED);
-    if (given > AHEAD_FROM_BYTES * 3 / 4 && a->start == 0 && !a->refused)
+    if (given > from * 3 / 4 && a->start == 0 && !a->refused)
         prepare(a);
     return p;
 }
@@ -184,6 +186,12 @@ void mem_ahead_arena(unsigned arena)
         return;
     if (arena >= ahead.arenas)
         __atomic_store_n(&ahead.arenas, arena + 1, __ATOMIC_RELAXED);
+}
+
+void mem_ahead_expect(unsigned arena, bool much)
+{
+    if (arena < ARENAS)
+        __atomic_store_n(&arenas[arena].much, much, __ATOMIC_RELAXED);
 }
 
 void mem_ahead_enable(void)

@@ -12,6 +12,9 @@
     ((size_t)64          \
      << 20) /* a mem with less stays on small pages: a 2 MB page of its own would be much of it */
 
+#define AHEAD_SOON_BYTES \
+    ((size_t)4 << 20) /* the same of one of which it is said that much will come */
+
 /* For the mems that are made from now on. Once, by the main thread. */
 void mem_ahead_enable(void);
 
@@ -20,3 +23,4 @@ bool mem_ahead_run(void);
 
 /* For mem.c: an arena that is its own from now on. Nothing happens unless enabled. */
 void mem_ahead_arena(unsigned arena);
+void mem_ahead_expect(unsigned arena, bool much); /* who holds the mem */

@@ -153,6 +153,28 @@ static void pages_are_there_before_they_are_wanted(void **state)
     empty(&m, last);
     mem_fini(&m);
 }
+
+/* As those of a shard that is loaded. */
+static void pages_are_there_soon_where_much_is_expected(void **state)
+{
+    struct mem used, m;
+    bool some = false;
+    mem_ahead_enable();
+    assert_int_equal(mem_init(&used), 0); /* whose arena may have a range of before */
+    assert_int_equal(mem_init(&m), 0);
+    while (mem_ahead_run()) {
+    }
+    mem_expect(&m, true);
+    void **last = NULL;
+    for (size_t n = 0; n < AHEAD_FROM_BYTES / 4; n += AHEAD_SOON_BYTES) {
+        last = fill(&m, last, AHEAD_SOON_BYTES, false);
+        some |= mem_ahead_run();
+    }
+    assert_true(some);
+    empty(&m, last);
+    mem_fini(&m);
+    mem_fini(&used);
+}
 #endif
 
 static void accounting_returns_to_zero(void **state)
@@ -247,6 +269,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #ifndef BAREWIRE_SANITIZE
         cmocka_unit_test(pages_are_there_before_they_are_wanted),
+        cmocka_unit_test(pages_are_there_soon_where_much_is_expected),
         cmocka_unit_test(size_classes_are_jemallocs),
         cmocka_unit_test(blocks_are_of_their_class),
         cmocka_unit_test(pages_are_purged_apart),
