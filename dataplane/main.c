@@ -66,6 +66,8 @@ static int random_bytes(void *to, size_t n)
     return getrandom(to, n, 0) == (ssize_t)n ? 0 : -EIO;
 }
 
+static struct net_dad dad;
+
 static int workers_create(const struct options *o, struct link *link, struct port *port,
                           const struct port_info *info, char *err, size_t err_len)
 {
@@ -85,6 +87,7 @@ static int workers_create(const struct options *o, struct link *link, struct por
     c.net.mtu = info->mtu;
     c.net.shared = o->share_kernel;
     c.net.engine = &engine;
+    c.net.dad = &dad;
     if (engine.tcp_backlog)
         c.net.backlog = engine.tcp_backlog;
     c.net.keepalive_s = engine.tcp_keepalive_s;

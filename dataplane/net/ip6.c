@@ -165,7 +165,7 @@ static bool destination_ok(struct net *net, struct ip_addr dst, const struct eth
         ok = group_is_ours(net, dst);
     } else { /* RFC 1122 3.3.6's rule for IPv6: no unicast packet in a link multicast */
         int i = ip6_local_find(net, dst);
-        ok = i >= 0 && net->ip6.local[i].state == IP6_VALID && !(eh->dst[0] & 1);
+        ok = i >= 0 && ndp_valid(net, i) && !(eh->dst[0] & 1);
     }
     if (!ok)
         STAT_INC(net->stats->drop_ip_destination);

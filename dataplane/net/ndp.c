@@ -141,11 +141,24 @@ static void schedule(struct ip6 *v6)
 static void valid_now(struct net *net, int i)
 {
     struct ip6 *v6 = &net->ip6;
+    if (net->cfg.dad)
+        __atomic_store_n(&net->cfg.dad->passed[i], 1, __ATOMIC_RELEASE);
     v6->local[i].state = IP6_VALID;
     v6->local[i].due_ns = UINT64_MAX;
     advertise(net, i, all_nodes(), NULL, FLAG_OVERRIDE); /* RFC 4861 7.2.6: we may have moved */
     if (i == 0 && ip_is_unspecified(net->cfg.gateway6))
         v6->solicit_ns = net->now_ns;
+}
+
+bool ndp_valid(struct net *net, int i)
+{
+    struct ip6_local *l = &net->ip6.local[i];
+    if (unlikely_(l->state == IP6_TENTATIVE) && net->cfg.dad &&
+        __atomic_load_n(&net->cfg.dad->passed[i], __ATOMIC_ACQUIRE)) {
+        valid_now(net, i);
+        schedule(&net->ip6);
+    }
+    return l->state == IP6_VALID;
 }
 
 void ndp_start(struct net *net)
@@ -243,6 +256,7 @@ static bool solicitation(struct net *net, const struct ip6_hdr *ip, const uint8_
     if (local < 0 || !mac_is_unicast(mac))
         return false;
     struct ip6_local *l = &net->ip6.local[local];
+    bool valid = ndp_valid(net, local);
     if (ip_is_unspecified(src)) { /* RFC 4861 7.1.1: someone's DAD */
         if (!ip_equal(dst, ip6_solicited_node(target)) || o.mac[OPT_SOURCE_MAC] ||
             memcmp(mac, net->cfg.mac, 6) == 0) /* our own, come back (RFC 7527) */
@@ -251,12 +265,12 @@ static bool solicitation(struct net *net, const struct ip6_hdr *ip, const uint8_
             ndp_conflict(net, local);
             if (net->neigh_fn)
                 net->neigh_fn(net->neigh_ctx, target, mac);
-        } else if (l->state == IP6_VALID && rate_allow(net, RATE_NDP, target)) {
+        } else if (valid && rate_allow(net, RATE_NDP, target)) {
             advertise(net, local, all_nodes(), NULL, FLAG_OVERRIDE);
         }
         return true;
     }
-    if (l->state != IP6_VALID)
+    if (!valid)
         return false;
     learn(net, src, o.mac[OPT_SOURCE_MAC], mac);
     if (!rate_allow(net, RATE_NDP, src)) {

@@ -65,6 +65,12 @@ struct net_prefix {
     unsigned bits; /* of 128 */
 };
 
+/* The workers of a port have the same IPv6 addresses, and each probes for them when it starts: whoever is first through with one says so
+ * here before it answers anybody (atomics; [0]: the link-local address, then net_config.ip6). Zeroed; lives as long as the stacks. */
+struct net_dad {
+    uint8_t passed[1 + LIMIT_NET_ADDRESSES6];
+};
+
 struct net_config {
     uint8_t mac[6];
     uint32_t ip, netmask, gateway; /* host byte order; ip 0: no IPv4; gateway 0: none */
@@ -73,6 +79,7 @@ struct net_config {
     uint32_t ip6_count;
     struct ip_addr gateway6; /* unspecified: as routers advertise */
     uint32_t dad_probes;     /* RFC 4862 5.1 DupAddrDetectTransmits; 0: addresses count at once */
+    struct net_dad *dad;     /* shared by the stacks of a port; NULL: there is no other */
     uint16_t mtu;            /* IP packet bytes */
     uint16_t vlan;           /* 0: untagged */
     uint16_t listen_port;    /* 0: no listener (a client stack) */

@@ -471,6 +471,8 @@ void ndp_solicit(struct net *net, struct ip_addr target, const uint8_t *dst);
 /* The port is up: DAD, group reports, router solicitation begin. */
 void ndp_start(struct net *net);
 void ndp_timers(struct net *net);
+/* May our address `index` be used? Yes from the moment on when any worker of the port was through with it. */
+bool ndp_valid(struct net *net, int index);
 /* Another station has our address (told by another worker). */
 void ndp_conflict(struct net *net, int index);
 /* The router in use, or unspecified. */

@@ -216,6 +216,14 @@ static void test_duplicate_address_detection(void **state)
     peer_down(&p);
 }
 
+static struct net_dad dad;
+
+static void tune_shared_dad(struct net_config *c)
+{
+    c->dad_probes = 1;
+    c->dad = &dad;
+}
+
 static void duplicate(struct peer *p, uint8_t *f, uint32_t n)
 {
     net_announce(p->stack->net, p->w.now_ns);
@@ -228,6 +236,40 @@ static void duplicate(struct peer *p, uint8_t *f, uint32_t n)
     n = syn_frame(p, f);
     DROPS(p, f, n, drop_ip_destination);
     peer_down(p);
+}
+
+/* A client that one worker answers is answered by each: a ping that came to another in the first moments was lost. */
+static void test_address_that_another_worker_answers_for(void **state)
+{
+    (void)state;
+    struct peer p;
+    uint8_t f[256];
+    dad = (struct net_dad){{0}};
+    peer_up(&p, tune_shared_dad);
+    net_announce(p.stack->net, p.w.now_ns);
+    peer_wait(&p, 200 * WIRE_MS);
+    uint32_t n = syn_frame(&p, f);
+    DROPS(&p, f, n, drop_ip_destination);
+    dad.passed[1] = 1;
+    n = syn_frame(&p, f);
+    TAKEN(&p, f, n);
+    assert_int_equal(peer_get(&p)->flags, PEER_SYN | PEER_ACK);
+    assert_int_equal(p.stack->net->ip6.local[0].state, IP6_TENTATIVE);
+    peer_down(&p);
+
+    dad = (struct net_dad){{0}}; /* and this one says it itself, of each of its addresses */
+    peer_up(&p, tune_shared_dad);
+    net_announce(p.stack->net, p.w.now_ns);
+    peer_wait(&p, 200 * WIRE_MS);
+    assert_int_equal(dad.passed[0] + dad.passed[1], 0);
+    peer_wait(&p, 1100 * WIRE_MS);
+    assert_int_equal(dad.passed[0] + dad.passed[1], 2);
+    peer_down(&p);
+
+    dad = (struct net_dad){{0}}; /* what is somebody else's is nobody's here */
+    peer_up(&p, tune_shared_dad);
+    duplicate(&p, f, nd_frame(&p, f, NA, peer_addr(&p), addr("ff02::1"), own(&p), 0x20, p.mac));
+    assert_int_equal(dad.passed[1], 0);
 }
 
 static void test_another_has_our_address(void **state)
@@ -408,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_learning_is_bounded),
         cmocka_unit_test(test_neighbour_is_asked_for),
         cmocka_unit_test(test_duplicate_address_detection),
+        cmocka_unit_test(test_address_that_another_worker_answers_for),
         cmocka_unit_test(test_another_has_our_address),
         cmocka_unit_test(test_conflict_is_passed_on),
         cmocka_unit_test(test_routers),
