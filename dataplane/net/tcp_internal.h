@@ -470,10 +470,14 @@ void tcp_mss_set(struct tcp_conn *tc, uint16_t mss);
 bool tcp_output(struct tcp_conn *tc);
 /* The same for each connection in net->dirty; returns frames that had to make room meanwhile. */
 unsigned tcp_output_dirty(struct net *net);
-void tcp_send_rst(struct tcp_conn *tc);
+
+/* ---- tcp_frame.c ---- */
 /* Headers in front of the `len` octets at buf_addr + off; port: their sum is the port's. */
 void tcp_build(struct tcp_conn *tc, struct rte_mbuf *m, unsigned off, uint32_t len, uint32_t seq,
                uint32_t flags, bool port);
+
+/* ---- tcp_bare.c ---- */
+void tcp_send_rst(struct tcp_conn *tc);
 /* An ACK of what was received up to now, ahead of the output pass; left out when there is no room. */
 void tcp_send_ack(struct tcp_conn *tc);
 

@@ -4,327 +4,10 @@
  *
  * A frame is a copy of the connection's header template plus a few stores in front of the payload;
  * the mbuf is lent to the wire (refcnt + 1) and stays in the send queue. */
-#include "dataplane/net/checksum.h"
-#include "dataplane/net/tcp_internal.h"
+#include "dataplane/net/tcp_frame.h"
 
 #define IDLE_MIN_NS (200 * NSEC_PER_MS)
 #define GAP_HOLD_NS 1 /* at the next tick of the wheel: half a millisecond at most */
-
-/* RFC 9293 3.8.6.2.2 (silly window avoidance, receiver): the edge moves only by a useful step. */
-static inline int32_t window_step(const struct tcp_conn *tc)
-{
-    return (int32_t)tc->net->window_step;
-}
-
-/* Bytes that may be offered; negative when more is held than the buffer's size. */
-static inline int32_t window_free(const struct tcp_conn *tc)
-{
-    return (int32_t)(tc->net->rcv_buf - tc->rx_hold - tc->ooo_bytes);
-}
-
-/* The window field of the segment that is being built; moves rcv_edge, never to the left (RFC 9293
- * 3.8.6: SHLD-14). Scaling rounds: up while there is memory for it, so that the edge the peer sees does not
- * move back either; down (by less than a unit, RFC 7323 2.4) only when there is none. */
-static __attribute__((noinline)) uint32_t window_select(struct tcp_conn *tc)
-{
-    int32_t wnd = (int32_t)(tc->rcv_edge - tc->rcv_nxt), free = window_free(tc);
-    uint8_t s = tc->rcv_wscale;
-    if (free - wnd >= window_step(tc))
-        wnd = free;
-    uint32_t field = ((uint32_t)wnd + (1u << s) - 1) >> s;
-    if ((int32_t)(field << s) > free)
-        field = (uint32_t)wnd >> s;
-    if (field > 0xffff)
-        field = 0xffff;
-    uint32_t edge = tc->rcv_nxt + (field << s);
-    if (seq_lt(tc->rcv_edge, edge))
-        tc->rcv_edge = edge;
-    return field;
-}
-
-/* The same where the edge stays but for rounding, which is decided without telling how far off it is:
- * room for the window is left, but less than a step. A field that fits the buffer fits 16 bits. */
-static inline uint32_t window_field(struct tcp_conn *tc, const struct net *net)
-{
-    uint8_t s = tc->rcv_wscale;
-    uint32_t nxt = tc->rcv_nxt;
-    /* Rounded up: of what is 1 less rounded down, and a unit more; signed, for a window of 0. */
-    uint32_t field = (uint32_t)((int32_t)(tc->rcv_edge - nxt - 1) >> s) + 1, wnd = field << s;
-    uint32_t rest = net->rcv_buf - tc->rx_hold - tc->ooo_bytes - wnd;
-    if (unlikely_(rest >= net->window_rest)) /* or negative */
-        return window_select(tc);
-    ASSERT(field <= 0xffff);
-    tc->rcv_edge = nxt + wnd;
-    return field;
-}
-
-/* Is a window update worth a segment of its own? */
-static bool window_update_due(const struct tcp_conn *tc)
-{
-    int32_t cur = (int32_t)(tc->rcv_edge - tc->rcv_nxt), free = window_free(tc);
-    int32_t most = 0xffff << tc->rcv_wscale; /* that the field can tell */
-    if (free > most)
-        free = most;
-    int32_t buf = (int32_t)tc->net->rcv_buf;
-    if (free - cur < window_step(tc))
-        return false;
-    return cur < buf / 4 || free - cur >= buf / 2;
-}
-
-/* Headers in front of the `len` bytes at buf_addr + off. l2, ts, sums (a short one is likely) and port (its
- * sum is the port's) are constants in the common case, so that all offsets are. */
-static inline __attribute__((always_inline)) void
-build_at(const struct net *net, struct tcp_conn *tc, struct tcp_cold *c, struct rte_mbuf *m,
-         uint8_t *buf, unsigned off, uint32_t len, uint32_t seq, uint32_t flags, unsigned l2,
-         bool ts, bool sums, bool port)
-{
-    const unsigned hdr = l2 + 40u + (ts ? 12u : 0u);
-    uint8_t *payload = buf + off, *frame = payload - hdr;
-    memcpy(frame, c->tmpl, hdr - (ts ? 8u : 0u)); /* but for the timestamps */
-    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)(frame + l2);
-    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(ip + 1);
-    uint32_t total = be32(hdr - l2 + len).raw >> 16; /* be16 */
-    ip->total_len.raw = (uint16_t)total;
-    /* Offset, flags and window as one word. */
-    uint32_t word = (ts ? 0x80u : 0x50u) | flags << 8 | be32(window_field(tc, net)).raw;
-    be32_t wire_seq = be32(seq), ack = be32(tc->rcv_nxt);
-    th->seq = wire_seq;
-    th->ack = ack;
-    memcpy(&th->off, &word, sizeof(word));
-    /* Words of 32 bits in a sum of 64: no carry is lost. The pseudo header's length is the packet's less
-     * 20, which in one's complement may be taken from the field. */
-    uint64_t sum = (uint64_t)c->tcp_sum + total + (uint16_t)(0xffff - be16(sizeof(*ip)).raw);
-    sum += (uint64_t)word + wire_seq.raw + ack.raw;
-    if (ts) {
-        be32_t *stamp = (be32_t *)(void *)((uint8_t *)(th + 1) + 4);
-        be32_t sent = be32(net->now_ms + c->ts_offset), echo = be32(tc->ts_recent);
-        stamp[0] = sent;
-        stamp[1] = echo;
-        sum += (uint64_t)sent.raw + echo.raw;
-    }
-    m->ol_flags = 0;
-    m->data_len = (uint16_t)(hdr + len);
-    m->pkt_len = hdr + len;
-    uint32_t ip_sum = c->ip_sum + total; /* two of 16 bits */
-    ip->csum = (uint16_t) ~(ip_sum + (ip_sum >> 16));
-    if (!port)
-        th->csum = csum_finish(sums && likely_(len <= CSUM_SHORT) ? csum_short(payload, len, sum)
-                                                                  : csum_add(payload, len, sum));
-    else
-        offload_sum(net, m, frame + l2, sizeof(*ip), hdr - l2 - (uint32_t)sizeof(*ip) + len, len);
-}
-
-/* The same over IPv6, whose header has no checksum. */
-static __attribute__((noinline)) void build6(struct tcp_conn *tc, struct rte_mbuf *m, unsigned off,
-                                             uint32_t len, uint32_t seq, uint32_t flags, bool port)
-{
-    const struct net *net = tc->net;
-    const struct tcp_cold *c = tc->cold;
-    unsigned l2 = c->l2_len, hdr = c->tmpl_len;
-    uint8_t *payload = (uint8_t *)m->buf_addr + off, *frame = payload - hdr, *l3 = frame + l2;
-    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(l3 + sizeof(struct ip6_hdr));
-    tcp_headers6(tc, frame, hdr);
-    uint32_t l4_len = hdr - l2 - (uint32_t)sizeof(struct ip6_hdr) + len;
-    ((struct ip6_hdr *)(void *)l3)->payload_len = be16((uint16_t)l4_len);
-    th->seq = be32(seq);
-    th->ack = be32(tc->rcv_nxt);
-    th->flags = (uint8_t)flags;
-    th->wnd = be16((uint16_t)window_field(tc, net));
-    uint32_t word;
-    memcpy(&word, &th->off, sizeof(word));
-    uint64_t sum = (uint64_t)c->tcp_sum + be16((uint16_t)l4_len).raw + word;
-    sum += (uint64_t)th->seq.raw + th->ack.raw;
-    if (tc->flags & TF_TS) {
-        uint32_t v[2] = {be32(net->now_ms + c->ts_offset).raw, be32(tc->ts_recent).raw};
-        memcpy((uint8_t *)(th + 1) + 4, v, sizeof(v));
-        sum += (uint64_t)v[0] + v[1];
-    }
-    m->ol_flags = 0;
-    m->data_off = (uint16_t)(frame - (uint8_t *)m->buf_addr);
-    m->data_len = (uint16_t)(hdr + len);
-    m->pkt_len = hdr + len;
-    if (port)
-        offload_sum(net, m, l3, sizeof(struct ip6_hdr), l4_len, len);
-    else
-        th->csum = csum_finish(csum_add(payload, len, sum));
-}
-
-/* The same for any frame. */
-__attribute__((noinline)) void tcp_build(struct tcp_conn *tc, struct rte_mbuf *m, unsigned off,
-                                         uint32_t len, uint32_t seq, uint32_t flags, bool port)
-{
-    bool ts = tc->flags & TF_TS;
-    unsigned l2 = tc->cold->l2_len;
-    if (unlikely_(tcp_is6(tc))) {
-        build6(tc, m, off, len, seq, flags, port);
-        return;
-    }
-    build_at(tc->net, tc, tc->cold, m, m->buf_addr, off, len, seq, flags, l2, ts, false, port);
-    m->data_off = (uint16_t)(off - l2 - 40u - (ts ? 12u : 0u));
-}
-
-/* RFC 3168 6.1.4 to 6.1.6: only new text may be marked on its way. */
-static __attribute__((noinline)) void clear_ect(const struct tcp_conn *tc, struct rte_mbuf *m)
-{
-    struct ip4_hdr *ip = rte_pktmbuf_mtod_offset(m, struct ip4_hdr *, tc->cold->l2_len);
-    if (tcp_is6(tc)) {
-        ((struct ip6_hdr *)(void *)ip)->ver_flow = be32(6u << 28);
-        return;
-    }
-    ip->tos = 0;
-    ip->csum = 0;
-    ip->csum = csum_finish(csum_ip4_20(ip));
-}
-
-/* A SACK option of `len` bytes stands where the payload would: the header's length says so. */
-static void options_end(const struct tcp_conn *tc, struct rte_mbuf *m, unsigned len)
-{
-    struct tcp_hdr *th =
-        rte_pktmbuf_mtod_offset(m, struct tcp_hdr *, tc->cold->l2_len + tcp_ip_bytes(tc));
-    uint16_t old, new;
-    memcpy(&old, &th->off, sizeof(old));
-    th->off = (uint8_t)(th->off + (len / 4 << 4));
-    memcpy(&new, &th->off, sizeof(new));
-    th->csum = csum_finish((uint64_t)(uint16_t)~th->csum + (uint16_t)~old + new); /* RFC 1624 */
-}
-
-/* Every segment but the first SYN acknowledges all we have: an owed ACK is paid. */
-static inline void ack_sent(struct tcp_conn *tc, struct tcp_cold *c)
-{
-    tc->flags &= ~(TF_ACK_NOW | TF_ACK_DELAYED | TF_WND_CHECK);
-    tc->rcv_acked = tc->rcv_nxt;
-    c->deadline_ns[TT_DELACK] = UINT64_MAX;
-}
-
-/* The peer's MAC is not known yet: the neighbour table sends the frame or keeps it. */
-static __attribute__((noinline)) void hand_to_neigh(struct tcp_conn *tc, struct rte_mbuf *m)
-{
-    struct net *net = tc->net;
-    struct ip_addr hop = net_next_hop(net, tcp_peer_ip(tc));
-    if (unlikely_(ip_is_unspecified(hop))) { /* IPv6 without a router: as if it were lost */
-        STAT_INC(net->stats->drop_neigh_queue);
-        rte_pktmbuf_free(m);
-        return;
-    }
-    const uint8_t *mac = neigh_lookup(net, hop);
-    if (mac) {
-        memcpy(tc->cold->tmpl, mac, 6);
-        tc->flags |= TF_MAC_KNOWN;
-    }
-    neigh_send(net, m, hop);
-}
-
-/* Hands a frame to the wire. */
-static inline void hand_over(struct tcp_conn *tc, struct rte_mbuf *m)
-{
-    struct net *net = tc->net;
-    net->out_segs++;
-    if (unlikely_(!(tc->flags & TF_MAC_KNOWN)))
-        hand_to_neigh(tc, m);
-    else if (unlikely_(!net_send(net, m)))
-        net_send_or_drop(net, m); /* a RST: for the others tcp_output has looked for room */
-}
-
-static inline uint8_t ece(const struct tcp_conn *tc)
-{
-    return tc->flags & TF_ECE ? TH_ECE : 0;
-}
-
-/* A segment without data: ACK, FIN, RST, keepalive. False: no buffer. */
-static __attribute__((noinline)) bool send_bare(struct tcp_conn *tc, uint32_t seq, uint8_t flags)
-{
-    struct rte_mbuf *m = net_alloc_control(tc->net);
-    unsigned opt = 0;
-    if (unlikely_(!m))
-        return false;
-    /* RFC 2018 3: every ACK tells of the islands; with data there is no room set aside for it. */
-    if ((tc->flags & TF_SACK) && flags == TH_ACK && (tc->cold->ooo || tc->cold->loss->dsack_due)) {
-        opt = tcp_sack_write(tc, (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF);
-        tc->cold->loss->gap_held = 0;
-        tc->cold->dup_acks_due = tc->cold->loss->fresh != 0;
-    } else if (tc->flags & TF_SACK) {
-        tc->cold->dup_acks_due = 0;
-    }
-    tcp_build(tc, m, TX_PAYLOAD_OFF, opt, seq, flags | ece(tc), false);
-    if (opt)
-        options_end(tc, m, opt);
-    if (tc->flags & TF_ECN)
-        clear_ect(tc, m);
-    if (flags != TH_ACK || opt || (tc->flags & TF_TRACE) || tc->rcv_edge == tc->rcv_nxt)
-        tcp_trace_out(tc, (tc->flags & TF_FIN_LOST) && (flags & TH_FIN), flags, seq, 0, opt / 8);
-    ack_sent(tc, tc->cold);
-    hand_over(tc, m);
-    return true;
-}
-
-void tcp_send_ack(struct tcp_conn *tc)
-{
-    if (!net_tx_full(tc->net) && send_bare(tc, tc->snd_nxt, TH_ACK))
-        STAT_INC(tc->net->stats->tcp_pure_acks_out);
-}
-
-/* Length and checksum of the IP header in front of l4_len bytes; returns the pseudo header's sum. */
-static uint64_t ip_for(const struct tcp_conn *tc, uint8_t *l3, uint16_t l4_len)
-{
-    if (tcp_is6(tc)) {
-        struct ip6_hdr *ip = (struct ip6_hdr *)(void *)l3;
-        ip->ver_flow = be32(6u << 28); /* RFC 3168 6.1.1: no ECT on a SYN */
-        ip->payload_len = be16(l4_len);
-        return ip6_pseudo_sum(ip, l4_len, IP_PROTO_TCP);
-    }
-    struct ip4_hdr *ip = (struct ip4_hdr *)(void *)l3;
-    ip4_write(ip, tc->key.local_ip, tc->key.peer_ip, IP_PROTO_TCP, l4_len);
-    return ip4_pseudo_sum(ip, l4_len);
-}
-
-static bool send_syn(struct tcp_conn *tc)
-{
-    struct net *net = tc->net;
-    struct tcp_cold *c = tc->cold;
-    bool passive = tc->state == TCP_SYN_RCVD;
-    struct rte_mbuf *m = net_alloc_control(net);
-    if (!m)
-        return false;
-    /* Before the options are settled: the template without options, then our own. */
-    unsigned l3_len = tcp_ip_bytes(tc);
-    uint8_t *frame = (uint8_t *)m->buf_addr + TX_PAYLOAD_OFF - TCP_HDR_MAX, *l3 = frame + c->l2_len;
-    struct tcp_hdr *th = (struct tcp_hdr *)(void *)(l3 + l3_len);
-    if (tcp_is6(tc))
-        tcp_headers6(tc, frame, c->l2_len + l3_len + (unsigned)sizeof(*th));
-    else
-        memcpy(frame, c->tmpl, c->l2_len + l3_len + sizeof(*th));
-    unsigned opt = tcp_opt_write_syn(tc, (uint8_t *)(th + 1), !passive);
-    uint16_t l4_len = (uint16_t)(sizeof(*th) + opt);
-    uint32_t buf = net->cfg.rcv_buf_bytes;
-    uint32_t wnd = buf < 0xffff ? buf : 0xffff; /* never scaled in a SYN */
-    uint64_t pseudo = ip_for(tc, l3, l4_len);
-    th->seq = be32(c->iss);
-    th->ack = be32(passive ? tc->rcv_nxt : 0);
-    th->off = (uint8_t)(l4_len / 4 << 4);
-    th->flags = passive ? TH_SYN | TH_ACK : TH_SYN;
-    if (passive && (tc->flags & TF_ECN))
-        th->flags |= TH_ECE;
-    else if (!passive && !net->cfg.no_ecn && !c->retrans) /* RFC 3168 6.1.1.1: once */
-        th->flags |= TH_ECE | TH_CWR;
-    th->wnd = be16((uint16_t)wnd);
-    th->csum = 0;
-    th->csum = csum_finish(csum_add(th, l4_len, pseudo));
-    if (passive && tc->rcv_edge - tc->rcv_nxt < wnd)
-        tc->rcv_edge = tc->rcv_nxt + wnd;
-    m->data_off = (uint16_t)(frame - (uint8_t *)m->buf_addr);
-    m->data_len = (uint16_t)(c->l2_len + l3_len + l4_len);
-    m->pkt_len = m->data_len;
-    tc->flags &= ~TF_SYN_DUE;
-    if (passive)
-        ack_sent(tc, tc->cold);
-    tc->snd_nxt = c->iss + 1;
-    c->last_tx_ns = net->now_ns;
-    tcp_trace_out(tc, c->retrans != 0, passive ? TH_SYN | TH_ACK : TH_SYN, c->iss, 0, 0);
-    if (c->deadline_ns[TT_REXMIT] == UINT64_MAX)
-        tcp_timer_set(tc, TT_REXMIT, net->now_ns + tcp_rto_ns(tc));
-    hand_over(tc, m);
-    return true;
-}
 
 /* RFC 9293 3.9.1.2: FIN takes a sequence number behind the last octet. */
 static void fin_sent(struct tcp_conn *tc)
@@ -356,7 +39,7 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
     struct rte_mbuf *m = s->m;
     unsigned off = (unsigned)(TX_PAYLOAD_OFF + s->off);
     bool again = s->flags & TXS_SENT, port = !again && port_sums(tc, s->len);
-    uint32_t flags = TH_ACK | ece(tc);
+    uint32_t flags = TH_ACK | tcp_ece_due(tc);
     if (unlikely_(!m ||
                   rte_mbuf_refcnt_read(m) > 1)) { /* parked, or the wire has it: its bytes stay */
         m = net_alloc_data(net);
@@ -382,11 +65,11 @@ static __attribute__((noinline)) bool send_seg(struct tcp_conn *tc, struct tx_se
         offload_note(net, s, tcp_is6(tc));
     tcp_trace_out(tc, again, (uint8_t)flags, s->seq, s->len, 0);
     if ((tc->flags & TF_ECN) && (again || (tc->flags & TF_PROBE_DUE)))
-        clear_ect(tc, m);
-    ack_sent(tc, c);
+        tcp_clear_ect(tc, m);
+    tcp_ack_sent(tc, c);
     s->sent_ns = net->now_ns;
     c->last_tx_ns = net->now_ns;
-    hand_over(tc, m);
+    tcp_hand_over(tc, m);
     return true;
 }
 
@@ -424,7 +107,7 @@ static __attribute__((noinline)) bool output_lost(struct tcp_conn *tc)
         return true;
     if (tc->q_head && (tc->q_tail->flags & TXS_LOST)) /* data in front of it waits for cwnd */
         return true;
-    if (net_tx_full(tc->net) || !send_bare(tc, tc->snd_nxt - 1, TH_FIN | TH_ACK))
+    if (net_tx_full(tc->net) || !tcp_send_bare(tc, tc->snd_nxt - 1, TH_FIN | TH_ACK))
         return false;
     tc->flags &= ~TF_FIN_LOST;
     c->lost_bytes--;
@@ -498,7 +181,7 @@ static uint32_t output_cut(struct tcp_conn *tc, struct tx_seg **ps, uint32_t cwn
     uint32_t sent = tcp_tso_send(tc, ps, tc->snd_nxt, room < cwnd - pipe ? room : cwnd - pipe);
     if (!sent)
         return 0;
-    ack_sent(tc, tc->cold);
+    tcp_ack_sent(tc, tc->cold);
     tc->cold->last_tx_ns = tc->net->now_ns;
     return sent;
 }
@@ -559,7 +242,7 @@ static __attribute__((noinline)) bool output_new(struct tcp_conn *tc)
             return true;
     }
     if ((tc->flags & TF_APP_CLOSED) && !(tc->flags & TF_FIN_SENT)) {
-        if (net_tx_full(net) || !send_bare(tc, tc->snd_nxt, TH_FIN | TH_ACK))
+        if (net_tx_full(net) || !tcp_send_bare(tc, tc->snd_nxt, TH_FIN | TH_ACK))
             return false;
         fin_sent(tc);
         arm_rexmit(tc->net, tc, tc->cold);
@@ -571,12 +254,12 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
 {
     struct net *net = tc->net;
     if (tc->flags & TF_KEEP_DUE) { /* RFC 1122 4.2.3.6: one below what the peer expects */
-        if (net_tx_full(net) || !send_bare(tc, tc->snd_una - 1, TH_ACK))
+        if (net_tx_full(net) || !tcp_send_bare(tc, tc->snd_una - 1, TH_ACK))
             return false;
         tc->flags &= ~TF_KEEP_DUE;
         STAT_INC(net->stats->tcp_keepalives);
     }
-    if ((tc->flags & TF_WND_CHECK) && window_update_due(tc))
+    if ((tc->flags & TF_WND_CHECK) && tcp_window_update_due(tc))
         tc->flags |= TF_ACK_NOW;
     tc->flags &= ~TF_WND_CHECK;
     bool again = false;
@@ -601,7 +284,7 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
     bool own = (tc->flags & TF_ACK_NOW) || tc->rcv_acked != tc->rcv_nxt;
     uint32_t sent = 0;
     for (; own || tc->cold->dup_acks_due; own = false) {
-        if (net_tx_full(net) || !send_bare(tc, tc->snd_nxt, TH_ACK))
+        if (net_tx_full(net) || !tcp_send_bare(tc, tc->snd_nxt, TH_ACK))
             return false;
         STAT_INC(net->stats->tcp_pure_acks_out);
         sent++;
@@ -610,7 +293,7 @@ static __attribute__((noinline)) bool output_ack_due(struct tcp_conn *tc)
     }
     tc->flags &= ~TF_DUP_ACKS;
     /* A path that loses text loses ACKs, and this one spoke for several segments. */
-    if (again && sent == 1 && !net_tx_full(net) && send_bare(tc, tc->snd_nxt, TH_ACK))
+    if (again && sent == 1 && !net_tx_full(net) && tcp_send_bare(tc, tc->snd_nxt, TH_ACK))
         STAT_INC(net->stats->tcp_pure_acks_out);
     return true;
 }
@@ -657,8 +340,8 @@ static inline __attribute__((always_inline)) bool output_fast(struct net *net, s
         if (plain) { /* s stands at buf_addr; never sent before, so that nothing is cut off */
             memcpy((uint8_t *)m + offsetof(struct rte_mbuf, rearm_data), &rearm_plain,
                    sizeof(rearm_plain));
-            build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, flags, 14, true, true,
-                     false);
+            tcp_build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, flags, 14, true,
+                         true, false);
         } else {
             bool port = port_sums(tc, len);
             rte_mbuf_refcnt_set(m, 2);
@@ -675,7 +358,7 @@ static inline __attribute__((always_inline)) bool output_fast(struct net *net, s
     tc->snd_nxt = nxt;
     tc->q_unsent = s;
     c->last_tx_ns = net->now_ns;
-    ack_sent(tc, c);
+    tcp_ack_sent(tc, c);
     arm_rexmit(net, tc, c);
     return !s;
 }
@@ -691,7 +374,7 @@ bool tcp_output(struct tcp_conn *tc)
     case TCP_CLOSED: return true;
     case TCP_SYN_SENT:
     case TCP_SYN_RCVD:
-        if ((tc->flags & TF_SYN_DUE) && (net_tx_full(tc->net) || !send_syn(tc)))
+        if ((tc->flags & TF_SYN_DUE) && (net_tx_full(tc->net) || !tcp_send_syn(tc)))
             return false;
         return tc->state == TCP_SYN_SENT || output_ack(tc);
     case TCP_TIME_WAIT:
@@ -740,10 +423,10 @@ static inline __attribute__((always_inline)) bool output_one(struct net *net, st
     tc->snd_nxt = nxt + len;
     tc->q_unsent = NULL;
     c->last_tx_ns = now;
-    build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, TH_ACK | TH_PSH, 14, true, true,
-             false);
+    tcp_build_at(net, tc, c, m, (uint8_t *)s, TX_PAYLOAD_OFF, len, nxt, TH_ACK | TH_PSH, 14, true,
+                 true, false);
     tc->flags &= ~TF_DIRTY;
-    ack_sent(tc, c);
+    tcp_ack_sent(tc, c);
     return true;
 }
 
@@ -809,13 +492,4 @@ unsigned tcp_output_dirty(struct net *net)
     STAT_ADD(net->stats->tcp_out_segs, net->out_segs);
     net->out_segs = 0;
     return sent;
-}
-
-void tcp_send_rst(struct tcp_conn *tc)
-{
-    if (tc->state < TCP_SYN_RCVD || tc->state == TCP_TIME_WAIT)
-        return;
-    /* Behind all that was sent, so that it is exactly what the peer waits for or near it. */
-    if (send_bare(tc, tc->snd_nxt, TH_RST | TH_ACK))
-        STAT_INC(tc->net->stats->tcp_out_rsts);
 }
