@@ -145,6 +145,20 @@ static inline void stage_bucket(struct staged *s, const struct dict *dict, uint6
     __builtin_prefetch(s->bucket);
 }
 
+/* A request of a known command; dict: of its key's database, NULL while there is none. */
+static inline __attribute__((always_inline)) void stage_fill(struct staged *s, struct conn *c,
+                                                             const struct known *k,
+                                                             struct span *argv, struct dict *dict,
+                                                             uint64_t hash)
+{
+    s->conn = c;
+    s->desc = k->desc;
+    s->argv = argv;
+    s->kind = k->kind;
+    s->dict = dict;
+    s->hash = hash;
+}
+
 static inline __attribute__((always_inline)) uint64_t stage_hash(const struct worker *w,
                                                                  struct span key, bool aes)
 {
@@ -305,12 +319,7 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
         }
         hash = stage_hash(w, argv[1], aes);
     staged:
-        s->conn = c;
-        s->desc = k->desc;
-        s->argv = argv;
-        s->kind = k->kind;
-        s->dict = dict;
-        s->hash = hash;
+        stage_fill(s, c, k, argv, dict, hash);
         if (likely_(dict != NULL))
             stage_bucket(s, dict, hash);
         else if (w->count > 1)
@@ -363,12 +372,7 @@ stage_one(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end
     argv[0] = span_of(p + 8, k->name_len);
     argv[1] = span_of(key, n);
     uint64_t hash = stage_hash(w, span_of(key, n), aes);
-    s->conn = c;
-    s->desc = k->desc;
-    s->argv = argv;
-    s->kind = k->kind;
-    s->hash = hash;
-    s->dict = dict;
+    stage_fill(s, c, k, argv, dict, hash);
     stage_bucket(s, dict, hash);
     b->end = s + 1;
     b->args_end = argv + 2;
