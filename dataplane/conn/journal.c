@@ -39,6 +39,11 @@ struct queued {
     uint32_t type, len;
 };
 
+/* Workers of this process with records on the heap. A number that one of them has is missing in the rings, and what depends on it may be in another's. */
+static _Alignas(64) uint32_t heaped;
+
+static void look_at_room(struct worker *w);
+
 void journal_init(struct worker *w)
 {
     effects_init(&w->journal.fx);
@@ -47,9 +52,19 @@ void journal_init(struct worker *w)
     list_init(&w->journal.callers);
 }
 
+static void note_heap(struct journal_out *j)
+{
+    bool on = j->queue_at < j->queue_len;
+    if (on != j->heaped)
+        __atomic_add_fetch(&heaped, on ? 1 : UINT32_MAX, __ATOMIC_RELEASE);
+    j->heaped = on;
+}
+
 void journal_fini(struct worker *w)
 {
     struct list *n;
+    w->journal.queue_at = w->journal.queue_len = 0;
+    note_heap(&w->journal);
     while ((n = list_pop_front(&w->journal.waits)) != NULL) {
         struct journal_wait *wait = list_entry(n, struct journal_wait, node);
         if (!wait->slot->conn && --wait->slot->parts == 0)
@@ -128,6 +143,7 @@ static void queue_flush(struct journal_out *j)
             return;
         j->queue_at += sizeof(q) + q.len;
     }
+    note_heap(j);
     if (j->queue_cap > 4 * JOURNAL_CLOSE_BYTES) {
         free(j->queue);
         j->queue = NULL;
@@ -195,6 +211,10 @@ static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
     STAT_ADD(w->stats->journal_bytes, n);
     STAT_INC(w->stats->journal_records);
     effects_reset(f);
+    if (unlikely_(j->queue_at < j->queue_len)) { /* before anybody gets a shard from me */
+        note_heap(j);
+        look_at_room(w);
+    }
 }
 
 void journal_close(struct worker *w)
@@ -327,6 +347,12 @@ static void look_at_room(struct worker *w)
         let_go(w);
 }
 
+void journal_look_at_others(struct worker *w)
+{
+    if (unlikely_(__atomic_load_n(&heaped, __ATOMIC_ACQUIRE)) && w->journal.on)
+        look_at_room(w);
+}
+
 void journal_much_begin(struct worker *w)
 {
     if (w->lease.holder == LEASE_FREE)
@@ -392,7 +418,8 @@ uint64_t journal_gate(struct worker *w, uint32_t shard, struct journal_need need
         return 0;
     bool disk =
         need.who == DURABILITY_DEFAULT ? j->always : need.who == DURABILITY_ALWAYS && !j->begins;
-    if (disk ? !need.wrote && !w->config.durable_reads : !need.wrote || fits(j))
+    if (disk ? !need.wrote && !w->config.durable_reads
+             : !need.wrote || (fits(j) && !__atomic_load_n(&heaped, __ATOMIC_ACQUIRE)))
         return 0;
     bool open = s->effects->len || (shard == w->id && j->behind);
     uint64_t seq = s->journal_seq + open; /* the open record's number to be */

@@ -19,6 +19,7 @@ struct journal_out {
     bool full;            /* no room: writes wait. Read by other workers (relaxed) */
     bool any_full;        /* mine, or another worker's */
     bool still;           /* my shard stands still until there is room */
+    bool heaped;          /* counted among those with records on the heap */
     uint8_t error;        /* what the writer told last (errno) */
     struct effects fx;    /* of this turn on my shard, or of the round of leases that runs */
     struct effects aside; /* nobody's: of what is an effect of something else */
@@ -50,6 +51,8 @@ void journal_aside_end(struct worker *w);
 /* Around what may be more than there is room for, so that it is a record of its own and nothing behind it goes unheld. */
 void journal_much_begin(struct worker *w);
 void journal_much_end(struct worker *w);
+/* Something came from another worker: if records lie on the heap, what is done from now on may depend on them, and is held. */
+void journal_look_at_others(struct worker *w);
 /* Records and held clients; before replies leave. */
 void journal_turn_end_now(struct worker *w);
 void journal_lease_begin(struct worker *w, uint64_t shards);

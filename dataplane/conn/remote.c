@@ -10,6 +10,7 @@
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
+#include "engine/cmd/command_table.h"
 #include "engine/shard/entry_inline.h"
 
 #define BLOCK_BYTES   8192
@@ -262,6 +263,8 @@ uint64_t mail_gate(struct worker *w, const struct mail_cmd *mc)
 static void serve_one(struct worker *w, struct mail *m, struct mail_cmd *mc)
 {
     struct reply r;
+    if (unlikely_(w->journal.on) && mc->desc == &cmd_table[CMD_spop] && mc->argc > 2)
+        journal_much_begin(w);
     reply_heap_append(&r, &m->replies, mc->resp);
     mc->reply_off = m->replies.len;
     struct cmd cmd = route_cmd(w, mc->desc, mc->argv, mc->argc, &r);
@@ -330,10 +333,21 @@ static void gate_again(struct worker *w, struct mail *m)
             mc->gate = mail_gate(w, mc);
 }
 
+/* Around what may be more than there is room for: what was done before is told already, and must not wait for room with it. */
+static bool writes_much(const struct mail *m)
+{
+    size_t n = 0;
+    for (const struct mail_block *b = m->blocks; b; b = b->next)
+        n += b->used;
+    return n > LIMIT_BIG_ARG_BYTES;
+}
+
 bool remote_serve(struct worker *w, struct mail *m)
 {
     if (unlikely_(w->hold.on))
         hold_mail(w, m);
+    if (unlikely_(w->journal.on) && writes_much(m))
+        journal_much_begin(w);
     struct hop_look look = prefetch(w, m->at);
     for (struct mail_cmd *mc = m->at; mc; m->at = mc) {
         if (intents_any(w) && part_meets(w, mc->desc, mc->argv, mc->argc, mc->hash))
@@ -411,6 +425,7 @@ bool remote_receive(struct worker *w)
         void *tagged;
         for (int k = 0; k < 256 && (tagged = mail_pop(&w->in[i])) != NULL; k++) {
             worked = true;
+            journal_look_at_others(w);
             if (unlikely_(!dispatch(w, tagged, i)))
                 break;
         }

@@ -35,7 +35,8 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
     bool data = d->fn && !d->nsubs && d->first_key == 1 &&
                 (d->flags & (CMD_READONLY | CMD_WRITE)) &&
                 !(d->flags & (CMD_PROTECTED | CMD_BLOCKING | CMD_NOSCRIPT | CMD_ADMIN));
-    if ((how & HOW_KEYED) && !(how & HOW_BARRIER) && data && !w->careful)
+    bool much = d == &cmd_table[CMD_spop] && w->config.journal != JOURNAL_OFF; /* it may write */
+    if ((how & HOW_KEYED) && !(how & HOW_BARRIER) && data && !w->careful && !much)
         how |= HOW_PLAIN;
     if (times_may_be_long(w, d))
         how |= HOW_TIMED;

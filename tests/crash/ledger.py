@@ -244,7 +244,8 @@ class Load:
         check(order == pairs, "%d transactions were counted, %d are there" % (order, pairs))
         for what, these, good in (("there", kept, lambda g: g <= order), ("lost", lost, lambda g: g > order)):
             for n, _, _, g in these:
-                check(g is None or good(g), "transaction %s (operation %d) is %s, but the count is %d" % (g, n, what, order))
+                check(g is None or good(g), "transaction %s (operation %d) is %s, but the count is %d; of those that were acknowledged since the last comparison are there %s, lost %s"
+                      % (g, n, what, order, sorted(a[3] for a in kept if a[3]), sorted(a[3] for a in lost if a[3])))
         first = min((a[2] for a in lost), default=None)
         if first is not None:
             for n, sent, _, _ in kept:

@@ -340,6 +340,125 @@ static void test_reads_waited_on_a_full_disk(void **state)
     }
 }
 
+#define OVER_A_RING (9u << 20)
+
+static void say_large(struct server *s, uint32_t home, struct tcp_conn *tc, const char *key)
+{
+    char *line = malloc(OVER_A_RING + 64);
+    assert_non_null(line);
+    int k =
+        sprintf(line, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%u\r\n", strlen(key), key, OVER_A_RING);
+    memset(line + k, 'v', OVER_A_RING);
+    memcpy(line + k + OVER_A_RING, "\r\n", 3);
+    say(tc, line);
+    while (fake_deliver(s->net[home], 32768)) {
+    }
+    free(line);
+}
+
+/* The control process takes all, and says that it is written. */
+static void take_all(struct server *s, struct ring *rings)
+{
+    for (int round = 0; round < 20; round++) {
+        for (uint32_t i = 0; i < s->count; i++) {
+            struct ring_record rec;
+            while (ring_peek(&rings[i], &rec) == RING_RECORD)
+                ring_release(&rings[i]);
+        }
+        settle(s);
+    }
+    for (uint32_t i = 0; i < s->count; i++)
+        link_journal(s->control)->written[i] = 1000;
+    settle(s);
+}
+
+/* A worker's ring was full and its next record on its heap. What another worker did behind that was told at once: when the process died then, it was there and
+ * what it had been made of was not. */
+static void test_reply_left_before_what_it_was_made_of(void **state)
+{
+    (void)state;
+    struct server s;
+    struct ring rings[2];
+    char line[128], key[3][16];
+    server_config(&s);
+    journal_up(&s, 2, JOURNAL_ON, rings);
+    struct tcp_conn *large = client(&s, 0, 6379), *tc = client(&s, 1, 6379);
+    name_key(key[0], 0, 2, 0);
+    name_key(key[1], 0, 2, 1);
+    name_key(key[2], 1, 2, 0);
+    expect(&s, tc, "MULTI\r\n", "+OK\r\n");
+    snprintf(line, sizeof(line), "INCR %s\r\nINCR %s\r\n", key[1], key[2]);
+    expect(&s, tc, line, "+QUEUED\r\n+QUEUED\r\n");
+    say_large(&s, 0, large, key[0]);
+    turn(&s, 0);
+    assert_true(s.w[0]->journal.queue_at < s.w[0]->journal.queue_len);
+    assert_false(s.w[1]->journal.any_full); /* it has not looked yet */
+    expect(&s, tc, "EXEC\r\n", "");
+    assert_true(s.w[1]->stats->journal_records > 0); /* it was done all the same */
+    expect_out(large, "");
+    take_all(&s, rings);
+    expect_out(large, "+OK\r\n");
+    expect_out(tc, "*2\r\n:1\r\n:1\r\n");
+    snprintf(line, sizeof(line), "INCR %s\r\n", key[2]);
+    expect(&s, tc, line, ":2\r\n"); /* nobody waits any more */
+    leave(tc);
+    leave(large);
+    server_down(&s);
+}
+
+/* A client's write was answered at once, and became one record with a value larger than the ring that came by mail in the same turn: half of it lay on the heap
+ * when the process died. */
+static void test_answered_write_waited_for_room_with_a_large_one(void **state)
+{
+    (void)state;
+    for (int spop = 0; spop < 2; spop++) {
+        struct server s;
+        struct ring rings[2];
+        struct ring_record rec;
+        struct msg_journal m;
+        char line[128], key[2][16];
+        server_config(&s);
+        journal_up(&s, 2, JOURNAL_ON, rings);
+        struct tcp_conn *far = client(&s, 1, 6379), *near = client(&s, 0, 6379);
+        name_key(key[0], 0, 2, 0);
+        name_key(key[1], 0, 2, 1);
+        for (int i = 0; i < 300 && spop; i++) {
+            snprintf(line, sizeof(line), "SADD %s member-%d\r\n", key[0], i);
+            expect(&s, far, line, ":1\r\n");
+        }
+        take_all(&s, rings);
+        if (spop) {
+            snprintf(line, sizeof(line), "SPOP %s 200\r\n", key[0]);
+            say(far, line);
+        } else {
+            say_large(&s, 1, far, key[0]);
+        }
+        for (int i = 0; i < 9 && s.w[0]->in[1].head == s.w[0]->in[1].tail; i++)
+            turn(&s, 1);
+        assert_int_not_equal(s.w[0]->in[1].head, s.w[0]->in[1].tail);
+        snprintf(line, sizeof(line), "INCR %s\r\n", key[1]);
+        say(near, line);
+        turn(&s, 0);
+        expect_out(near, ":1\r\n");
+        assert_int_equal(ring_peek(&rings[0], &rec), RING_RECORD);
+        memcpy(&m, rec.payload.p, sizeof(m));
+        assert_in_range(m.bytes, 1, 100); /* INCR's, and nothing else */
+        ring_release(&rings[0]);
+        assert_int_equal(ring_peek(&rings[0], &rec), RING_RECORD); /* that came in the same turn */
+        memcpy(&m, rec.payload.p, sizeof(m));
+        assert_in_range(m.bytes, 300, 10 << 20);
+        if (!spop)
+            assert_true(s.w[0]->journal.queue_at < s.w[0]->journal.queue_len &&
+                        s.w[0]->journal.any_full);
+        take_all(&s, rings);
+        assert_true(far->out_len > 4);
+        far->out_len = 0;
+        leave(far);
+        leave(near);
+        server_down(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +470,8 @@ int main(void)
         cmocka_unit_test(test_keys_expired_while_the_journal_was_full),
         cmocka_unit_test(test_writes_waited_on_a_full_disk),
         cmocka_unit_test(test_reads_waited_on_a_full_disk),
+        cmocka_unit_test(test_reply_left_before_what_it_was_made_of),
+        cmocka_unit_test(test_answered_write_waited_for_room_with_a_large_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
