@@ -13,12 +13,13 @@ import time
 from statistics import median
 
 from contestants import Barewire, Failed, Redis, run
-from generator import runs_still
+from generator import Foremost, runs_still
 from report import client_bound, print_head, print_others, ratio_said, spread, verdict
 
 POLICIES, CLIENTS = ("no", "everysec", "always"), (1, 16, 256)
 TARGET = {("everysec", 1): 3, ("everysec", 16): 3, ("everysec", 256): 3, ("always", 256): 2}
 SECONDS, RATE, PHASE_SECONDS = 1.2, 20000, 3
+LOOK_SECONDS = 0.25  # between two looks whether it goes on: they take time of the client's core, and 20 a second were a hundredth of it, which p99 tells
 PHASES = {"nothing else": None, "BGSAVE": "rdb_bgsave_in_progress", "BGREWRITEAOF": "aof_rewrite_in_progress"}
 P99_RATIO, LOAD_RATIO, TURN_US = 1.3, 2.0, 100
 
@@ -156,7 +157,7 @@ def measure_files(options, both, found):
             tell(options, number, f"{s.name:10} SAVE {saved:.2f} s, load {r['load_s']:.2f} s")
 
 
-def phase(options, server, what):
+def phase(client, options, server, what):
     """The same requests while `what` goes on, started again as it ends."""
     field, seen = PHASES[what], {"begun": 0, "memory": 0}
     before = server.memory_bytes()
@@ -167,11 +168,10 @@ def phase(options, server, what):
                 server.ask(what)
                 seen["begun"] += 1
             seen["memory"] = max(seen["memory"], server.memory_bytes() - before)
-            time.sleep(0.05)
+            time.sleep(LOOK_SECONDS)
 
     server.ask("CONFIG", "RESETSTAT")
-    r = options.generator.run(server, "--ratio", "1:1", "-c", 16, "-d", 64, "-r", options.dataset, "--rate", options.rate, "--seconds", PHASE_SECONDS,
-                              during=repeat)
+    r = client.run(server, "--ratio", "1:1", "-c", 16, "-d", 64, "-r", options.dataset, "--rate", options.rate, "--seconds", PHASE_SECONDS, during=repeat)
     r.update(server.turns(), begun=seen["begun"])
     if field:
         server.wait_for(field)
@@ -182,12 +182,13 @@ def phase(options, server, what):
 
 
 def measure_phases(options, both, found):
+    client = Foremost(options.build)
     for number in range(options.runs):
         for what in PHASES:
             for s in both:
                 if what == "BGREWRITEAOF":
                     s.append_only(True)
-                r = phase(options, s, what)
+                r = phase(client, options, s, what)
                 if what == "BGREWRITEAOF":
                     s.append_only(False)
                 found.setdefault(what, {}).setdefault(s.name, []).append(r)
@@ -228,7 +229,7 @@ def print_files(by, keys):
 
 
 def print_phases(phases, rate):
-    print(f"\n{rate} requests a second, GET and SET, latency from the time each was due")
+    print(f"\n{rate} requests a second, GET and SET, latency from the time each was due; the client: {Foremost.name}")
     print(f"{'':14} {'':10} {'p99 us, median [min-max]':>28} {'times idle':>20} {'max us':>10} {'turn 99.9 % us':>15} {'longest turn us':>24} {'own work us':>20} {'more memory MB':>15}")
     for what, by in phases.items():
         for who, runs in by.items():

@@ -116,6 +116,15 @@ class OwnStack(Ours):
         return super().run(server, *words, during=during)
 
 
+class Foremost(Ours):
+    """barewire bench over kernel sockets, SCHED_FIFO: what else has work for its core (here the process that writes files, on a machine with more cores on one of
+    its own) does not keep it from asking when a request is due or from seeing the answer when it has come. It sleeps when there is nothing to do."""
+    name = "barewire bench, SCHED_FIFO"
+
+    def argv(self, server, words, path):
+        return ["chrt", "--fifo", "1", *super().argv(server, words, path)]
+
+
 class RedisBenchmark:
     name = "redis-benchmark"
 
