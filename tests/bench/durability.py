@@ -229,7 +229,7 @@ def print_files(by, keys):
 
 
 def print_phases(phases, rate):
-    print(f"\n{rate} requests a second, GET and SET, latency from the time each was due; the client: {Foremost.name}")
+    print(f"\n{rate} requests a second, GET and SET, latency from the time each was due; the client goes before others on its core (SCHED_FIFO) if that is allowed")
     print(f"{'':14} {'':10} {'p99 us, median [min-max]':>28} {'times idle':>20} {'max us':>10} {'turn 99.9 % us':>15} {'longest turn us':>24} {'own work us':>20} {'more memory MB':>15}")
     for what, by in phases.items():
         for who, runs in by.items():
