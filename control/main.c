@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "control/admin/admin.h"
 #include "control/bridge.h"
 #include "control/config/config.h"
+#include "control/config/cores.h"
 #include "control/door.h"
 #include "control/log.h"
 #include "control/memory.h"
@@ -44,6 +46,7 @@ struct control {
     uv_signal_t sigint, sigterm;
     char dir[PATH_MAX], executable[PATH_MAX];
     char door_why[200];
+    cpu_set_t first_cores, cores; /* those we were started on, and server_cpulist's or the same */
     bool stopping, end_forced;
     bool shutdown_asked; /* by a client, who hears of it when it fails */
     uint32_t shutdown_worker;
@@ -285,7 +288,17 @@ static bool on_ready(void *ctx)
     return store_ready(c->store);
 }
 
-static const struct supervise_ops supervise_ops = {on_up, on_down, on_failed, on_stopped, on_ready};
+/* The dataplane is placed by eal-args, out of the cores that we were started on. */
+static void on_spawning(void *ctx, bool begins)
+{
+    struct control *c = ctx;
+    if (sched_setaffinity(0, sizeof c->cores, begins ? &c->first_cores : &c->cores))
+        log_warning("Cannot go to the cores of %s: %s", begins ? "the dataplane" : "server_cpulist",
+                    strerror(errno));
+}
+
+static const struct supervise_ops supervise_ops = {on_up,      on_down,  on_failed,
+                                                   on_stopped, on_ready, on_spawning};
 
 /* ---- small things ---- */
 
@@ -316,6 +329,21 @@ static void raise_file_limit(void)
         r.rlim_cur = r.rlim_max;
         setrlimit(RLIMIT_NOFILE, &r);
     }
+}
+
+/* Before there is a second thread: all inherit it. */
+static int take_cores(struct control *c)
+{
+    const char *list = c->config->control.server_cpulist;
+    sched_getaffinity(0, sizeof c->first_cores, &c->first_cores);
+    c->cores = c->first_cores;
+    if (!*list)
+        return 0;
+    cores_parse(span_of(list, strlen(list)), &c->cores);
+    if (!sched_setaffinity(0, sizeof c->cores, &c->cores))
+        return 0;
+    log_warning("server_cpulist %s: %s: none of these cores is ours", list, strerror(errno));
+    return -EINVAL;
 }
 
 static void write_pidfile(const char *path)
@@ -537,7 +565,7 @@ int main(int argc, char **argv)
     }
     int code = 1;
     memory_guard_loop();
-    if (find_myself(&c) == 0 && read_config(&c, argc - 1, argv + 1) == 0) {
+    if (find_myself(&c) == 0 && read_config(&c, argc - 1, argv + 1) == 0 && take_cores(&c) == 0) {
         raise_file_limit();
         write_pidfile(c.config->control.pidfile);
         code = serve(&c);

@@ -226,7 +226,11 @@ static void spawn(struct supervise *s)
     s->process.data = s;
     if (!rc) {
         s->process_open = true; /* also when it fails: the handle then still wants its close */
+        if (s->ops->spawning)
+            s->ops->spawning(s->ctx, true);
         rc = uv_spawn(s->loop, &s->process, &o);
+        if (s->ops->spawning)
+            s->ops->spawning(s->ctx, false);
     }
     for (int i = 0; i < a.n; i++)
         free(a.v[i]);

@@ -30,6 +30,8 @@ struct supervise_ops {
     void (*failed)(void *ctx, const char *why); /* will not */
     void (*stopped)(void *ctx);                 /* after supervise_stop */
     bool (*ready)(void *ctx);                   /* the next one may be started; NULL: always */
+    void (*spawning)(void *ctx,
+                     bool begins); /* around its fork: it inherits from this thread; may be NULL */
 };
 
 /* `dir`: where control's own executable is. NULL: out of memory, or no barewire-dataplane found (err). */

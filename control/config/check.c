@@ -21,7 +21,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CORES      1024
+#include "control/config/cores.h"
+
 #define NAME_BYTES 64
 
 enum verdict { OK, WARN, FAIL };
@@ -127,21 +128,9 @@ static bool link_name(const struct check *k, const char *name, char to[NAME_BYTE
     return true;
 }
 
-/* "0-3,8" into a set; the highest core that is looked at is CORES - 1. */
-static void parse_cores(const char *s, cpu_set_t *set)
+static void parse_cores(const char *s, cpu_set_t *ret)
 {
-    CPU_ZERO(set);
-    while (*s) {
-        char *end;
-        unsigned long a = strtoul(s, &end, 10), b = a;
-        if (end == s)
-            return;
-        if (*end == '-')
-            b = strtoul(end + 1, &end, 10);
-        for (unsigned long i = a; i <= b && i < CORES; i++)
-            CPU_SET(i, set);
-        s = *end == ',' ? end + 1 : "";
-    }
+    cores_parse(span_of(s, strlen(s)), ret);
 }
 
 /* ---- memory ---- */
@@ -248,7 +237,7 @@ static void worker_cores(const struct check *k, const cpu_set_t *online, cpu_set
             return;
     }
     CPU_ZERO(ret);
-    for (uint32_t i = 0, n = 0; i < CORES && n < k->c->dataplane.workers; i++)
+    for (uint32_t i = 0, n = 0; i < CPU_SETSIZE && n < k->c->dataplane.workers; i++)
         if (CPU_ISSET(i, online)) {
             CPU_SET(i, ret);
             n++;
@@ -270,6 +259,16 @@ static void check_node(struct check *k, const cpu_set_t *workers)
     }
     snprintf(fix, sizeof(fix), "--eal-args '-l CORES' with CORES out of %s", line);
     say(k, WARN, fix, "the NIC is on node %ld, some of the workers' cores are not", k->nic_node);
+}
+
+static void check_control_cores(struct check *k, const cpu_set_t *workers)
+{
+    cpu_set_t own, both;
+    parse_cores(k->c->control.server_cpulist, &own);
+    CPU_AND(&both, &own, workers);
+    if (CPU_COUNT(&both))
+        say(k, WARN, "server_cpulist without the workers' cores",
+            "the control process may run on a worker's core");
 }
 
 static void check_cores(struct check *k)
@@ -294,6 +293,7 @@ static void check_cores(struct check *k)
         say(k, FAIL, "cores from /sys/devices/system/cpu/online",
             "eal-args names cores that are not online");
     check_node(k, &workers);
+    check_control_cores(k, &workers);
 
     get_line(k, line, sizeof(line), "/sys/devices/system/cpu/isolated");
     parse_cores(line, &isolated);

@@ -62,6 +62,7 @@ struct config_dataplane {
 
 struct config_control {
     char *unixsocket;        /* "": none */
+    char *server_cpulist;    /* cores.h; "": where it was started */
     uint32_t unixsocketperm; /* 0: as umask gives */
     uint32_t door_port;      /* RESP on 127.0.0.1; 0: none */
     char *dir, *logfile, *pidfile;

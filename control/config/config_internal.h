@@ -61,6 +61,7 @@ bool check_gateways(struct span v, char *why);
 bool check_instance(struct span v, char *why);
 bool check_socket_path(struct span v, char *why);
 bool check_dir(struct span v, char *why);
+bool check_core_list(struct span v, char *why);
 
 /* config.c */
 bool config_copy(struct config *to, const struct config *from);

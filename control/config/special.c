@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "control/config/config_internal.h"
+#include "control/config/cores.h"
 #include "engine/base/ip.h"
 #include "engine/base/num.h"
 #include "engine/shard/shard.h"
@@ -109,6 +110,14 @@ bool check_instance(struct span v, char *why)
     if (v.n && v.n <= 64 && v.p[0] != '.' && all_of(v, "._-"))
         return true;
     return fail(why, "argument must be 1 to 64 letters, digits, '.', '_' or '-'");
+}
+
+bool check_core_list(struct span v, char *why)
+{
+    cpu_set_t cores;
+    if (v.n == 0 || (cores_parse(v, &cores).n == 0 && CPU_COUNT(&cores)))
+        return true;
+    return fail(why, "argument must be cores, as 0-3,8 or 0-7:2");
 }
 
 bool check_net_port(struct span v, char *why)

@@ -41,8 +41,34 @@ def left_behind(lab):
     return found + [p for p in (lab.door,) if os.path.exists(p)]
 
 
+def cores_of(pid):
+    """The cores that each thread of a process may run on."""
+    found = set()
+    for thread in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/status" % (pid, thread)) as f:
+            found.add(re.search(r"Cpus_allowed_list:\s*(\S+)", f.read()).group(1))
+    return found
+
+
 def is_error(reply, text):
     check(isinstance(reply, Error) and text in str(reply), "not the error %r: %r" % (text, reply))
+
+
+@test("tap")
+def control_keeps_to_its_cores(kind):
+    cores = sorted(os.sched_getaffinity(0))
+    own, first = str(cores[-1]), str(cores[0])
+    with Lab(kind, 1, options=["--server_cpulist", own, "--appendonly", "yes"]) as lab:
+        control, dataplane = lab.pids()
+        equal(cores_of(control), {own})
+        check(first in cores_of(dataplane), "no worker on core %s: %s" % (first, cores_of(dataplane)))
+        os.kill(dataplane, signal.SIGKILL)
+        until("a new dataplane answers", lambda: lab.pids()[1] not in (None, dataplane) and lab.answers(), 30)
+        equal(cores_of(control), {own})
+        check(first in cores_of(lab.pids()[1]), "after its death no worker on core %s" % first)
+        with lab.connect() as c:
+            equal(c.call("CONFIG", "GET", "server_cpulist"), [b"server_cpulist", own.encode()])
+            is_error(c.call("CONFIG", "SET", "server_cpulist", "0"), "can't set immutable config")
 
 
 @test("af_xdp", "tap")

@@ -142,6 +142,15 @@ static void test_a_good_host(void **state)
     has(h, "0 failed, 0 warnings\n");
 }
 
+static void test_control_on_workers_cores(void **state)
+{
+    struct host *h = *state;
+    run(h, "server_cpulist 0-3");
+    assert_null(strstr(h->out, "WARN"));
+    run(h, "server_cpulist 1-7:2");
+    has(h, "WARN  the control process may run on a worker's core");
+}
+
 static void test_default_route(void **state)
 {
     struct host *h = *state;
@@ -353,6 +362,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, host_new, host_gone)
     const struct CMUnitTest tests[] = {
         T(test_a_good_host),
+        T(test_control_on_workers_cores),
         T(test_default_route),
         T(test_sharing_with_linux),
         T(test_interface),
