@@ -225,6 +225,8 @@ static int check_aof(const char *path, struct span bytes, uint64_t from, bool fi
     aof_check(bytes, from, &a);
     fprintf(out, "%s: append-only file%s, %" PRIu64 " commands in %" PRIu64 " whole bytes\n", path,
             a.ours ? "" : " without checksums", a.commands, a.good_bytes);
+    if (a.room)
+        fprintf(out, "%s: behind byte %" PRIu64 " there is room for more\n", path, a.text_bytes);
     if (a.verdict == AOF_WHOLE) {
         fprintf(out, "%s: OK\n", path);
         return 0;

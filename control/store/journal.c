@@ -161,15 +161,37 @@ static int sync_if_due(struct journal *j, enum journal_fsync policy, bool draini
 
 /* ---- groups ---- */
 
+static size_t end_line(const struct journal *j, char *to)
+{
+    const struct merge *m = &j->m;
+    return aof_write_end(to, j->at.group + 1, j->open_bytes + m->len, j->durable_group,
+                         crc32c(j->open_crc, m->p, m->len));
+}
+
 static int put_end(struct journal *j)
 {
     char line[AOF_LINE_BYTES];
     struct merge *m = &j->m;
     if (!merge_put_shards(m))
         return -ENOMEM;
-    size_t n = aof_write_end(line, j->at.group + 1, j->open_bytes + m->len, j->durable_group,
-                             crc32c(j->open_crc, m->p, m->len));
+    size_t n = end_line(j, line);
+    if (!aof_may_end(j->file.end_bytes + m->len + n)) {
+        if (!merge_put(m, AOF_FILLER, strlen(AOF_FILLER)))
+            return -ENOMEM;
+        n = end_line(j, line);
+    }
     return merge_put(m, line, n) ? 0 : -ENOMEM;
+}
+
+/* A group whose fsync is waited for goes over room: when all before it is on the disk, so that a power cut can tear no other. */
+static int write_end(struct journal *j, bool over)
+{
+    int rc = put_end(j);
+    if (rc)
+        return rc;
+    return over && j->file.synced_bytes == j->file.end_bytes
+               ? log_file_write_over(&j->file, j->m.p, j->m.len)
+               : log_file_write(&j->file, j->m.p, j->m.len);
 }
 
 static void tell_written(struct journal *j)
@@ -184,14 +206,14 @@ static void tell_written(struct journal *j)
     pthread_mutex_unlock(&j->mutex);
 }
 
-/* The batch is in the file now, or nothing of it is. `ends`: and with it a group. */
-static int write_batch(struct journal *j, bool ends)
+/* The batch is in the file now, or nothing of it is. `ends`: and with it a group. `over`: that one may go over room. */
+static int write_batch(struct journal *j, bool ends, bool over)
 {
     struct merge *m = &j->m;
     size_t len = m->len;
-    int rc = ends && !m->discards ? put_end(j) : 0;
-    if (!rc && !m->discards)
-        rc = log_file_write(&j->file, m->p, m->len);
+    int rc = 0;
+    if (!m->discards)
+        rc = ends ? write_end(j, over) : log_file_write(&j->file, m->p, m->len);
     if (rc) {
         m->len = len;
         set_error(j, -rc);
@@ -256,6 +278,15 @@ static bool cut_moves(struct journal *j, uint32_t from, uint32_t to)
                                        __ATOMIC_ACQUIRE);
 }
 
+/* The file's room is gone, on the disk too. */
+static int end_room(struct journal *j)
+{
+    if (!log_file_has_room(&j->file))
+        return 0;
+    int rc = log_file_trim(&j->file);
+    return rc ? rc : log_file_fsync(&j->file);
+}
+
 /* All before the cut is in the file. It reaches the disk before anything of the next file can. */
 static int cut_now(struct journal *j)
 {
@@ -263,6 +294,12 @@ static int cut_now(struct journal *j)
     int rc = sync_here(j);
     if (rc)
         return rc;
+    rc = end_room(j);
+    if (rc) {
+        set_error(j, -rc);
+        return rc;
+    }
+    clear_error(j);
     j->m.at_cut = false;
     if (!cut_moves(j, CUT_PENDING, CUT_OPENING))
         return 0;
@@ -291,7 +328,9 @@ static int write_closed(struct journal *j)
 {
     char line[AOF_LINE_BYTES];
     size_t n = aof_write_end(line, j->at.group + 1, 0, j->at.group, 0);
-    int rc = log_file_write(&j->file, line, n);
+    int rc = end_room(j);
+    if (!rc)
+        rc = log_file_write(&j->file, line, n);
     return rc ? rc : log_file_fsync(&j->file);
 }
 
@@ -345,6 +384,8 @@ static enum step step(struct journal *j, enum journal_fsync policy, bool drainin
     collect(j, false);
     if (j->file.suspect && sync_here(j))
         return STEP_RETRY;
+    if (policy != FSYNC_ALWAYS && log_file_has_room(&j->file))
+        log_file_trim(&j->file); /* if it cannot be now, before the next group */
     if (m->at_cut && !m->len && !m->open && !m->marked)
         return cut_now(j) ? STEP_RETRY : STEP_MORE;
     bool took = take(j);
@@ -355,7 +396,7 @@ static enum step step(struct journal *j, enum journal_fsync policy, bool drainin
     bool ends = m->rest_worker < 0 || m->rest_skips;
     bool writes = ends ? m->len || m->open || m->marked : m->len >= MERGE_BATCH_BYTES;
     bool much = m->len >= MERGE_BATCH_BYTES / 2 || m->alone || m->at_cut;
-    if (writes && write_batch(j, ends))
+    if (writes && write_batch(j, ends, policy == FSYNC_ALWAYS && !draining))
         return STEP_RETRY;
     if (!m->len)
         merge_give_back(m); /* what was in the log already */

@@ -9,6 +9,10 @@
 #include <unistd.h>
 
 #include "control/store/file_ops.h"
+#include "engine/log/aof.h"
+
+#define ROOM_PIECES      2 /* room ends where a piece of the file does, and has no more of them */
+#define ROOM_RETRY_BYTES (1u << 20)
 
 /* What lies before the next whole piece of the file by itself, so that the pieces that follow are whole ones. */
 static int write_at(int fd, uint64_t at, const void *p, size_t n)
@@ -43,16 +47,21 @@ static int cut(struct log_file *f)
 {
     if (f->owed && file_ops.ftruncate(f->fd, (off_t)f->end_bytes))
         return -errno;
+    if (f->owed)
+        f->room_end = f->end_bytes;
     f->owed = false;
     return 0;
 }
 
-int log_file_write(struct log_file *f, const void *p, size_t n)
+int log_file_trim(struct log_file *f)
 {
-    int rc = cut(f);
-    if (rc)
-        return rc;
-    rc = write_at(f->fd, f->end_bytes, p, n);
+    f->owed |= log_file_has_room(f);
+    return cut(f);
+}
+
+static int write_more(struct log_file *f, const void *p, size_t n)
+{
+    int rc = write_at(f->fd, f->end_bytes, p, n);
     if (rc) {
         f->owed = true;
         cut(f); /* at once if it can be: whoever reads the file finds no half group */
@@ -60,6 +69,43 @@ int log_file_write(struct log_file *f, const void *p, size_t n)
     }
     f->end_bytes += n;
     return 0;
+}
+
+int log_file_write(struct log_file *f, const void *p, size_t n)
+{
+    int rc = log_file_trim(f);
+    return rc ? rc : write_more(f, p, n);
+}
+
+/* What was written of room that there is no space for goes again: other files may need it. */
+static void make_room(struct log_file *f)
+{
+    uint64_t at = f->end_bytes, end = (at / FILE_PIECE_BYTES + ROOM_PIECES) * FILE_PIECE_BYTES;
+    uint8_t *room = malloc(FILE_PIECE_BYTES); /* as it is from any multiple of that on */
+    int rc = room ? 0 : -ENOMEM;
+    if (room)
+        aof_write_room(room, 0, FILE_PIECE_BYTES);
+    for (size_t n; !rc && at < end; at += n) {
+        size_t from = at % FILE_PIECE_BYTES;
+        n = FILE_PIECE_BYTES - from;
+        rc = file_write_all(f->fd, room + from, n);
+    }
+    free(room);
+    f->room_end = end;
+    if (!rc)
+        return;
+    f->no_room_to = f->end_bytes + ROOM_RETRY_BYTES;
+    log_file_trim(f);
+}
+
+int log_file_write_over(struct log_file *f, const void *p, size_t n)
+{
+    int rc = cut(f);
+    if (!rc)
+        rc = write_more(f, p, n);
+    if (!rc && f->end_bytes > f->room_end && f->end_bytes >= f->no_room_to)
+        make_room(f);
+    return rc;
 }
 
 void log_file_whole(struct log_file *f)
@@ -117,7 +163,9 @@ static int read_again(struct log_file *f)
 
 int log_file_mend(struct log_file *f)
 {
-    int rc = f->again ? 0 : read_again(f);
+    int rc = log_file_trim(f);
+    if (!rc && !f->again)
+        rc = read_again(f);
     if (!rc)
         rc = write_at(f->fd, f->synced_bytes, f->again, f->end_bytes - f->synced_bytes);
     if (!rc)
@@ -134,8 +182,10 @@ int log_file_mend(struct log_file *f)
 
 void log_file_close(struct log_file *f)
 {
-    if (f->fd >= 0)
+    if (f->fd >= 0) {
+        log_file_trim(f);
         file_ops.close(f->fd);
+    }
     free(f->again);
     f->again = NULL;
     f->fd = -1;

@@ -70,13 +70,16 @@ static int sync_file(const char *path)
     return rc;
 }
 
-static int cut_file(const char *path, uint64_t n)
+/* False: it could not be, and that was said. */
+static bool cut_file(const char *path, uint64_t n)
 {
     int fd = file_ops.open(path, O_RDWR, 0);
     int rc = fd < 0 || file_ops.ftruncate(fd, (off_t)n) || file_ops.fsync(fd) ? -errno : 0;
     if (fd >= 0)
         file_ops.close(fd);
-    return rc;
+    if (rc)
+        log_warning("%s: cannot be cut at %llu: %s", path, (unsigned long long)n, strerror(-rc));
+    return rc == 0;
 }
 
 /* What is cut off stays beside the file: another server may have written it. */
@@ -118,13 +121,11 @@ static bool cut_tail(struct appendonly *a, const char *path, const struct aof_ch
         return false;
     }
     int rc = keep_tail(a, path, c->good_bytes, file);
-    if (!rc)
-        rc = cut_file(path, c->good_bytes);
-    if (rc) {
+    if (rc)
         log_warning("%s: cannot be cut at %llu: %s", path, (unsigned long long)c->good_bytes,
                     strerror(-rc));
+    if (rc || !cut_file(path, c->good_bytes))
         return false;
-    }
     log_warning("%s was cut at offset %llu, the end of its last whole group: %llu bytes behind it "
                 "were never "
                 "finished (%s)",
@@ -152,10 +153,7 @@ void appendonly_cut_torn(struct appendonly *a)
 {
     if (!*a->torn || !a->journal || journal_status(a->journal).groups < a->torn_group)
         return;
-    int rc = cut_file(a->torn, a->torn_at);
-    if (rc)
-        log_warning("%s: cannot be cut at %llu: %s", a->torn, (unsigned long long)a->torn_at,
-                    strerror(-rc));
+    cut_file(a->torn, a->torn_at);
     a->torn[0] = 0;
 }
 
@@ -167,11 +165,7 @@ static bool take_torn(struct appendonly *a, const char *path, const struct aof_c
         return leave_tail(a, path, c, file);
     if (last)
         return cut_tail(a, path, c, file);
-    int rc = cut_file(path, c->good_bytes);
-    if (rc)
-        log_warning("%s: cannot be cut at %llu: %s", path, (unsigned long long)c->good_bytes,
-                    strerror(-rc));
-    return rc == 0;
+    return cut_file(path, c->good_bytes);
 }
 
 /* An increment of ours is never empty: its first line is on the disk before the manifest names it. One of Redis is, while nothing has been written. */
@@ -234,7 +228,9 @@ static bool look_at(struct appendonly *a, const char *name, uint64_t from, bool 
         a->tail_bytes = 0; /* what an earlier file lacks is here */
         a->torn[0] = 0;
     }
-    if (c.verdict == AOF_TORN && !take_torn(a, path, &c, f.bytes, last)) {
+    struct span text = span_of(f.bytes.p, c.text_bytes);
+    if ((c.verdict == AOF_TORN && !take_torn(a, path, &c, text, last)) ||
+        (c.verdict == AOF_WHOLE && c.room && !cut_file(path, c.good_bytes))) {
         unmap(f.bytes);
         return false;
     }

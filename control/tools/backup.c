@@ -2,7 +2,7 @@
  *
  *   log on:   manifest -> all its files opened -> the manifest once more, unchanged: nothing was deleted meanwhile -> copied -> looked at -> cut at the last
  *             whole group. That is a state in which every write before it is, and none behind it: groups have one order. The server is asked for nothing but
- *             where its files are, and does not notice.
+ *             where its files are, and does not notice. What is room when a file is opened is left out: it becomes groups while what is before it is copied.
  *   log off:  BGSAVE, then its dump.rdb.
  *
  * The base of a log never changes, so while it is the same the next backup takes what the log has gained since: the increments are recognised by inode and by the
@@ -139,6 +139,27 @@ static void close_all(struct job *j)
     j->incrs = 0;
 }
 
+/* How long a log of ours is without room at its end. What stands before that is written and stays as it is: a writer goes upwards. 0 or -errno. */
+static int find_text(int fd, uint64_t bytes, uint64_t *ret)
+{
+    static uint8_t block[128 * AOF_SECTOR_BYTES];
+    static const char word[] = AOF_HEAD_WORD;
+    size_t left = 0;
+    *ret = bytes;
+    if (pread(fd, block, sizeof word - 1, 0) != sizeof word - 1 ||
+        memcmp(block, word, sizeof word - 1) != 0)
+        return 0;
+    for (uint64_t end = bytes, at; end && !left; end = at) {
+        at = (end - 1) / sizeof block * sizeof block;
+        ssize_t n = pread(fd, block, (size_t)(end - at), (off_t)at);
+        if (n < 0)
+            return -errno;
+        left = aof_before_room(span_of(block, (size_t)n), at);
+        *ret = at + left;
+    }
+    return 0;
+}
+
 static int open_source(const struct manifest *m, const struct manifest_file *f, struct source *s)
 {
     char path[TOOL_PATH];
@@ -147,9 +168,11 @@ static int open_source(const struct manifest *m, const struct manifest_file *f, 
     s->fd = file_ops.open(path, O_RDONLY, 0);
     if (s->fd < 0)
         return -errno;
-    if (fstat(s->fd, &s->st) == 0)
+    uint64_t bytes = 0;
+    int rc = fstat(s->fd, &s->st) ? -errno : find_text(s->fd, (uint64_t)s->st.st_size, &bytes);
+    s->st.st_size = (off_t)bytes;
+    if (!rc)
         return 0;
-    int rc = -errno;
     file_ops.close(s->fd);
     s->fd = -1;
     return rc;

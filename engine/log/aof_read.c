@@ -9,8 +9,7 @@
 #include "engine/base/num.h"
 #include "engine/log/aof.h"
 
-#define HEAD_WORD "#BAREWIRE-AOF:1:"
-#define END_WORD  "#BW:"
+#define END_WORD "#BW:"
 
 enum step { STEP_COMMAND, STEP_LINE, STEP_SHORT, STEP_BAD };
 
@@ -142,8 +141,9 @@ static bool end_line_at(struct span f, uint64_t at, struct end_line *ret, bool *
 
 static bool head_line(struct span f, uint64_t *at, uint64_t *ret_first)
 {
-    uint64_t i = strlen(HEAD_WORD);
-    if (!has_word(f, 0, HEAD_WORD) || !take_number(f, &i, ':', ret_first) || !seal_fits(f, 0, i, 0))
+    uint64_t i = strlen(AOF_HEAD_WORD);
+    if (!has_word(f, 0, AOF_HEAD_WORD) || !take_number(f, &i, ':', ret_first) ||
+        !seal_fits(f, 0, i, 0))
         return false;
     *at = i + 10;
     return true;
@@ -160,6 +160,47 @@ bool aof_read_shards(struct span line, uint32_t *ret_generation,
         if (!take_number(line, &i, '=', &shard) || !take_number(line, &i, ',', &seq))
             return false;
         fn(ctx, (uint32_t)shard, seq);
+    }
+    return true;
+}
+
+/* ---- room ---- */
+
+static bool is_room(uint8_t c, uint64_t at)
+{
+    return c == (at % AOF_SECTOR_BYTES == AOF_SECTOR_BYTES - 1 ? '\n' : '#');
+}
+
+size_t aof_before_room(struct span p, uint64_t at)
+{
+    size_t n = p.n;
+    while (n && is_room(p.p[n - 1], at + n - 1))
+        n--;
+    /* A line's end alone is that of the text: no group ends before it. */
+    return n < p.n && (at + n) % AOF_SECTOR_BYTES == AOF_SECTOR_BYTES - 1 ? n + 1 : n;
+}
+
+/* Whether [from, to), which lies in one sector, is as it was before a group was written there. */
+static bool is_unwritten(struct span f, uint64_t from, uint64_t to)
+{
+    bool room = true, zeros = true;
+    for (uint64_t i = from; i < to && (room || zeros); i++) {
+        room &= is_room(f.p[i], i);
+        zeros &= f.p[i] == 0;
+    }
+    return room || zeros;
+}
+
+/* There is room behind `text`, which makes no sense from `from` on. Whether every sector of that was written: the last one was when the room begins in the middle of it. */
+static bool all_written(struct span text, uint64_t from)
+{
+    uint64_t last = text.n - text.n % AOF_SECTOR_BYTES;
+    if (last == text.n)
+        return false;
+    for (uint64_t at = from, next; at < last; at = next) {
+        next = at - at % AOF_SECTOR_BYTES + AOF_SECTOR_BYTES;
+        if (is_unwritten(text, at, next))
+            return false;
     }
     return true;
 }
@@ -267,23 +308,42 @@ static bool check_group(struct span f, struct aof_check *c)
     return true;
 }
 
+static void check_groups(struct span f, struct aof_check *c)
+{
+    c->last_group = c->first_group - 1;
+    while (c->good_bytes < f.n) {
+        struct end_line e;
+        bool sum;
+        /* Behind the end of a closed file another server may have written; it makes no groups. */
+        if (c->closed && !end_line_at(f, c->good_bytes, &e, &sum)) {
+            check_foreign(f, c);
+            return;
+        }
+        if (!check_group(f, c))
+            return;
+    }
+}
+
+static void check_ours(struct span f, struct aof_check *c)
+{
+    struct span text = span_of(f.p, aof_before_room(f, 0));
+    bool sectors = f.n % AOF_SECTOR_BYTES == 0;
+    c->ours = true;
+    check_groups(text, c);
+    if (c->verdict != AOF_WHOLE && !sectors)
+        return; /* what looks so is the end of a value */
+    c->text_bytes = text.n;
+    c->room = text.n < f.n;
+    if (c->verdict == AOF_TORN && c->room && !c->closed && all_written(text, c->good_bytes))
+        c->verdict = AOF_DAMAGED;
+}
+
 void aof_check(struct span file, uint64_t from, struct aof_check *ret)
 {
-    *ret = (struct aof_check){.verdict = AOF_WHOLE, .rdb_bytes = from, .good_bytes = from};
+    *ret = (struct aof_check){
+        .verdict = AOF_WHOLE, .rdb_bytes = from, .good_bytes = from, .text_bytes = file.n};
     if (from == 0 && file.n && head_line(file, &ret->good_bytes, &ret->first_group)) {
-        ret->ours = true;
-        ret->last_group = ret->first_group - 1;
-        while (ret->good_bytes < file.n) {
-            struct end_line e;
-            bool sum;
-            /* Behind the end of a closed file another server may have written; it makes no groups. */
-            if (ret->closed && !end_line_at(file, ret->good_bytes, &e, &sum)) {
-                check_foreign(file, ret);
-                return;
-            }
-            if (!check_group(file, ret))
-                return;
-        }
+        check_ours(file, ret);
         return;
     }
     if (from == 0 && file.n && has_word(file, 0, "#BAREWIRE")) {

@@ -1,6 +1,7 @@
 /* Lines of append-only files that are not commands. Format in aof.h. In the flow: the writer thread of control/store. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/base/crc.h"
 #include "engine/log/aof.h"
@@ -12,7 +13,7 @@ static size_t sealed(char *to, size_t n, uint32_t seed)
 
 size_t aof_write_head(char *to, uint64_t first_group)
 {
-    return sealed(to, (size_t)sprintf(to, "#BAREWIRE-AOF:1:%" PRIu64 ":", first_group), 0);
+    return sealed(to, (size_t)sprintf(to, AOF_HEAD_WORD "%" PRIu64 ":", first_group), 0);
 }
 
 size_t aof_write_shards(char *to, uint32_t generation)
@@ -32,4 +33,16 @@ size_t aof_write_end(char *to, uint64_t group, uint64_t length, uint64_t durable
     return sealed(
         to, (size_t)sprintf(to, "#BW:%" PRIu64 ":%" PRIu64 ":%" PRIu64 ":", group, length, durable),
         crc);
+}
+
+bool aof_may_end(uint64_t at)
+{
+    return at % AOF_SECTOR_BYTES != 0 && at % AOF_SECTOR_BYTES != AOF_SECTOR_BYTES - 1;
+}
+
+void aof_write_room(uint8_t *to, uint64_t at, size_t n)
+{
+    memset(to, '#', n);
+    for (size_t i = AOF_SECTOR_BYTES - 1 - at % AOF_SECTOR_BYTES; i < n; i += AOF_SECTOR_BYTES)
+        to[i] = '\n';
 }

@@ -71,10 +71,15 @@ static ssize_t disk_write(int fd, const void *p, size_t n)
     if (!is_it(fd))
         return system_ops.write(fd, p, n);
     bool bad = fails(&disk.write_fails);
+    size_t full_at = __atomic_load_n(&disk.full_at, __ATOMIC_SEQ_CST);
     if (bad && disk.write_has < n)
         n = disk.write_has;
     pthread_mutex_lock(&mutex);
     off_t at = lseek(fd, 0, SEEK_CUR);
+    if (full_at && (size_t)at + n > full_at) {
+        bad = true;
+        n = (size_t)at < full_at ? full_at - (size_t)at : 0;
+    }
     ssize_t done = n ? system_ops.write(fd, p, n) : 0;
     if (n > disk.write_longest)
         disk.write_longest = n;

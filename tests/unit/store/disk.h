@@ -16,6 +16,7 @@ struct disk {
     int fsync_fails, write_fails, truncate_fails, read_fails;
     int error;        /* errno */
     size_t write_has; /* a write that fails has written so many bytes before */
+    size_t full_at;   /* no file becomes longer than that; 0: any (atomic) */
     bool fsync_waits; /* fdatasync does not end while it is set (atomic) */
     bool fsync_lies;  /* nothing happens (atomic) */
     int dir_fsyncs;   /* of the directory that is watched */
