@@ -13,6 +13,7 @@
 
 #include "dataplane/conn/conn_internal.h"
 #include "engine/base/assert.h"
+#include "engine/base/key_slot_inline.h"
 #include "engine/cmd/command_table.h"
 #include "engine/resp/request_inline.h"
 
@@ -170,11 +171,24 @@ static inline __attribute__((always_inline)) uint64_t stage_hash(const struct wo
     return shard_hash(&w->shard, key);
 }
 
-/* Whose key is it? Several workers only. */
-static __attribute__((noinline)) void stage_owner(struct worker *w, struct staged *s,
-                                                  struct span key)
+static inline __attribute__((always_inline)) uint32_t whose(const struct worker *w, struct span key,
+                                                            bool aes)
 {
-    s->owner = (uint8_t)shard_of_key(key, w->count);
+#if defined(__x86_64__)
+    if (aes && likely_(key.n - 9 <= 7)) {
+        uint32_t slot = key_slot_short(key.p, key.n);
+        if (likely_(slot != KEY_SLOT_NONE))
+            return shard_of_slot(slot, w->count);
+    }
+#endif
+    return shard_of_key(key, w->count);
+}
+
+/* Whose key is it? Several workers only. */
+static inline __attribute__((always_inline)) void set_owner(struct worker *w, struct staged *s,
+                                                            struct span key, bool aes)
+{
+    s->owner = (uint8_t)whose(w, key, aes);
     s->dict = NULL;
     if (s->owner != w->id || !remote_shard_free(w)) {
         uint8_t hop = s->way & WAY_PLAIN ? WAY_HOP : 0;
@@ -185,6 +199,23 @@ static __attribute__((noinline)) void stage_owner(struct worker *w, struct stage
     if (s->dict)
         stage_bucket(s, s->dict, s->hash);
 }
+
+static __attribute__((noinline)) void stage_owner(struct worker *w, struct staged *s,
+                                                  struct span key)
+{
+    set_owner(w, s, key, false);
+}
+
+#if defined(__x86_64__)
+/* Apart, so that one worker alone keeps its registers; it calls nothing for a short key. */
+KEY_HASH_AES static __attribute__((noinline)) void
+stage_owner_aes(struct worker *w, struct staged *s, struct span key)
+{
+    set_owner(w, s, key, true);
+}
+#else
+#define stage_owner_aes stage_owner
+#endif
 
 /* What a client that protected mode refuses everything has left. */
 static inline bool client_open(const struct conn *c)
@@ -324,7 +355,7 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
         if (likely_(dict != NULL))
             stage_bucket(s, dict, hash);
         else if (w->count > 1)
-            stage_owner(w, s, argv[1]);
+            (aes ? stage_owner_aes : stage_owner)(w, s, argv[1]);
         argv = a_end;
         p = q;
         s++;

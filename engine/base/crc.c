@@ -10,6 +10,7 @@
 
 #include "engine/base/assert.h"
 #include "engine/base/crc16_table.h"
+#include "engine/base/key_slot_inline.h"
 #include "engine/base/limits.h"
 
 #ifdef __x86_64__
@@ -135,26 +136,6 @@ static uint16_t slot_by_table(const uint8_t *key, size_t n)
 }
 
 #ifdef __x86_64__
-/* Eight bytes a step by carry-less multiplication (Barrett): with P = x^16 + x^12 + x^5 + 1 and a word W of 64 bits, the quotient of
- * W x^16 by P is the upper half of W times floor(x^80 / P), and what is left are the lower 16 bits of the quotient times P. */
-#define CRC16_MU 0x11303471a041b343ll /* floor(x^80 / P) without its x^64 */
-
-__attribute__((target("pclmul"))) static inline uint64_t crc16_word(uint64_t word)
-{
-    __m128i w = _mm_cvtsi64_si128((long long)word);
-    __m128i product = _mm_clmulepi64_si128(w, _mm_cvtsi64_si128(CRC16_MU), 0);
-    uint64_t q = word ^ (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(product, product));
-    return q ^ q << 5 ^ q << 12; /* the lower 16 bits are meant */
-}
-
-/* The most usual lengths in two words that may overlap. */
-__attribute__((target("pclmul"))) static inline uint64_t crc16_of_9_to_16(uint64_t a, uint64_t b,
-                                                                          size_t n)
-{
-    a = __builtin_bswap64(a) >> (128 - 8 * n);
-    return crc16_word(__builtin_bswap64(b) ^ crc16_word(a) << 48);
-}
-
 /* Up to seven bytes as a number; zeros in front of a message do not change its sum. */
 static inline uint64_t load_short(const uint8_t *p, size_t n)
 {
@@ -177,18 +158,13 @@ static inline uint64_t may_open(uint64_t word)
     return (x - 0x0101010101010101ull) & ~x & 0x8080808080808080ull;
 }
 
-__attribute__((target("pclmul"))) static uint16_t slot_by_words(const uint8_t *key, size_t n)
+KEY_SLOT_CLMUL static uint16_t slot_by_words(const uint8_t *key, size_t n)
 {
     const uint8_t *p = key, *end = key + n;
     uint64_t crc = 0, open = 0;
     if (likely_(n - 9 <= 7)) {
-        uint64_t a, b;
-        memcpy(&a, p, 8);
-        memcpy(&b, end - 8, 8);
-        __m128i brace = _mm_set1_epi8('{'), both = _mm_set_epi64x((long long)a, (long long)b);
-        if (unlikely_(_mm_movemask_epi8(_mm_cmpeq_epi8(both, brace)) != 0))
-            return slot_by_table(key, n);
-        return (uint16_t)(crc16_of_9_to_16(a, b, n) & (LIMIT_CLUSTER_SLOTS - 1));
+        uint32_t slot = key_slot_short(key, n);
+        return likely_(slot != KEY_SLOT_NONE) ? (uint16_t)slot : slot_by_table(key, n);
     }
     if (n & 7) {
         crc = load_short(p, n & 7);

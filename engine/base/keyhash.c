@@ -36,7 +36,8 @@ __attribute__((constructor(KEY_HASH_CHOSEN - 1))) static void choose(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("aes") && __builtin_cpu_supports("sse4.1"))
+    if (__builtin_cpu_supports("aes") && __builtin_cpu_supports("sse4.1") &&
+        __builtin_cpu_supports("pclmul"))
         key_hash = hash_aes;
     key_hash_is_aes = key_hash == hash_aes;
 #endif

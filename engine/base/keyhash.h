@@ -23,7 +23,9 @@ extern bool key_hash_is_aes; /* it is key_hash_aes_short and what goes on from t
 #include <string.h>
 #include <wmmintrin.h>
 
-#define KEY_HASH_AES __attribute__((target("aes,sse4.1")))
+#define KEY_HASH_AES       \
+    __attribute__((target( \
+        "aes,sse4.1,pclmul"))) /* of every CPU with the first: for key_slot_inline.h beside it */
 
 /* Up to 16 bytes as one block. */
 KEY_HASH_AES static inline __m128i key_hash_block(const uint8_t *p, size_t n)

@@ -1,6 +1,6 @@
 /* shard.c: birth and end of a shard, its random numbers, its share of the keys, its turn in the loop.
  *
- * Thread: the lease holder's, but for shard_of_slot and shard_of_key, which are pure. */
+ * Thread: the lease holder's, but for shard_of_key, which is pure. */
 #include "engine/shard/shard.h"
 
 #include "engine/base/crc.h"
@@ -92,15 +92,9 @@ void shard_fini(struct shard *s)
 
 /* ---- its share ---- */
 
-/* Slots s with s * count / 16384 == i belong to shard i: contiguous ranges that differ by one slot at most. */
-uint32_t shard_of_slot(uint32_t slot, uint32_t count)
-{
-    return (uint32_t)((uint64_t)slot * count / LIMIT_CLUSTER_SLOTS);
-}
-
 uint32_t shard_of_key(struct span key, uint32_t count)
 {
-    return key_slot(key.p, key.n) * count / LIMIT_CLUSTER_SLOTS; /* shard_of_slot */
+    return shard_of_slot(key_slot(key.p, key.n), count);
 }
 
 /* ---- its turn in the loop ---- */

@@ -154,7 +154,11 @@ static inline uint64_t shard_hash(const struct shard *s, struct span key)
 uint64_t shard_random(struct shard *s);
 /* Which shard of `count` owns the key: cluster slot ranges, so that a cluster client can be told. */
 uint32_t shard_of_key(struct span key, uint32_t count);
-uint32_t shard_of_slot(uint32_t slot, uint32_t count);
+/* Slots s with s * count / 16384 == i belong to shard i: contiguous ranges that differ by one slot at most. */
+static inline uint32_t shard_of_slot(uint32_t slot, uint32_t count)
+{
+    return slot * count / LIMIT_CLUSTER_SLOTS;
+}
 
 /* CLIENT PAUSE: nothing expires by itself and nothing is evicted; a key whose time has passed is not seen. */
 static inline bool shard_stands_still(const struct shard *s)
