@@ -7,8 +7,9 @@
  *   valgrind --tool=callgrind --toggle-collect=measured_turn frame_bench ...     instructions (tests/bench/instructions does it)
  *   frame_bench ...                                                              busy nanoseconds of worker_turn by rdtsc
  *
- *   frame_bench [--command get|set|mget|mset|incr|hset|lpush|zadd] [--workers N] [--pipeline P] [--connections C] [--burst B] [--keys N] [--requests R] [--json]
+ *   frame_bench [--command get|set|mget|mset|incr|hset|lpush|zadd] [--workers N] [--pipeline P] [--connections C] [--burst B] [--keys N] [--requests R] [--core-addressed] [--json]
  * --burst: frames a turn receives at most (1 to 32): 1 is a server that is not loaded, 32 one that is saturated.
+ * --core-addressed: connections go to the port of their worker's node and ask for its keys (GET, SET, INCR, LPUSH), as a cluster client does with `core-addressed yes`.
  * The clock is virtual: 5 us a frame, so that timers, delayed ACKs and housekeeping come as often as they do on a real port. */
 #include <getopt.h>
 #include <stdio.h>
@@ -24,10 +25,12 @@
 #include "dataplane/worker.h"
 #include "engine/base/assert.h"
 #include "engine/base/limits.h"
+#include "engine/shard/shard.h"
 
 #define SERVER_IP       0x0a000002
 #define CLIENT_IP       0x0a000001
 #define PORT            6379
+#define FIRST_PORT      20000 /* the clients' */
 #define VALUE_BYTES     64
 #define KEY_BYTES       16
 #define QUEUE           4096 /* frames between the stacks */
@@ -82,7 +85,7 @@ static struct {
     uint32_t command; /* of commands[] */
     uint32_t pipeline, connections, burst, keys;
     uint64_t requests;
-    bool json;
+    bool json, core_addressed;
     struct worker *worker[MAX_WORKERS];
     uint32_t workers;
     struct net *net; /* the client's */
@@ -91,8 +94,9 @@ static struct {
     uint32_t nsent;
     struct client client[MAX_CONNECTIONS];
     uint32_t connected;
-    uint64_t now_ns, rng, next_key;
-    bool loading; /* keys in order, by SET */
+    uint64_t now_ns, rng,
+        next_key[MAX_WORKERS]; /* by worker: the first one's, unless core-addressed */
+    bool loading;              /* keys in order, by SET */
     uint64_t replies, frames_in, frames_out, turns;
 } bench = {.command = GET,
            .workers = 1,
@@ -180,6 +184,12 @@ static void carry_replies(void)
 
 /* ---- the client ---- */
 
+/* The worker of a connection: queue_of its port. */
+static uint32_t home_of(uint32_t connection)
+{
+    return (FIRST_PORT + connection) % 256 % bench.workers;
+}
+
 static uint64_t draw(void)
 {
     bench.rng ^= bench.rng << 13;
@@ -188,15 +198,29 @@ static uint64_t draw(void)
     return bench.rng;
 }
 
-static size_t request(char *to)
+static uint64_t next_number(uint32_t home)
+{
+    return bench.loading ? bench.next_key[home]++ % bench.keys : draw() % bench.keys;
+}
+
+/* A key with the bulk string's head around it, one of worker `home` if that is asked for. */
+static int key_text(char *to, size_t size, const char *format, uint32_t home)
+{
+    for (;;) {
+        int n = snprintf(to, size, format, (unsigned long long)next_number(home));
+        const char *key = strchr(to, '\n') + 1;
+        if (!bench.core_addressed || shard_of_key(span_of(key, KEY_BYTES), bench.workers) == home)
+            return n;
+    }
+}
+
+static size_t request(char *to, uint32_t home)
 {
     uint32_t command = bench.loading ? SET : bench.command, many = commands[command].many;
     int n = snprintf(to, MAX_REQUEST, "*%u\r\n%s", 1 + many * commands[command].words,
                      commands[command].head);
     for (uint32_t i = 0; i < many; i++) {
-        uint64_t key = bench.loading ? bench.next_key++ % bench.keys : draw() % bench.keys;
-        n += snprintf(to + n, MAX_REQUEST - (size_t)n, commands[command].key,
-                      (unsigned long long)key);
+        n += key_text(to + n, MAX_REQUEST - (size_t)n, commands[command].key, home);
         n += snprintf(to + n, MAX_REQUEST - (size_t)n, "%s", commands[command].rest);
     }
     return (size_t)n;
@@ -206,8 +230,9 @@ static void ask(struct client *c, uint32_t pipeline)
 {
     static char text[MAX_PIPELINE * MAX_REQUEST];
     size_t len = 0, done = 0;
+    uint32_t home = bench.core_addressed ? home_of((uint32_t)(c - bench.client)) : 0;
     for (uint32_t i = 0; i < pipeline; i++)
-        len += request(text + len);
+        len += request(text + len, home);
     while (done < len) {
         size_t room;
         uint8_t *p = tcp_tx_reserve(c->tc, &room);
@@ -351,8 +376,9 @@ static void connect_all(void)
     /* Fifty SYNs would not fit the queue behind one ARP request. */
     net_neigh_learn(bench.net, ip_from_v4(SERVER_IP), (uint8_t[]){2, 0, 0, 0, 0, 2}, bench.now_ns);
     for (uint32_t i = 0; i < bench.connections; i++)
-        tcp_connect(bench.net, SERVER_IP, PORT, (uint16_t)(20000 + i), &bench.client[i],
-                    bench.now_ns);
+        tcp_connect(bench.net, SERVER_IP,
+                    (uint16_t)(bench.core_addressed ? PORT + 1 + home_of(i) : PORT),
+                    (uint16_t)(FIRST_PORT + i), &bench.client[i], bench.now_ns);
     for (uint32_t i = 0; bench.connected < bench.connections; i++) {
         step(0, false);
         if (i > STUCK_TURNS)
@@ -366,6 +392,9 @@ static void load(void)
     uint32_t burst = bench.burst;
     bench.burst = LIMIT_BURST_PKTS;
     run_until(bench.keys, 64);
+    for (uint32_t i = 0; bench.core_addressed && i < bench.workers; i++)
+        while (bench.next_key[i] < bench.keys)
+            run_until(1, 64);
     drain();
     bench.burst = burst;
     bench.loading = false;
@@ -480,6 +509,7 @@ static void stacks_up(struct engine_config *engine)
     bench.to_client.pool = pool("to_client");
     net_defaults(&wc.net, 2, SERVER_IP);
     wc.net.listen_port = PORT;
+    wc.net.listen_more = bench.core_addressed ? (uint16_t)bench.workers : 0;
     wc.net.pool = pool("server");
     net_defaults(&cc, 1, CLIENT_IP);
     cc.pool = pool("client");
@@ -508,15 +538,12 @@ static uint64_t number(const char *text, uint64_t least, uint64_t most)
 
 static void options(int argc, char **argv)
 {
-    static const struct option known[] = {{"command", required_argument, NULL, 'c'},
-                                          {"workers", required_argument, NULL, 'w'},
-                                          {"pipeline", required_argument, NULL, 'P'},
-                                          {"connections", required_argument, NULL, 'n'},
-                                          {"burst", required_argument, NULL, 'b'},
-                                          {"keys", required_argument, NULL, 'k'},
-                                          {"requests", required_argument, NULL, 'r'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"command", required_argument, NULL, 'c'},  {"workers", required_argument, NULL, 'w'},
+        {"pipeline", required_argument, NULL, 'P'}, {"connections", required_argument, NULL, 'n'},
+        {"burst", required_argument, NULL, 'b'},    {"keys", required_argument, NULL, 'k'},
+        {"requests", required_argument, NULL, 'r'}, {"core-addressed", no_argument, NULL, 'a'},
+        {"json", no_argument, NULL, 'j'},           {NULL, 0, NULL, 0}};
     for (int o; (o = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (o) {
         case 'c':
@@ -530,12 +557,16 @@ static void options(int argc, char **argv)
         case 'b': bench.burst = (uint32_t)number(optarg, 1, LIMIT_BURST_PKTS); break;
         case 'k': bench.keys = (uint32_t)number(optarg, 1, 100000000); break;
         case 'r': bench.requests = number(optarg, 1, 1000000000); break;
+        case 'a': bench.core_addressed = true; break;
         case 'j': bench.json = true; break;
         default: exit(2);
         }
     }
     if (optind < argc)
         fail("a word that is no option");
+    bool alone = commands[bench.command].many == 1 && !strstr(commands[bench.command].head, "the-");
+    if (bench.core_addressed && !alone)
+        fail("--core-addressed: for requests with one key, which is drawn");
 }
 
 int main(int argc, char **argv)
