@@ -34,9 +34,9 @@ MISS_LINES = 3       # bucket, entry, value: lines of memory a request touches a
 
 # ---- measuring ----
 
-def frame_bench(build, command, workers, pipeline, burst, keys, requests):
+def frame_bench(build, command, workers, pipeline, burst, keys, requests, *more):
     argv = [str(build / "tests/bench/frame_bench"), "--command", command, "--workers", str(workers), "--pipeline", str(pipeline),
-            "--connections", str(min(50 * workers, 1000)), "--burst", str(burst), "--keys", str(keys), "--requests", str(requests), "--json"]
+            "--connections", str(min(50 * workers, 1000)), "--burst", str(burst), "--keys", str(keys), "--requests", str(requests), "--json", *more]
     out = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
     d = json.loads(out.strip().splitlines()[-1])
     return d["ns_median"]
@@ -54,6 +54,7 @@ def measure(o):
     alone = best(b, n, "get", 1, 1, 1, keys, requests)
     two = {p: best(b, n, "get", 2, p, BURST, keys, requests) for p in (1, 16)}
     four = {p: best(b, n, "get", 4, p, BURST, keys, requests) for p in (1, 16)}
+    own = {p: best(b, n, "get", 2, p, BURST, keys, requests, "--core-addressed") for p in (1, 16)}
     # At -P 1 nothing comes behind a forwarded request of the same client; at -P 16 nearly every local one does: two equations, two costs.
     hop1 = statistics.mean([(two[1] - one[1]) / 0.5, (four[1] - one[1]) / 0.75])
     d2, d4 = two[16] - one[16], four[16] - one[16]
@@ -64,7 +65,7 @@ def measure(o):
     core = json.loads(subprocess.run([str(b / "tests/bench/core_bench"), "--json"], stdout=subprocess.PIPE, text=True, check=True).stdout)
     costs = {"commit": subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True,
                                       check=False).stdout.strip(),
-             "local1": one[1], "local16": one[16], "turn": (alone - one[1]) * BURST / (BURST - 1), "hop1": hop1, "hop16": max(hop16, 0),
+             "local1": one[1], "local16": one[16], "turn": (alone - one[1]) * BURST / (BURST - 1), "own1": own[1], "own16": own[16], "hop1": hop1, "hop16": max(hop16, 0),
              "aside16": max(aside16, 0), "mget_one": multi["mget"], "mget_four": split["mget"], "mset_four": split["mset"], **core}
     COSTS.write_text(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in costs.items()}, indent=2) + "\n")
     print(COSTS.read_text(), end="")
@@ -73,7 +74,10 @@ def measure(o):
 # ---- the model ----
 
 def cost(c, workers, pipeline, forwarded=None):
-    """Nanoseconds of all cores for one request. forwarded: share of requests whose key is another worker's; None: keys fall evenly."""
+    """Nanoseconds of all cores for one request. forwarded: share of requests whose key is another worker's; None: keys fall evenly; 0: clients ask the owner,
+    who looks whether they are right."""
+    if forwarded == 0 and workers > 1:
+        return c[f"own{pipeline}"]
     f = (workers - 1) / workers if forwarded is None else forwarded
     if pipeline == 1:
         return c["local1"] + f * (c["hop1"] + lines(c))
