@@ -11,6 +11,7 @@
 #include "engine/log/aof.h"
 
 #define KEEP_BYTES (4 * MERGE_BATCH_BYTES)
+#define FUTURE_NS  1000000000ull /* no clock is as far ahead as that */
 
 void merge_init(struct merge *m)
 {
@@ -274,38 +275,88 @@ static bool take_more(struct merge *m, uint32_t worker, struct span p)
     return true;
 }
 
-/* Records of one worker, as far as it is their turn. True: there was one. */
-static bool take_from(struct merge *m, uint32_t worker)
+/* The next record of each ring, as it was looked at: what is published later is the next batch's. */
+struct heads {
+    struct {
+        struct span p;
+        uint32_t type;
+        bool there;
+        uint64_t at_ns;
+    } ring[LIMIT_WORKERS];
+    uint64_t waits; /* those whose turn it is not, a bit each */
+    uint64_t until_ns;
+};
+
+static void look(struct merge *m, struct heads *h, uint32_t i)
 {
-    struct ring *r = &m->ring[worker];
     struct ring_record rec;
-    bool any = false;
-    while (m->len < MERGE_BATCH_BYTES && !m->alone && !m->at_cut) {
-        if (m->rest_worker >= 0 && m->rest_worker != (int64_t)worker)
-            break;
-        enum ring_status s = ring_peek(r, &rec);
-        m->corrupt |= s == RING_CORRUPT;
-        if (s != RING_RECORD)
-            break;
-        bool first = rec.type == MSG_JOURNAL && m->rest_worker < 0;
-        if (!(first ? take_record(m, worker, rec.payload) : take_more(m, worker, rec.payload)))
-            break;
-        ring_pass(r);
-        any = true;
+    struct msg_journal first;
+    enum ring_status s = ring_peek(&m->ring[i], &rec);
+    m->corrupt |= s == RING_CORRUPT;
+    h->ring[i].there = s == RING_RECORD;
+    h->ring[i].at_ns = 0;
+    if (s != RING_RECORD)
+        return;
+    h->ring[i].p = rec.payload;
+    h->ring[i].type = rec.type;
+    if (rec.type != MSG_JOURNAL || rec.payload.n < sizeof first)
+        return;
+    memcpy(&first, rec.payload.p, sizeof first);
+    /* The clock is one of the machine's; a record that claims to be of the future is not waited for. */
+    if (first.at_ns < h->until_ns + FUTURE_NS)
+        h->ring[i].at_ns = first.at_ns;
+}
+
+/* The ring whose record is the oldest of those that were made until then. m->workers: none is left. */
+static uint32_t oldest(const struct merge *m, const struct heads *h)
+{
+    uint32_t ret = m->workers;
+    if (m->rest_worker >= 0)
+        return h->ring[m->rest_worker].there ? (uint32_t)m->rest_worker : ret;
+    uint64_t least = h->until_ns + 1;
+    for (uint32_t i = 0; i < m->workers; i++) {
+        if (!h->ring[i].there || (h->waits & 1ull << i) || h->ring[i].at_ns >= least)
+            continue;
+        least = h->ring[i].at_ns;
+        ret = i;
     }
-    return any;
+    return ret;
+}
+
+/* False: not now. */
+static bool take_head(struct merge *m, struct heads *h, uint32_t i)
+{
+    bool first = h->ring[i].type == MSG_JOURNAL && m->rest_worker < 0;
+    if (first ? take_record(m, i, h->ring[i].p) : take_more(m, i, h->ring[i].p)) {
+        ring_pass(&m->ring[i]);
+        look(m, h, i);
+        return true;
+    }
+    if (m->blocked)
+        h->waits |= 1ull << i;
+    else
+        h->ring[i].there = false;
+    m->blocked = false;
+    return false;
 }
 
 bool merge_take(struct merge *m)
 {
-    bool any = true, some = false;
-    m->alone = m->starved = false;
-    while (any && m->link) {
-        any = m->blocked = false;
-        for (uint32_t i = 0; i < m->workers; i++)
-            any |= take_from(m, i);
-        some |= any;
+    struct heads h = {.until_ns = link_journal_clock_ns()};
+    bool some = false;
+    m->alone = m->starved = m->blocked = false;
+    for (uint32_t i = 0; m->link && i < m->workers; i++)
+        look(m, &h, i);
+    while (m->link && m->len < MERGE_BATCH_BYTES && !m->alone && !m->starved && !m->at_cut) {
+        uint32_t i = oldest(m, &h);
+        if (i == m->workers)
+            break;
+        if (!take_head(m, &h, i))
+            continue;
+        h.waits = 0;
+        some = true;
     }
+    m->blocked = h.waits != 0;
     return some;
 }
 

@@ -1,6 +1,6 @@
 /* merge: the workers' journal rings put in one order: bytes of the log, in a batch that its owner writes down.
  *
- *   rings -> a record whose numbers are the next of all its shards -> batch -> (written by the owner) -> merge_give_back
+ *   rings -> of the records whose numbers are the next of all their shards the oldest -> batch -> (written by the owner) -> merge_give_back
  *
  * The record that says where a snapshot was cut ends the batch (at_cut): what follows it is taken when the owner is done with that.
  *

@@ -188,6 +188,7 @@ static void make_record(struct worker *w, uint64_t shards, uint64_t cut)
     } head = {.m = {.bytes = f->len,
                     .cut = cut,
                     .time_ms = w->now_ms,
+                    .at_ns = link_journal_clock_ns(),
                     .first_db = f->first_db,
                     .last_db = f->db}};
     for (uint64_t m = shards; m; m &= m - 1) {

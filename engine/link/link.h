@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "engine/base/time_hist.h"
 #include "engine/link/ring.h"
@@ -17,7 +18,7 @@
 #include "engine/shard/config.h"
 
 #define LINK_MAGIC          0x4b4e494c57524142ull /* "BARWLINK" */
-#define LINK_LAYOUT_VERSION 9
+#define LINK_LAYOUT_VERSION 10
 #define LINK_COMMANDS       512 /* command statistics slots per worker, by cmd_desc.index */
 
 enum link_dp_state { LINK_DP_NONE, LINK_DP_STARTING, LINK_DP_RUNNING, LINK_DP_STOPPED };
@@ -81,6 +82,13 @@ struct link_journal {
     uint32_t pad[10];
 };
 struct link_journal *link_journal(struct link *l);
+/* Nanoseconds of a clock that all processes of the machine share and that never goes back, on no processor either. */
+static inline uint64_t link_journal_clock_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
 /* As link_bell_*, for the journal's writer. */
 void link_journal_wake(struct link *l);
 /* Blocks until somebody wakes, or the time is over; `idle`: looked at once more after `asleep` is set, true to really wait. */

@@ -150,12 +150,15 @@ struct msg_neigh {
 
 /* One record of a worker's journal: what it has done to the shards named, each of which counts its records: this is number `seq` of that shard. A record is
  * written behind all that have a smaller number in any of its shards: one order that every shard agrees with. Of the shards named behind its
- * own it is written behind the record of that number, too (requests over several shards: docs/threads.md). */
+ * own it is written behind the record of that number, too (requests over several shards: docs/threads.md). Beyond that the oldest is written first,
+ * so that what a log ends with is a state that there was: of two writes of which one was answered before the other was asked for never the second alone. */
 struct msg_journal {
     uint64_t bytes; /* of all effects of the record */
     uint64_t
         cut; /* id of the snapshot that was cut here, on all shards; the record is empty. 0: none */
-    int64_t time_ms;            /* unix time */
+    int64_t time_ms; /* unix time */
+    uint64_t
+        at_ns; /* link_journal_clock_ns when it was made: behind what it holds, before anybody is told */
     uint32_t first_db, last_db; /* of the first and of the last command */
     uint32_t shards, after;     /* each struct msg_journal_shard, in this order */
 };

@@ -78,7 +78,7 @@ static void put_first(struct rings *r, uint32_t w, uint64_t shards, const char *
     struct {
         struct msg_journal m;
         struct msg_journal_shard at[LIMIT_WORKERS];
-    } head = {.m = {.bytes = n}};
+    } head = {.m = {.bytes = n, .at_ns = r->at_ns}};
     for (uint64_t m = shards; m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         head.at[head.m.shards++] = (struct msg_journal_shard){.shard = i, .seq = ++r->seq[i]};

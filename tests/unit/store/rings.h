@@ -12,6 +12,7 @@ struct rings {
     struct link *control, *dataplane;
     struct ring ring[LIMIT_WORKERS];
     uint64_t seq[LIMIT_WORKERS]; /* of each shard */
+    uint64_t at_ns;              /* of the records that follow */
 };
 
 void rings_begin(struct rings *r, uint32_t workers);
