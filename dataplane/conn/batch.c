@@ -12,6 +12,7 @@
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/effect.h"
+#include "engine/shard/access_inline.h"
 #include "engine/shard/entry_inline.h"
 
 /* The client's output is over budget in the middle of a batch: what it asked further is written back as bytes, to be parsed again
@@ -115,9 +116,29 @@ static inline void account_row(struct conn *c, const struct staged *s, const str
     c->ses.commands += (uint64_t)(end - s);
 }
 
-/* A row of plain requests of one client: what is the same for all of them is asked once. one: there is only one. */
+/* Rows of clients of nodes, at their node's worker (core-addressed). */
+enum node {
+    NODE_NONE,  /* they are nobody's clients */
+    NODE_ALONE, /* of one worker: all slots are its own */
+    NODE_MANY,
+};
+
+/* Is the request one that this node answers? `e`, if it is the entry of its key, proves it, for it lies in this shard; only where there is none the
+ * key's slot is asked for. */
+static inline __attribute__((always_inline)) bool
+of_node(const struct worker *w, const struct staged *s, const struct entry *e, enum node node)
+{
+    if (node == NODE_ALONE)
+        return s->desc->route == ROUTE_KEY; /* several keys may be of several slots */
+    return (likely_(e != NULL) && likely_(access_is(e, s->argv[1]))) ||
+           shard_of_key(s->argv[1], w->count) == w->id;
+}
+
+/* A row of plain requests of one client: what is the same for all of them is asked once. one: there is only one. With a node the row ends where
+ * something is not that node's. *after, if after is not NULL: what may have changed whose the shard is. */
 static inline __attribute__((always_inline)) struct staged *
-execute_row(struct worker *w, struct batch *b, struct staged *s, const struct staged *end, bool one)
+execute_row(struct worker *w, struct batch *b, struct staged *s, const struct staged *end, bool one,
+            enum node node, bool *after)
 {
     struct conn *c = s->conn;
     struct cmd *cmd = &w->cmd; /* what never changes was filled in by worker_create */
@@ -131,16 +152,18 @@ execute_row(struct worker *w, struct batch *b, struct staged *s, const struct st
     cmd->db = c->ses.db;
     c->ses.last_ms = w->now_ms;
     const struct staged *first = s;
-    bool last;
+    bool last = false;
     do {
         const struct cmd_desc *d = s->desc;
         memcpy(&cmd->desc, &s->desc, 16);
         memcpy(&cmd->hash, &s->hash, 16);
         cmd->argc = s->argc;
+        /* Where an entry has left the dict, those that were found before may be gone. */
+        if (unlikely_(b->dict->departed != b->departed))
+            cmd->candidate = NULL;
+        if (node && unlikely_(!of_node(w, s, cmd->candidate, node)))
+            break;
         if (likely_(!(d->flags & CMD_DENYOOM) || !shard_full(&w->shard)) || cmd_has_room(cmd)) {
-            /* Where an entry has left the dict, those that were found before may be gone. */
-            if (unlikely_(b->dict->departed != b->departed))
-                cmd->candidate = NULL;
             d->fn(cmd);
             cmd_ended_on(cmd, &w->shard);
             w->cmd_calls[d->index]++;
@@ -148,6 +171,8 @@ execute_row(struct worker *w, struct batch *b, struct staged *s, const struct st
                 route_errors(w, &w->out, d);
             if (unlikely_(after_request(w, c))) { /* the writer may be another's */
                 account_row(c, first, s + 1);
+                if (after)
+                    *after = true;
                 return s + 1;
             }
         } else {
@@ -156,6 +181,8 @@ execute_row(struct worker *w, struct batch *b, struct staged *s, const struct st
         s++;
         last = one || s == end || s->conn != c;
     } while (!last && (s->way & WAY_PLAIN) && likely_(c->out_bytes <= LIMIT_CONN_OUT_PAUSE_BYTES));
+    if (node && s == first)
+        return s;
     account_row(c, first, s);
     if (last && likely_(out_end(w)))
         return s;
@@ -167,7 +194,7 @@ execute_row(struct worker *w, struct batch *b, struct staged *s, const struct st
 static __attribute__((noinline)) struct staged *
 execute_plain(struct worker *w, struct batch *b, struct staged *s, const struct staged *end)
 {
-    return execute_row(w, b, s, end, false);
+    return execute_row(w, b, s, end, false, NODE_NONE, NULL);
 }
 
 /* Closing or throttled, of conn.state. */
@@ -176,21 +203,53 @@ _Static_assert(offsetof(struct conn, throttled) == offsetof(struct conn, state) 
                    offsetof(struct conn, closing) == offsetof(struct conn, state) + 2,
                "little-endian bytes of a word");
 
-static inline bool plain_client(const struct conn *c)
+static inline bool plain_client(const struct conn *c, uint8_t mode)
 {
-    return likely_(!(c->state & CONN_STOPS) && c->nslots == 0 && session_plain(&c->ses));
+    return likely_(!(c->state & CONN_STOPS) && c->nslots == 0 && session_plain(&c->ses, mode));
 }
 
 /* A plain request runs in place now, with all that follow. */
 static inline bool plain_now(struct worker *w, const struct conn *c)
 {
-    return plain_client(c) && (w->count == 1 || (remote_shard_free(w) && !intents_any(w)));
+    return plain_client(c, 0) && (w->count == 1 || (remote_shard_free(w) && !intents_any(w)));
+}
+
+static inline __attribute__((always_inline)) struct staged *
+node_rows(struct worker *w, struct batch *b, struct staged *s, const struct staged *end,
+          enum node node)
+{
+    bool after = false;
+    struct staged *next;
+    do {
+        if (unlikely_(!plain_client(s->conn, SESSION_NODE)))
+            break;
+        next = s + 1 == end || s[1].conn != s->conn
+                   ? execute_row(w, b, s, end, true, node, &after)
+                   : execute_row(w, b, s, end, false, node, &after);
+        if (unlikely_(next == s))
+            break;
+        s = next;
+    } while (s != end && likely_(!after) && (s->way & WAY_PLAIN) && s->conn->at_node);
+    return s;
+}
+
+static __attribute__((noinline)) struct staged *
+node_rows_many(struct worker *w, struct batch *b, struct staged *s, const struct staged *end)
+{
+    return remote_shard_free(w) && !intents_any(w) ? node_rows(w, b, s, end, NODE_MANY) : s;
+}
+
+/* Plain requests of clients of nodes, at their node's worker. Returns the first that does not run so; s: not even this one. */
+static __attribute__((noinline)) struct staged *node_run(struct worker *w, struct batch *b,
+                                                         struct staged *s, const struct staged *end)
+{
+    return w->count > 1 ? node_rows_many(w, b, s, end) : node_rows(w, b, s, end, NODE_ALONE);
 }
 
 /* It runs in place, alone: others have keys of the shard in their hands, but not this one. */
 static inline bool plain_beside(struct worker *w, const struct staged *s)
 {
-    return w->count > 1 && plain_client(s->conn) && remote_shard_free(w) &&
+    return w->count > 1 && plain_client(s->conn, 0) && remote_shard_free(w) &&
            !intents_meet(&w->lease.intents, s->hash, !(s->desc->flags & CMD_READONLY));
 }
 
@@ -279,8 +338,11 @@ static void execute(struct worker *w, struct batch *b)
 {
     for (struct staged *s = b->cmd, *end = b->end, *next; s != end;) {
         if (likely_(s->way & WAY_PLAIN) && likely_(plain_now(w, s->conn)))
-            s = s + 1 == end || s[1].conn != s->conn ? execute_row(w, b, s, end, true)
-                                                     : execute_plain(w, b, s, end);
+            s = s + 1 == end || s[1].conn != s->conn
+                    ? execute_row(w, b, s, end, true, NODE_NONE, NULL)
+                    : execute_plain(w, b, s, end);
+        else if ((s->way & WAY_PLAIN) && s->conn->at_node && (next = node_run(w, b, s, end)) != s)
+            s = next;
         else if ((s->way & WAY_TIMED) && plain_now(w, s->conn))
             s = execute_timed(w, b, s);
         else if ((s->way & WAY_PLAIN) && plain_beside(w, s))

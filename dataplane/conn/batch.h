@@ -73,7 +73,7 @@ struct known {
     uint32_t argc;
     uint8_t name_len;
     bool keyed; /* argument 1 is the first key */
-    bool one;   /* and the last, and there is one worker */
+    bool one;   /* and the last */
 };
 #define KNOWN_SLOTS 16
 

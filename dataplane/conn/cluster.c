@@ -16,9 +16,8 @@ void cluster_accept(struct worker *w, struct conn *c)
     if (n >= w->cfg.net.listen_more)
         return;
     c->ses.node = (uint8_t)(n + 1);
-    /* At home on its node's worker a plain request needs no look: staging has found its key to be of this shard. */
-    if (w->count == 1 || n != w->id)
-        c->ses.mode |= SESSION_NODE;
+    c->ses.mode |= SESSION_NODE;
+    c->at_node = n == w->id;
 }
 
 static bool only_database_0(const struct staged *s)

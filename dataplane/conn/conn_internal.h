@@ -88,7 +88,10 @@ void inq_append(struct inq *q, const void *p, size_t n);
 /* stage.c, batch.c */
 void batch_init(struct batch *b);
 /* Bytes of a client, in order, as its transport brings them. */
-extern void (*conn_receive)(struct conn *c, const uint8_t *p, size_t n);
+static inline void conn_receive(struct conn *c, const uint8_t *p, size_t n)
+{
+    c->w->receive(c, p, n);
+}
 const uint8_t *batch_feed(struct conn *c, const uint8_t *p,
                           const uint8_t *end); /* returns what it left */
 /* It has not run: it was put back, or queued. */

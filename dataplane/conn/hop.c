@@ -164,6 +164,14 @@ static void run_aside(struct worker *w, struct batch *b, struct staged *s, struc
     }
 }
 
+/* A request of a node's client. Its owner was not asked for where it was staged for this worker's own shard (stage.c). */
+static bool of_node(const struct worker *w, const struct staged *s)
+{
+    const struct conn *c = s->conn;
+    uint32_t owner = c->at_node ? shard_of_key(s->argv[1], w->count) : s->owner;
+    return owner + 1u == c->ses.node;
+}
+
 struct staged *hop_run(struct worker *w, struct batch *b, struct staged *s, struct staged *end)
 {
     struct conn *c = s->conn;
@@ -177,7 +185,7 @@ struct staged *hop_run(struct worker *w, struct batch *b, struct staged *s, stru
         bool mine = s->owner == w->id && remote_shard_free(w);
         if (mine && (!(s->way & WAY_PLAIN) || !(c->nslots | (row != NULL)) || intents_any(w)))
             break;
-        if (unlikely_(c->ses.node != 0) && s->owner + 1u != c->ses.node)
+        if (unlikely_(c->ses.node != 0) && !of_node(w, s))
             break; /* MOVED (cluster.c) */
         if (unlikely_(!row || row->n == ROW_MOST)) {
             if (row)

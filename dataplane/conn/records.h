@@ -112,6 +112,7 @@ struct conn {
     bool loader;            /* control replays a log */
     bool postponed;         /* paused by CLIENT PAUSE */
     bool room_heap;
+    bool at_node;    /* core-addressed, and this is its node's worker */
     bool door_retry; /* the ring was full */
     uint32_t nslots;
     uint16_t writes_pending, reads_pending; /* requests over several shards that are under way */
@@ -225,7 +226,8 @@ struct worker {
     struct shard_set set, lease_set;
     struct engine_config config;
     uint64_t config_version;
-    bool open;                  /* protected mode refuses nobody */
+    bool open;                                                   /* protected mode refuses nobody */
+    void (*receive)(struct conn *c, const uint8_t *p, size_t n); /* conn_receive */
     bool known_ready;           /* open, and proto-max-bulk-len is no less than RESP_ARG_KNOWN */
     uint8_t how[LINK_COMMANDS]; /* by cmd_desc.index: enum how */
     struct partial *spare_part; /* at rest; NULL: to be made */

@@ -44,6 +44,11 @@ static uint8_t how_of(const struct worker *w, const struct cmd_desc *d)
     return how;
 }
 
+/* conn_receive of one worker alone, and of several. */
+typedef void receive_fn(struct conn *c, const uint8_t *p, size_t n);
+static receive_fn receive_any, receive_any_many;
+static receive_fn *receive_alone = receive_any, *receive_many = receive_any_many;
+
 /* ---- requests that begin as one did before ---- */
 
 static inline uint64_t load64(const uint8_t *p)
@@ -92,11 +97,8 @@ static struct known known_make(const struct worker *w, const uint8_t *line,
                                const struct cmd_desc *d, uint8_t how, uint32_t argc,
                                size_t name_len)
 {
-    struct known k = {.desc = d,
-                      .argc = argc,
-                      .name_len = (uint8_t)name_len,
-                      .keyed = true,
-                      .one = argc == 2 && w->count == 1};
+    struct known k = {
+        .desc = d, .argc = argc, .name_len = (uint8_t)name_len, .keyed = true, .one = argc == 2};
     k.kind = kind_of(w, how, argc);
     memcpy(&k.head, line, 8);
     memcpy(&k.name, line + 8, name_len);
@@ -127,6 +129,7 @@ static void known_forget(struct worker *w)
 void batch_prepare(struct worker *w)
 {
     times_prepare(w);
+    w->receive = w->count > 1 ? receive_many : receive_alone;
     w->open = !w->config.protected_mode || w->config.requirepass_len;
     w->known_ready = w->open && w->config.proto_max_bulk_bytes >= RESP_ARG_KNOWN;
     for (uint32_t i = 0; i < CMD_COUNT; i++)
@@ -145,6 +148,14 @@ static inline void stage_bucket(struct staged *s, const struct dict *dict, uint6
 {
     s->bucket = dict_bucket_of(dict, hash);
     __builtin_prefetch(s->bucket);
+}
+
+/* Where keys of this client are looked up without asking whose they are; NULL: ask. What the client of a node asks of that node's worker is its
+ * own unless the client is mistaken, and node_run finds that out. */
+static inline __attribute__((always_inline)) struct dict *own_dict(const struct worker *w,
+                                                                   const struct conn *c, bool many)
+{
+    return !many || (c->at_node && remote_shard_free(w)) ? w->shard.db[c->ses.db].keys : NULL;
 }
 
 /* A request of a known command; dict: of its key's database, NULL while there is none. */
@@ -298,7 +309,7 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
     struct batch *b = w->batch;
     struct staged *s = b->end;
     struct span *argv = b->args_end;
-    struct dict *dict = w->count == 1 ? w->shard.db[c->ses.db].keys : NULL;
+    struct dict *dict = own_dict(w, c, w->count > 1);
     const struct known *k = b->known;
     bool cut = false;
     while (s != until) {
@@ -380,10 +391,11 @@ static const uint8_t *stage_known_any(struct worker *w, struct conn *c, const ui
 static stage_fn *stage_known_here = stage_known_any;
 
 #define ONE_BYTES 24 /* more than the head of one, a name of 8 bytes and the start of a key's */
-/* The common case of stage_known, said out: a key and nothing else of a command like the one before, with one worker. Returns p where it is
+/* The common case of stage_known, said out: a key and nothing else of a command like the one before, of my own shard. Returns p where it is
  * anything else. */
 static inline __attribute__((always_inline)) const uint8_t *
-stage_one(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end, bool aes)
+stage_one(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end, bool aes,
+          bool many)
 {
     struct batch *b = w->batch;
     const struct known *k = b->known;
@@ -398,7 +410,7 @@ stage_one(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end
     size_t n = resp_two_length(x) + 10;
     const uint8_t *key = q + 5;
     q += 7 + n;
-    struct dict *dict = w->shard.db[c->ses.db].keys;
+    struct dict *dict = own_dict(w, c, many);
     if (unlikely_(q > end || !dict))
         return p;
     argv[0] = span_of(p + 8, k->name_len);
@@ -427,7 +439,7 @@ static inline __attribute__((always_inline)) void receive_known(struct conn *c, 
 
 /* known: receive_known, apart and called last, so that one request alone saves no register. */
 static inline __attribute__((always_inline)) void
-receive(struct conn *c, const uint8_t *p, size_t n, bool aes,
+receive(struct conn *c, const uint8_t *p, size_t n, bool aes, bool many,
         void (*known)(struct conn *c, const uint8_t *p, const uint8_t *end))
 {
     struct worker *w = c->w;
@@ -441,7 +453,8 @@ receive(struct conn *c, const uint8_t *p, size_t n, bool aes,
         conn_input_on(c, p, end);
         return;
     }
-    p = stage_one(w, c, p, end, aes);
+    if (!many || c->at_node)
+        p = stage_one(w, c, p, end, aes, many);
     if (unlikely_(p != end))
         known(c, p, end);
 }
@@ -454,10 +467,13 @@ static __attribute__((noinline)) void receive_known_any(struct conn *c, const ui
 
 static void receive_any(struct conn *c, const uint8_t *p, size_t n)
 {
-    receive(c, p, n, false, receive_known_any);
+    receive(c, p, n, false, false, receive_known_any);
 }
 
-void (*conn_receive)(struct conn *c, const uint8_t *p, size_t n) = receive_any;
+static void receive_any_many(struct conn *c, const uint8_t *p, size_t n)
+{
+    receive(c, p, n, false, true, receive_known_any);
+}
 
 /* With the hash of the CPU's AES instructions inline, where key_hash is that. */
 #if defined(__x86_64__)
@@ -476,14 +492,20 @@ receive_known_aes(struct conn *c, const uint8_t *p, const uint8_t *end)
 
 KEY_HASH_AES static void receive_aes(struct conn *c, const uint8_t *p, size_t n)
 {
-    receive(c, p, n, true, receive_known_aes);
+    receive(c, p, n, true, false, receive_known_aes);
+}
+
+KEY_HASH_AES static void receive_aes_many(struct conn *c, const uint8_t *p, size_t n)
+{
+    receive(c, p, n, true, true, receive_known_aes);
 }
 
 __attribute__((constructor(KEY_HASH_CHOSEN))) static void choose(void)
 {
     if (key_hash_is_aes) {
         stage_known_here = stage_known_aes;
-        conn_receive = receive_aes;
+        receive_alone = receive_aes;
+        receive_many = receive_aes_many;
     }
 }
 #endif

@@ -72,10 +72,11 @@ struct session {
     };
 };
 
-/* No answer is held back, no password is asked for, no mode is on: one comparison for three fields. */
-static inline bool session_plain(const struct session *s)
+/* No answer is held back, no password is asked for, no mode but this is on: one comparison for three fields. */
+static inline bool session_plain(const struct session *s, uint8_t mode)
 {
-    const struct session plain = {.reply_mode = SESSION_REPLY_ON, .mode = 0, .authenticated = true};
+    const struct session plain = {
+        .reply_mode = SESSION_REPLY_ON, .mode = mode, .authenticated = true};
     const struct session mask = {.reply_mode = 0xff, .mode = 0xff, .authenticated = true};
     uint64_t have, want, of;
     _Static_assert(offsetof(struct session, no_touch) == offsetof(struct session, resp) + 7,
