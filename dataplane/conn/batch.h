@@ -69,7 +69,8 @@ struct known {
     uint64_t head, name,
         name_mask; /* the first 8 bytes; the next 8, of which the mask's are the name */
     const struct cmd_desc *desc;
-    uint64_t kind; /* of struct staged */
+    uint64_t kind;     /* of struct staged */
+    uint64_t hop_kind; /* the same for another's shard, without its owner */
     uint32_t argc;
     uint8_t name_len;
     bool keyed; /* argument 1 is the first key */

@@ -41,7 +41,8 @@ static inline void copy_bytes(uint8_t *to, const uint8_t *from, size_t n)
 
 /* The arguments of a request lie in one piece of a packet, or of the batch's scratch: they are copied with what stands between them.
  * NULL: no memory. */
-static struct mail_cmd *copy_request(struct mail *m, const struct staged *s)
+static inline __attribute__((always_inline)) struct mail_cmd *copy_request(struct mail *m,
+                                                                           const struct staged *s)
 {
     uint32_t argc = s->argc;
     const uint8_t *from = s->argv[0].p;
@@ -95,7 +96,8 @@ static __attribute__((noinline)) void refuse(struct worker *w, struct row *row)
     row_add(row, m, off, m->replies.len - off);
 }
 
-static inline void post(struct worker *w, const struct staged *s, struct row *row)
+static inline __attribute__((always_inline)) void post(struct worker *w, const struct staged *s,
+                                                       struct row *row)
 {
     const struct session *ses = &s->conn->ses;
     struct mail *m = mail_to(w, s->owner);
@@ -134,36 +136,6 @@ static inline void call(struct worker *w, struct cmd *cmd)
         route_errors(w, r, d);
 }
 
-/* On my own shard, while replies of others are awaited before it. */
-static void run_aside(struct worker *w, struct batch *b, struct staged *s, struct row *row)
-{
-    struct conn *c = s->conn;
-    struct cmd *cmd = &w->cmd;
-    struct mail *m = aside_mail(w);
-    struct reply r;
-    reply_heap_append(&r, &m->replies, c->ses.resp);
-    cmd->argv = s->argv;
-    cmd->argc = s->argc;
-    cmd->desc = s->desc;
-    cmd->out = &r;
-    cmd->session = &c->ses;
-    cmd->db = c->ses.db;
-    cmd->hash = s->hash;
-    cmd->parser = NULL;
-    cmd->candidate = likely_(b->dict->departed == b->departed) ? s->candidate : NULL;
-    cmd->may_hold = false; /* what comes before is not there yet */
-    size_t off = m->replies.len;
-    call(w, cmd);
-    cmd->may_hold = true;
-    cmd->out = &w->out; /* where batch.c lets it be */
-    reply_heap_finish(&r, &m->replies);
-    row_add(row, m, off, m->replies.len - off);
-    if (unlikely_(w->shard.after)) {
-        w->host.asker = c->ses.id;
-        after_command(w, &w->shard);
-    }
-}
-
 /* A request of a node's client. Its owner was not asked for where it was staged for this worker's own shard (stage.c). */
 static bool of_node(const struct worker *w, const struct staged *s)
 {
@@ -172,31 +144,83 @@ static bool of_node(const struct worker *w, const struct staged *s)
     return owner + 1u == c->ses.node;
 }
 
+/* False: MOVED (cluster.c). */
+static inline bool is_asked_here(const struct worker *w, const struct staged *s)
+{
+    return likely_(!s->conn->ses.node) || of_node(w, s);
+}
+
+/* On my own shard, while replies of others are awaited before them: all that follow each other, their replies in one piece of memory.
+ * Returns the first that does not. */
+static inline struct staged *run_aside(struct worker *w, struct batch *b, struct staged *s,
+                                       const struct staged *end, struct row *row)
+{
+    struct conn *c = s->conn;
+    struct cmd *cmd = &w->cmd;
+    struct mail *m = aside_mail(w);
+    struct reply r;
+    size_t off = m->replies.len;
+    reply_heap_append(&r, &m->replies, c->ses.resp);
+    cmd->out = &r;
+    cmd->session = &c->ses;
+    cmd->db = c->ses.db;
+    cmd->parser = NULL;
+    cmd->may_hold = false; /* what comes before is not there yet */
+    do {
+        cmd->argv = s->argv;
+        cmd->argc = s->argc;
+        cmd->desc = s->desc;
+        cmd->hash = s->hash;
+        cmd->candidate = likely_(b->dict->departed == b->departed) ? s->candidate : NULL;
+        call(w, cmd);
+        size_t there = (size_t)(r.cur - m->replies.p);
+        row_add(row, m, off, there - off);
+        off = there;
+        s++;
+    } while (likely_(!w->shard.after) && s != end && s->conn == c && s->owner == w->id &&
+             (s->way & WAY_PLAIN) && row->n != ROW_MOST && c->state == 0 && is_asked_here(w, s));
+    cmd->may_hold = true;
+    cmd->out = &w->out; /* where batch.c lets it be */
+    reply_heap_finish(&r, &m->replies);
+    return s;
+}
+
 struct staged *hop_run(struct worker *w, struct batch *b, struct staged *s, struct staged *end)
 {
     struct conn *c = s->conn;
     const struct staged *first = s;
     struct row *row = NULL;
+    bool looked = false, free = false, meets = false; /* whose my shard is */
     if (!client_is_plain(c))
         return s;
     out_close(w);
     c->ses.last_ms = w->now_ms;
     do {
-        bool mine = s->owner == w->id && remote_shard_free(w);
-        if (mine && (!(s->way & WAY_PLAIN) || !(c->nslots | (row != NULL)) || intents_any(w)))
+        bool mine = s->owner == w->id;
+        if (mine && !looked) {
+            free = remote_shard_free(w);
+            meets = intents_any(w);
+            looked = true;
+        }
+        mine &= free;
+        if ((mine && (!(s->way & WAY_PLAIN) || !(c->nslots | (row != NULL)) || meets)) ||
+            !is_asked_here(w, s))
             break;
-        if (unlikely_(c->ses.node != 0) && !of_node(w, s))
-            break; /* MOVED (cluster.c) */
         if (unlikely_(!row || row->n == ROW_MOST)) {
             if (row)
                 row_end(row);
             row = row_new(c);
         }
-        if (mine)
-            run_aside(w, b, s, row);
-        else
-            post(w, s, row);
-        s++;
+        if (!mine) {
+            post(w, s++, row);
+            continue;
+        }
+        s = run_aside(w, b, s, end, row);
+        if (unlikely_(w->shard.after)) {
+            w->host.asker = c->ses.id;
+            after_command(w, &w->shard);
+            looked = false; /* more than commands may have run */
+        }
     } while (s != end && s->conn == c && (s->way & (WAY_PLAIN | WAY_HOP)) && c->state == 0);
     if (!row)
         return s;

@@ -92,6 +92,16 @@ static inline uint64_t kind_of(const struct worker *w, uint8_t how, uint32_t arg
     return s.kind;
 }
 
+/* The same of another's shard, or of one that is not free; the owner's bits are none. */
+static inline uint64_t hop_kind(uint64_t kind)
+{
+    struct staged s = {.kind = kind};
+    uint8_t hop = s.way & WAY_PLAIN ? WAY_HOP : 0;
+    s.way = (uint8_t)((s.way & ~(WAY_PLAIN | WAY_TIMED)) | hop);
+    s.owner = 0;
+    return s.kind;
+}
+
 /* `line`: "*2\r\n$3\r\nGET\r\n", the start of a request of command d with argc arguments. */
 static struct known known_make(const struct worker *w, const uint8_t *line,
                                const struct cmd_desc *d, uint8_t how, uint32_t argc,
@@ -100,6 +110,7 @@ static struct known known_make(const struct worker *w, const uint8_t *line,
     struct known k = {
         .desc = d, .argc = argc, .name_len = (uint8_t)name_len, .keyed = true, .one = argc == 2};
     k.kind = kind_of(w, how, argc);
+    k.hop_kind = hop_kind(k.kind);
     memcpy(&k.head, line, 8);
     memcpy(&k.name, line + 8, name_len);
     k.name_mask = UINT64_MAX >> (64 - 8 * name_len);
@@ -150,14 +161,6 @@ static inline void stage_bucket(struct staged *s, const struct dict *dict, uint6
     __builtin_prefetch(s->bucket);
 }
 
-/* Where keys of this client are looked up without asking whose they are; NULL: ask. What the client of a node asks of that node's worker is its
- * own unless the client is mistaken, and node_run finds that out. */
-static inline __attribute__((always_inline)) struct dict *own_dict(const struct worker *w,
-                                                                   const struct conn *c, bool many)
-{
-    return !many || (c->at_node && remote_shard_free(w)) ? w->shard.db[c->ses.db].keys : NULL;
-}
-
 /* A request of a known command; dict: of its key's database, NULL while there is none. */
 static inline __attribute__((always_inline)) void stage_fill(struct staged *s, struct conn *c,
                                                              const struct known *k,
@@ -195,38 +198,25 @@ static inline __attribute__((always_inline)) uint32_t whose(const struct worker 
     return shard_of_key(key, w->count);
 }
 
-/* Whose key is it? Several workers only. */
-static inline __attribute__((always_inline)) void set_owner(struct worker *w, struct staged *s,
-                                                            struct span key, bool aes)
+#define OWNER_SHIFT (8 * (offsetof(struct staged, owner) - offsetof(struct staged, kind)))
+
+/* Whose key is it? Several workers only. kind, hop: as struct known's; dict: of its database, free: this worker's shard may be touched. */
+static inline __attribute__((always_inline)) void set_owner(const struct worker *w,
+                                                            struct staged *s, struct span key,
+                                                            uint64_t kind, uint64_t hop,
+                                                            struct dict *dict, bool free, bool aes)
 {
-    s->owner = (uint8_t)whose(w, key, aes);
-    s->dict = NULL;
-    if (s->owner != w->id || !remote_shard_free(w)) {
-        uint8_t hop = s->way & WAY_PLAIN ? WAY_HOP : 0;
-        s->way = (uint8_t)((s->way & ~(WAY_PLAIN | WAY_TIMED)) | hop);
+    uint32_t owner = whose(w, key, aes);
+    if (owner != w->id || !free) {
+        s->kind = hop | (uint64_t)owner << OWNER_SHIFT;
+        s->dict = NULL;
         return;
     }
-    s->dict = w->shard.db[s->conn->ses.db].keys;
-    if (s->dict)
-        stage_bucket(s, s->dict, s->hash);
+    s->kind = kind;
+    s->dict = dict;
+    if (likely_(dict != NULL))
+        stage_bucket(s, dict, s->hash);
 }
-
-static __attribute__((noinline)) void stage_owner(struct worker *w, struct staged *s,
-                                                  struct span key)
-{
-    set_owner(w, s, key, false);
-}
-
-#if defined(__x86_64__)
-/* Apart, so that one worker alone keeps its registers; it calls nothing for a short key. */
-KEY_HASH_AES static __attribute__((noinline)) void
-stage_owner_aes(struct worker *w, struct staged *s, struct span key)
-{
-    set_owner(w, s, key, true);
-}
-#else
-#define stage_owner_aes stage_owner
-#endif
 
 /* What a client that protected mode refuses everything has left. */
 static inline bool client_open(const struct conn *c)
@@ -287,10 +277,12 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
     if (s->keyed) {
         struct span key = s->argv[d->first_key];
         s->hash = shard_hash(&w->shard, key);
+        const bool own = remote_shard_free(w);
+        struct dict *dict = own ? w->shard.db[c->ses.db].keys : NULL;
         if (w->count > 1)
-            stage_owner(w, s, key);
-        else if ((s->dict = w->shard.db[c->ses.db].keys) != NULL)
-            stage_bucket(s, s->dict, s->hash);
+            set_owner(w, s, key, s->kind, hop_kind(s->kind), dict, own, false);
+        else if ((s->dict = dict) != NULL)
+            stage_bucket(s, dict, s->hash);
     }
     if (!cmd->gathered && cmd->argv[0].p == line + 8 && *line == '*')
         known_learn(w, line, d, how, cmd->argc, cmd->argv[0].n);
@@ -304,13 +296,16 @@ static void stage(struct conn *c, struct resp_cmd *cmd, const uint8_t *line)
  * whether more of them may make them such a request. */
 static inline __attribute__((always_inline)) const uint8_t *
 stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end,
-            struct staged *until, bool aes)
+            struct staged *until, bool aes, bool many)
 {
     struct batch *b = w->batch;
     struct staged *s = b->end;
     struct span *argv = b->args_end;
-    struct dict *dict = own_dict(w, c, w->count > 1);
     const struct known *k = b->known;
+    const bool own = !many || remote_shard_free(w);
+    struct dict *dict = own ? w->shard.db[c->ses.db].keys : NULL;
+    /* What the client of a node asks of that node's worker is its own unless the client is mistaken: node_run finds that out. */
+    const bool mine = !many || (c->at_node && dict);
     bool cut = false;
     while (s != until) {
         if (unlikely_(end - p < KNOWN_BYTES)) {
@@ -363,10 +358,10 @@ stage_known(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *e
         hash = stage_hash(w, argv[1], aes);
     staged:
         stage_fill(s, c, k, argv, dict, hash);
-        if (likely_(dict != NULL))
+        if (!mine)
+            set_owner(w, s, argv[1], k->kind, k->hop_kind, dict, own, aes);
+        else if (likely_(dict != NULL))
             stage_bucket(s, dict, hash);
-        else if (w->count > 1)
-            (aes ? stage_owner_aes : stage_owner)(w, s, argv[1]);
         argv = a_end;
         p = q;
         s++;
@@ -382,16 +377,29 @@ whole:
 typedef const uint8_t *stage_fn(struct worker *w, struct conn *c, const uint8_t *p,
                                 const uint8_t *end, struct staged *until);
 
-static const uint8_t *stage_known_any(struct worker *w, struct conn *c, const uint8_t *p,
-                                      const uint8_t *end, struct staged *until)
+static const uint8_t *stage_any(struct worker *w, struct conn *c, const uint8_t *p,
+                                const uint8_t *end, struct staged *until)
 {
-    return stage_known(w, c, p, end, until, false);
+    return stage_known(w, c, p, end, until, false, false);
 }
 
-static stage_fn *stage_known_here = stage_known_any;
+static const uint8_t *stage_any_many(struct worker *w, struct conn *c, const uint8_t *p,
+                                     const uint8_t *end, struct staged *until)
+{
+    return stage_known(w, c, p, end, until, false, true);
+}
+
+/* Of one worker alone; of several. */
+static stage_fn *stage_alone = stage_any, *stage_many = stage_any_many;
+
+static inline const uint8_t *stage_known_here(struct worker *w, struct conn *c, const uint8_t *p,
+                                              const uint8_t *end, struct staged *until)
+{
+    return (w->count == 1 ? stage_alone : stage_many)(w, c, p, end, until);
+}
 
 #define ONE_BYTES 24 /* more than the head of one, a name of 8 bytes and the start of a key's */
-/* The common case of stage_known, said out: a key and nothing else of a command like the one before, of my own shard. Returns p where it is
+/* The common case of stage_known, said out: a key and nothing else of a command like the one before. Returns p where it is
  * anything else. */
 static inline __attribute__((always_inline)) const uint8_t *
 stage_one(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end, bool aes,
@@ -410,14 +418,18 @@ stage_one(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end
     size_t n = resp_two_length(x) + 10;
     const uint8_t *key = q + 5;
     q += 7 + n;
-    struct dict *dict = own_dict(w, c, many);
-    if (unlikely_(q > end || !dict))
+    const bool own = !many || remote_shard_free(w);
+    struct dict *dict = own ? w->shard.db[c->ses.db].keys : NULL;
+    if (unlikely_(q > end || (!many && !dict)))
         return p;
     argv[0] = span_of(p + 8, k->name_len);
     argv[1] = span_of(key, n);
     uint64_t hash = stage_hash(w, span_of(key, n), aes);
     stage_fill(s, c, k, argv, dict, hash);
-    stage_bucket(s, dict, hash);
+    if (many && !(c->at_node && dict))
+        set_owner(w, s, argv[1], k->kind, k->hop_kind, dict, own, aes);
+    else
+        stage_bucket(s, dict, hash);
     b->end = s + 1;
     b->args_end = argv + 2;
     return q;
@@ -428,11 +440,11 @@ stage_one(struct worker *w, struct conn *c, const uint8_t *p, const uint8_t *end
 static __attribute__((noinline)) void receive_rest(struct conn *c, const uint8_t *p,
                                                    const uint8_t *end);
 
-static inline __attribute__((always_inline)) void receive_known(struct conn *c, const uint8_t *p,
-                                                                const uint8_t *end, bool aes)
+static inline __attribute__((always_inline)) void
+receive_known(struct conn *c, const uint8_t *p, const uint8_t *end, bool aes, bool many)
 {
     struct worker *w = c->w;
-    p = stage_known(w, c, p, end, w->batch->full, aes);
+    p = stage_known(w, c, p, end, w->batch->full, aes, many);
     if (unlikely_(p != end)) /* or the batch is full, which whoever comes next will find */
         receive_rest(c, p, end);
 }
@@ -453,8 +465,7 @@ receive(struct conn *c, const uint8_t *p, size_t n, bool aes, bool many,
         conn_input_on(c, p, end);
         return;
     }
-    if (!many || c->at_node)
-        p = stage_one(w, c, p, end, aes, many);
+    p = stage_one(w, c, p, end, aes, many);
     if (unlikely_(p != end))
         known(c, p, end);
 }
@@ -462,7 +473,7 @@ receive(struct conn *c, const uint8_t *p, size_t n, bool aes, bool many,
 static __attribute__((noinline)) void receive_known_any(struct conn *c, const uint8_t *p,
                                                         const uint8_t *end)
 {
-    receive_known(c, p, end, false);
+    receive_known(c, p, end, false, false);
 }
 
 static void receive_any(struct conn *c, const uint8_t *p, size_t n)
@@ -470,24 +481,36 @@ static void receive_any(struct conn *c, const uint8_t *p, size_t n)
     receive(c, p, n, false, false, receive_known_any);
 }
 
+static __attribute__((noinline)) void receive_known_any_many(struct conn *c, const uint8_t *p,
+                                                             const uint8_t *end)
+{
+    receive_known(c, p, end, false, true);
+}
+
 static void receive_any_many(struct conn *c, const uint8_t *p, size_t n)
 {
-    receive(c, p, n, false, true, receive_known_any);
+    receive(c, p, n, false, true, receive_known_any_many);
 }
 
 /* With the hash of the CPU's AES instructions inline, where key_hash is that. */
 #if defined(__x86_64__)
-KEY_HASH_AES static const uint8_t *stage_known_aes(struct worker *w, struct conn *c,
-                                                   const uint8_t *p, const uint8_t *end,
-                                                   struct staged *until)
+KEY_HASH_AES static const uint8_t *stage_aes(struct worker *w, struct conn *c, const uint8_t *p,
+                                             const uint8_t *end, struct staged *until)
 {
-    return stage_known(w, c, p, end, until, true);
+    return stage_known(w, c, p, end, until, true, false);
+}
+
+KEY_HASH_AES static const uint8_t *stage_aes_many(struct worker *w, struct conn *c,
+                                                  const uint8_t *p, const uint8_t *end,
+                                                  struct staged *until)
+{
+    return stage_known(w, c, p, end, until, true, true);
 }
 
 KEY_HASH_AES static __attribute__((noinline)) void
 receive_known_aes(struct conn *c, const uint8_t *p, const uint8_t *end)
 {
-    receive_known(c, p, end, true);
+    receive_known(c, p, end, true, false);
 }
 
 KEY_HASH_AES static void receive_aes(struct conn *c, const uint8_t *p, size_t n)
@@ -495,15 +518,22 @@ KEY_HASH_AES static void receive_aes(struct conn *c, const uint8_t *p, size_t n)
     receive(c, p, n, true, false, receive_known_aes);
 }
 
+KEY_HASH_AES static __attribute__((noinline)) void
+receive_known_aes_many(struct conn *c, const uint8_t *p, const uint8_t *end)
+{
+    receive_known(c, p, end, true, true);
+}
+
 KEY_HASH_AES static void receive_aes_many(struct conn *c, const uint8_t *p, size_t n)
 {
-    receive(c, p, n, true, true, receive_known_aes);
+    receive(c, p, n, true, true, receive_known_aes_many);
 }
 
 __attribute__((constructor(KEY_HASH_CHOSEN))) static void choose(void)
 {
     if (key_hash_is_aes) {
-        stage_known_here = stage_known_aes;
+        stage_alone = stage_aes;
+        stage_many = stage_aes_many;
         receive_alone = receive_aes;
         receive_many = receive_aes_many;
     }
