@@ -10,6 +10,7 @@
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/effect.h"
+#include "engine/cmd/get_inline.h"
 #include "engine/cmd/keyref.h"
 #include "engine/cmd/long_reply.h"
 #include "engine/resp/parse.h"
@@ -346,11 +347,7 @@ static __attribute__((noinline)) void get_any(struct cmd *c)
 
 void cmd_get(struct cmd *c)
 {
-    const struct span *argv = c->argv;
-    const struct entry *e = access_read_text(c->shard, argv[1], c->candidate);
-    if (likely_(e != NULL))
-        reply_bulk_inline(c->out, span_of(e->body + argv[1].n, e->value_len));
-    else
+    if (unlikely_(!get_found(c->shard, c->argv[1], c->candidate, c->out)))
         get_any(c);
 }
 
