@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "dataplane/conn/conn_internal.h"
+#include "dataplane/conn/owner_inline.h"
 #include "engine/base/assert.h"
-#include "engine/base/key_slot_inline.h"
 #include "engine/cmd/command_table.h"
 #include "engine/resp/request_inline.h"
 
@@ -185,19 +185,6 @@ static inline __attribute__((always_inline)) uint64_t stage_hash(const struct wo
     return shard_hash(&w->shard, key);
 }
 
-static inline __attribute__((always_inline)) uint32_t whose(const struct worker *w, struct span key,
-                                                            bool aes)
-{
-#if defined(__x86_64__)
-    if (aes && likely_(key.n - 9 <= 7)) {
-        uint32_t slot = key_slot_short(key.p, key.n);
-        if (likely_(slot != KEY_SLOT_NONE))
-            return shard_of_slot(slot, w->count);
-    }
-#endif
-    return shard_of_key(key, w->count);
-}
-
 #define OWNER_SHIFT (8 * (offsetof(struct staged, owner) - offsetof(struct staged, kind)))
 
 /* Whose key is it? Several workers only. kind, hop: as struct known's; dict: of its database, free: this worker's shard may be touched. */
@@ -206,7 +193,7 @@ static inline __attribute__((always_inline)) void set_owner(const struct worker 
                                                             uint64_t kind, uint64_t hop,
                                                             struct dict *dict, bool free, bool aes)
 {
-    uint32_t owner = whose(w, key, aes);
+    uint32_t owner = owner_of(key, w->count, aes);
     if (owner != w->id || !free) {
         s->kind = hop | (uint64_t)owner << OWNER_SHIFT;
         s->dict = NULL;
