@@ -12,7 +12,7 @@
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/effect.h"
-#include "engine/cmd/get_inline.h"
+#include "engine/cmd/found_inline.h"
 #include "engine/shard/entry_inline.h"
 
 /* The client's output is over budget in the middle of a batch: what it asked further is written back as bytes, to be parsed again
@@ -134,6 +134,17 @@ of_node(const struct worker *w, const struct staged *s, const struct entry *e, e
            shard_of_key(s->argv[1], w->count) == w->id;
 }
 
+/* The commands of a cache, without a call where their entry was found. False: nothing was done. */
+static inline __attribute__((always_inline)) bool found(struct worker *w, const struct staged *s,
+                                                        struct entry *e)
+{
+    const struct span *argv = s->argv;
+    if (s->desc == &cmd_table[CMD_get])
+        return likely_(found_get(&w->shard, argv[1], e, &w->out));
+    return s->desc == &cmd_table[CMD_set] && s->argc == 3 && likely_(!shard_full(&w->shard)) &&
+           likely_(found_set(&w->shard, argv[1], argv[2], e, &w->out));
+}
+
 /* A row of plain requests of one client: what is the same for all of them is asked once. one: there is only one. With a node the row ends where
  * something is not that node's. *after, if after is not NULL: what may have changed whose the shard is. */
 static inline __attribute__((always_inline)) struct staged *
@@ -151,14 +162,13 @@ execute_row(struct worker *w, struct batch *b, struct staged *s, const struct st
     cmd->session = &c->ses;
     cmd->db = c->ses.db;
     c->ses.last_ms = w->now_ms;
-    const struct cmd_desc *const get = &cmd_table[CMD_get];
     const struct staged *first = s;
     bool last = false;
     do {
         const struct cmd_desc *d = s->desc;
         /* Where an entry has left the dict, those that were found before may be gone. */
         struct entry *e = likely_(b->dict->departed == b->departed) ? s->candidate : NULL;
-        if (likely_(d == get) && likely_(get_found(&w->shard, s->argv[1], e, &w->out))) {
+        if (found(w, s, e)) {
             w->cmd_calls[d->index]++; /* and it is of the node: it lies in its shard */
             goto done;
         }
@@ -340,6 +350,18 @@ static __attribute__((noinline)) struct staged *execute_timed(struct worker *w, 
     return s;
 }
 
+/* Plain requests that are not run in place just like that. Returns the first that is left. */
+static inline struct staged *run_otherwise(struct worker *w, struct batch *b, struct staged *s,
+                                           struct staged *end)
+{
+    struct staged *next = s;
+    if ((s->way & WAY_PLAIN) && s->conn->at_node)
+        next = node_run(w, b, s, end);
+    if (next == s && (s->way & (WAY_PLAIN | WAY_HOP)) && w->count > 1)
+        next = hop_run(w, b, s, end);
+    return next;
+}
+
 static void execute(struct worker *w, struct batch *b)
 {
     for (struct staged *s = b->cmd, *end = b->end, *next; s != end;) {
@@ -347,14 +369,11 @@ static void execute(struct worker *w, struct batch *b)
             s = s + 1 == end || s[1].conn != s->conn
                     ? execute_row(w, b, s, end, true, NODE_NONE, NULL)
                     : execute_plain(w, b, s, end);
-        else if ((s->way & WAY_PLAIN) && s->conn->at_node && (next = node_run(w, b, s, end)) != s)
-            s = next;
         else if ((s->way & WAY_TIMED) && plain_now(w, s->conn))
             s = execute_timed(w, b, s);
         else if ((s->way & WAY_PLAIN) && plain_beside(w, s))
             s = execute_plain(w, b, s, s + 1);
-        else if ((s->way & (WAY_PLAIN | WAY_HOP)) && w->count > 1 &&
-                 (next = hop_run(w, b, s, end)) != s)
+        else if ((next = run_otherwise(w, b, s, end)) != s)
             s = next;
         else
             execute_any(w, b, s++);

@@ -1,6 +1,7 @@
 /* Whose a key is, without a call for the usual lengths where the CPU has the instructions. Thread: any. */
 #pragma once
 
+#include "engine/base/assert.h"
 #include "engine/base/key_slot_inline.h"
 #include "engine/base/keyhash.h"
 #include "engine/shard/shard.h"

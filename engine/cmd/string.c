@@ -10,7 +10,7 @@
 #include "engine/base/num.h"
 #include "engine/cmd/command_table.h"
 #include "engine/cmd/effect.h"
-#include "engine/cmd/get_inline.h"
+#include "engine/cmd/found_inline.h"
 #include "engine/cmd/keyref.h"
 #include "engine/cmd/long_reply.h"
 #include "engine/resp/parse.h"
@@ -281,13 +281,9 @@ static __attribute__((noinline)) void set_any(struct cmd *c)
 void cmd_set(struct cmd *c)
 {
     const struct span *argv = c->argv;
-    if (likely_(c->argc == 3) && likely_(!c->shard->listen) &&
-        likely_(access_overwrite(c->shard, argv[1], c->candidate, argv[2]))) {
-        c->shard->stats.dirty++; /* ks_changed, and nobody listens */
-        reply_ok_inline(c->out);
-    } else {
+    if (unlikely_(c->argc != 3) ||
+        unlikely_(!found_set(c->shard, argv[1], argv[2], c->candidate, c->out)))
         set_any(c);
-    }
 }
 
 void cmd_setnx(struct cmd *c)
@@ -347,7 +343,7 @@ static __attribute__((noinline)) void get_any(struct cmd *c)
 
 void cmd_get(struct cmd *c)
 {
-    if (unlikely_(!get_found(c->shard, c->argv[1], c->candidate, c->out)))
+    if (unlikely_(!found_get(c->shard, c->argv[1], c->candidate, c->out)))
         get_any(c);
 }
 
