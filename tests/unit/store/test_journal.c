@@ -134,7 +134,7 @@ static void test_records_of_two_workers_in_one_order(void **state)
  * other: a group held what worker 0 had done without what worker 1 had answered long before. */
 static void test_group_ended_behind_a_record_without_older_ones(void **state)
 {
-    const int most = 40;
+    enum { most = 40 };
     char key[16];
     for (int i = 0; i < most; i++) {
         r.at_ns = 1000 + 2 * (uint64_t)i;
