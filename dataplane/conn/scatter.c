@@ -20,7 +20,7 @@
 #include <rte_cycles.h>
 
 #include "dataplane/conn/conn_internal.h"
-#include "dataplane/conn/owner_inline.h"
+#include "dataplane/conn/spread.h"
 #include "engine/base/assert.h"
 #include "engine/cmd/command_table.h"
 
@@ -646,14 +646,6 @@ void scatter_take(struct worker *w, struct part *p)
 
 /* ---- a request ---- */
 
-/* Where its keys are, found before memory is asked for. */
-struct spread {
-    uint32_t keys, shards;
-    uint32_t count[LIMIT_WORKERS]; /* keys of each shard */
-    uint8_t *owner;                /* of each key */
-    size_t bytes;
-};
-
 /* Its parts, empty. Each has the name, and room for its keys with what belongs to them. */
 static void make_parts(struct worker *w, struct scatter *sc, const struct spread *at,
                        uint8_t index[LIMIT_WORKERS], uint8_t *room)
@@ -757,46 +749,6 @@ static void start(struct worker *w, struct staged *s, const struct spread *at)
     step_all(w, sc, PART_ASK, PART_ASK);
 }
 
-/* All keys but the first, whose owner is known. */
-static inline __attribute__((always_inline)) void
-spread_keys(struct spread *at, const struct span *key, uint32_t each, uint32_t count, bool aes)
-{
-    uint32_t shards = at->shards, keys = at->keys;
-    size_t bytes = at->bytes;
-    uint8_t *to = at->owner;
-    for (uint32_t i = 1; i < keys; i++) {
-        key += each;
-        uint32_t owner = owner_of(*key, count, aes);
-        to[i] = (uint8_t)owner;
-        shards += at->count[owner]++ == 0;
-        bytes += key->n + (each == 2 ? key[1].n : 0);
-    }
-    at->shards = shards;
-    at->bytes = bytes;
-}
-
-#if defined(__x86_64__)
-KEY_HASH_AES static void spread_aes(struct spread *at, const struct span *key, uint32_t each,
-                                    uint32_t count)
-{
-    if (each == 1)
-        spread_keys(at, key, 1, count, true);
-    else
-        spread_keys(at, key, each, count, true);
-}
-#endif
-
-static void spread_any(struct spread *at, const struct span *key, uint32_t each, uint32_t count)
-{
-#if defined(__x86_64__)
-    if (likely_(key_hash_is_aes)) {
-        spread_aes(at, key, each, count);
-        return;
-    }
-#endif
-    spread_keys(at, key, each, count, false);
-}
-
 uint32_t scatter_start(struct worker *w, struct staged *s)
 {
     const struct cmd_desc *d = s->desc;
@@ -815,7 +767,7 @@ uint32_t scatter_start(struct worker *w, struct staged *s)
     at.owner[0] = s->owner;
     at.count[s->owner] = at.shards = 1;
     at.bytes += key->n + (each == 2 ? key[1].n : 0);
-    spread_any(&at, key, each, w->count);
+    spread_rest(&at, key, each, w->count);
     if (at.shards > 1)
         start(w, s, &at);
     if (at.owner != here)

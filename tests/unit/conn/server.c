@@ -108,6 +108,14 @@ void server_down(struct server *s)
     link_unlink(s->instance);
 }
 
+struct tcp_conn *client(struct server *s, uint32_t home, uint16_t port)
+{
+    fake_local_port = port;
+    struct tcp_conn *tc = fake_connect(s->net[home]);
+    fake_local_port = 6379;
+    return tc;
+}
+
 void say(struct tcp_conn *tc, const char *text)
 {
     fake_send(tc, text, strlen(text));

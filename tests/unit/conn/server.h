@@ -40,6 +40,8 @@ void turns(struct server *s, int n);
 /* As many as anything takes that waits for no client. */
 void settle(struct server *s);
 
+/* Connected to that worker, at that port. */
+struct tcp_conn *client(struct server *s, uint32_t home, uint16_t port);
 void say(struct tcp_conn *tc, const char *text);
 /* All that has come, which is then taken. */
 void expect_out(struct tcp_conn *tc, const char *want);

@@ -75,14 +75,6 @@ static void fill_journal(struct server *s, struct tcp_conn *tc, const char *key)
     assert_true(s->w[0]->journal.held > 0);
 }
 
-static struct tcp_conn *client(struct server *s, uint32_t home, uint16_t port)
-{
-    fake_local_port = port;
-    struct tcp_conn *tc = fake_connect(s->net[home]);
-    fake_local_port = 6379;
-    return tc;
-}
-
 /* A key of that shard. */
 static void name_key(char to[16], uint32_t shard, uint32_t count, int nth)
 {

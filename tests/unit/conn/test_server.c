@@ -8,14 +8,6 @@
 #include "tests/unit/conn/server.h"
 #include "tests/unit/unit.h"
 
-static struct tcp_conn *client(struct server *s, uint32_t home, uint16_t port)
-{
-    fake_local_port = port;
-    struct tcp_conn *tc = fake_connect(s->net[home]);
-    fake_local_port = 6379;
-    return tc;
-}
-
 static const char *ask(struct server *s, struct tcp_conn *tc, const char *line)
 {
     static char text[1 << 16];
