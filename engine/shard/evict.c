@@ -5,8 +5,11 @@
  * as Redis does; the drawing is of neighbours in the dict (dict_sample), asked for before the first is read. S3-FIFO: s3fifo.c.
  *
  * A command evicts PER_COMMAND entries itself and further ones from an allowance of PER_MS that all of a millisecond share, so that no
- * turn of the loop takes long, however much there is to do; where that is not enough it runs nevertheless, as in Redis. It is refused
- * only when nothing is left that the policy may take. What lazy.c frees in slices is on its way out and counts as gone.
+ * turn of the loop takes long, however much there is to do; where that is not enough it runs nevertheless, as in Redis. What has been
+ * written while the shard was over is a debt on top of that, paid by the commands and ticks that come next, OWED_AT_ONCE entries each, and
+ * eight times as many once it is a 64th of the shard's share: large values in place of small ones do not take the shard ever further over,
+ * and a maxmemory set lower (no debt) is met in small steps. A command is refused only when nothing is left that the policy may take. What
+ * lazy.c frees in slices is on its way out and counts as gone.
  * Thread: the lease holder's. */
 #include "engine/shard/evict.h"
 
@@ -15,6 +18,8 @@
 
 #define PER_COMMAND 8
 #define PER_MS      512
+#define OWED_AT_ONCE \
+    2048 /* half a millisecond, what Redis may take (maxmemory-eviction-tenacity) */
 #define FREE_PIECES \
     32 /* of values that are freed in slices, with each command while they are what is too much */
 #define POOL_ROUNDS 4
@@ -217,15 +222,28 @@ static uint32_t *allowance(struct shard *s)
     return &v->allowance;
 }
 
-/* Evicts `own` and what the allowance has, until the shard is no longer over. NOTHING: it is, and nothing is left to take. */
+static uint64_t bytes_that_stay(const struct shard *s)
+{
+    return s->mem.used_bytes > s->lazy_bytes ? s->mem.used_bytes - s->lazy_bytes : 0;
+}
+
+/* Evicts `own`, what the allowance has and what is owed, until the shard is no longer over. NOTHING: it is, and nothing is left to take. */
 static enum evict_found evict_some(struct shard *s, uint32_t own, size_t *ret_done)
 {
+    struct evict *v = &s->evict;
+    uint64_t before = bytes_that_stay(s), share = s->config->maxmemory_bytes / s->count;
+    if (before > v->seen_bytes)
+        v->owed_bytes += before - v->seen_bytes;
+    uint64_t goal = before > v->owed_bytes ? before - v->owed_bytes : 0;
+    uint32_t owed = v->owed_bytes > share / 64 ? 8 * OWED_AT_ONCE : OWED_AT_ONCE;
     uint32_t *shared = allowance(s);
     size_t done = 0;
     enum evict_found found = EVICT_FOUND;
     while (shard_over_memory(s) && found != EVICT_NOTHING) {
         if (own)
             own--;
+        else if (owed && bytes_that_stay(s) > goal)
+            owed--;
         else if (*shared)
             --*shared;
         else
@@ -233,6 +251,8 @@ static enum evict_found evict_some(struct shard *s, uint32_t own, size_t *ret_do
         found = evict_one(s);
         done += found == EVICT_FOUND;
     }
+    v->seen_bytes = bytes_that_stay(s);
+    v->owed_bytes = shard_over_memory(s) && v->seen_bytes > goal ? v->seen_bytes - goal : 0;
     *ret_done = done;
     return found;
 }
@@ -257,6 +277,7 @@ size_t evict_tick(struct shard *s, size_t budget)
     if (unlikely_(v->s3.on || v->s3.trash))
         done = s3_tick(s, budget);
     if (likely_(!shard_over_memory(s))) {
+        v->seen_bytes = bytes_that_stay(s);
         if (unlikely_(v->over_since_ms != NOT_OVER))
             note_over(s, false);
         return done;

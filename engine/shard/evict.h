@@ -56,6 +56,8 @@ struct evict {
     uint32_t allowance; /* evictions beyond a command's own, in this millisecond */
     int64_t allowance_ms;
     int64_t over_since_ms; /* -1: not over */
+    uint64_t seen_bytes;   /* of the shard that stay, when eviction last looked */
+    uint64_t owed_bytes;   /* written while the shard was over, and not made up for */
     struct s3fifo s3;
 };
 

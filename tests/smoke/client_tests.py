@@ -91,45 +91,52 @@ def redis_benchmark(lab):
     return "; ".join(notes)
 
 
+def cache_too_small(lab, c, policy, limit):
+    """Evicted keys."""
+    c.call("FLUSHALL")
+    equal(c.call("CONFIG", "SET", "maxmemory-policy", policy, "maxmemory", limit), b"OK")
+    before = c.info("stats")
+    most, done = [0], threading.Event()
+
+    def watch():
+        with lab.inside(), lab.connect() as w:
+            while not done.is_set():
+                most[0] = max(most[0], int(w.info("memory")["used_memory_dataset"]))
+                done.wait(0.05)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    command = ["SET", "key:__rand_int__", "v" * 200] + (["EX", "1000"] if policy.startswith("volatile") else [])
+    try:
+        text = lab.exec("redis-benchmark", "-h", lab.address, "-n", 150000, "-c", 20, "-P", 16, "-r", 1000000, "-q", *command)
+        text += lab.exec("redis-benchmark", "-h", lab.address, "-n", 20000, "-c", 5, "-P", 4, "-r", 1000000, "-q",
+                         *(["SETEX", "other:__rand_int__", "1000", "v" * 3000]))
+    finally:
+        done.set()
+        watcher.join()
+    check("rror" not in text and "OOM" not in text, policy, text)
+    evicted = until("evicted keys counted", lambda: int(c.info("stats")["evicted_keys"]) - int(before["evicted_keys"]))
+    check(evicted > 50000, policy, "evicted only", evicted)
+    # a batch goes over before it evicts, and more so while the dict splits a part of its own: 5.3 % was seen
+    check(limit // 2 < most[0] < limit * 1.1, policy, "memory went to", most[0], "of", limit)
+    equal(c.info("memory")["maxmemory_policy"], policy)
+    return evicted
+
+
 @test
 def maxmemory(lab):
     """A cache that is too small, under load: memory stays where it shall, keys go, nobody hears of it."""
     limit, notes = 8 << 20, []
     with lab.connect() as c:
-        for policy in ("allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-ttl", "allkeys-s3fifo"):
+        try:
+            for policy in ("allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-ttl", "allkeys-s3fifo"):
+                notes.append("%s %d evicted" % (policy, cache_too_small(lab, c, policy, limit)))
+            c.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            c.call("CONFIG", "SET", "maxmemory", 1000)
+            check(isinstance(c.call("SET", "a", "b"), Error), "over the limit, and the policy takes nothing: writes are refused")
+        finally:
+            c.call("CONFIG", "SET", "maxmemory", "0")
             c.call("FLUSHALL")
-            equal(c.call("CONFIG", "SET", "maxmemory-policy", policy, "maxmemory", limit), b"OK")
-            before = c.info("stats")
-            most, done = [0], threading.Event()
-
-            def watch():
-                with lab.inside(), lab.connect() as w:
-                    while not done.is_set():
-                        most[0] = max(most[0], int(w.info("memory")["used_memory_dataset"]))
-                        done.wait(0.05)
-
-            watcher = threading.Thread(target=watch)
-            watcher.start()
-            command = ["SET", "key:__rand_int__", "v" * 200] + (["EX", "1000"] if policy.startswith("volatile") else [])
-            try:
-                text = lab.exec("redis-benchmark", "-h", lab.address, "-n", 150000, "-c", 20, "-P", 16, "-r", 1000000, "-q", *command)
-                text += lab.exec("redis-benchmark", "-h", lab.address, "-n", 20000, "-c", 5, "-P", 4, "-r", 1000000, "-q",
-                                 *(["SETEX", "other:__rand_int__", "1000", "v" * 3000]))
-            finally:
-                done.set()
-                watcher.join()
-            check("rror" not in text and "OOM" not in text, policy, text)
-            evicted = until("evicted keys counted", lambda: int(c.info("stats")["evicted_keys"]) - int(before["evicted_keys"]))
-            check(evicted > 50000, policy, "evicted only", evicted)
-            # a batch goes over before it evicts, and more so while the dict splits a part of its own: 5.3 % was seen
-            check(limit // 2 < most[0] < limit * 1.1, policy, "memory went to", most[0], "of", limit)
-            equal(c.info("memory")["maxmemory_policy"], policy)
-            notes.append("%s %d evicted" % (policy, evicted))
-        c.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
-        c.call("CONFIG", "SET", "maxmemory", 1000)
-        check(isinstance(c.call("SET", "a", "b"), Error), "over the limit, and the policy takes nothing: writes are refused")
-        c.call("CONFIG", "SET", "maxmemory", "0")
-        c.call("FLUSHALL")
     return ", ".join(notes)
 
 
